@@ -1,0 +1,68 @@
+# Every target sets up what it needs first; a fresh clone needs only Python 3.11 or newer and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+STREET ?= street
+# Browser tests need a browser; nothing else comes from outside PyPI.
+DEBIAN_FOR_TESTS := chromium chromium-driver
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint format bench soak lock clean debian-for-tests
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP)  ## make the virtual environment with the locked versions
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "found $$($(PYTHON) --version 2>&1), wanted Python 3.11 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "found no venv module, wanted one: apt-get install python3-venv" >&2; exit 2; }
+	@echo "installing what requirements.lock names (about a minute the first time)" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(STAMP)  ## a street of virtual boards on recorded traces; prints the page's address
+	$(BIN)/peilmerk demo --data $(STREET)
+
+test: $(STAMP) debian-for-tests  ## the whole test suite
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)  ## format, lint, types and the direction of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/mypy --config-file firmware/mypy.ini
+	$(BIN)/lint-imports --no-cache
+
+format: $(STAMP)  ## apply the formatter and the safe lint fixes
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(STAMP)  ## measurements: sizes on the wire
+	$(BIN)/peilmerk bench wire
+
+soak: $(STAMP)  ## longer campaigns: the street for ten minutes, the decoders under many more inputs
+	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest tests/protocol tests/gateway
+	$(BIN)/peilmerk demo --for 600 --json
+
+lock: $(STAMP)  ## write requirements.lock anew from pyproject.toml
+	$(BIN)/python -m uv pip compile --quiet --all-extras --universal --generate-hashes --python-version 3.11 \
+	  --emit-build-options --output-file requirements.lock pyproject.toml
+
+clean:  ## remove the virtual environment, caches and the demo's street
+	rm -rf $(VENV) $(STREET) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+debian-for-tests:
+	@missing=; for tool in chromium chromedriver; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if [ -n "$$missing" ]; then \
+	  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then sudo=; \
+	  elif command -v apt-get >/dev/null && sudo -n true 2>/dev/null; then sudo="sudo -n"; \
+	  else echo "not found:$$missing; browser tests need them: apt-get install $(DEBIAN_FOR_TESTS)" >&2; exit 0; fi; \
+	  echo "installing $(DEBIAN_FOR_TESTS) for the browser tests" >&2; \
+	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $(DEBIAN_FOR_TESTS) >/dev/null; \
+	fi

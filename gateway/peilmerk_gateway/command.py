@@ -1,0 +1,96 @@
+"""The `peilmerk` command: one name for every room's commands.
+
+Rooms announce their group under the entry-point group `peilmerk.commands`; this module imports none of them by
+name, so that the direction of imports stays as the house has it, and a group is loaded only when it is used. A
+group whose packages are not installed is still listed, and says which extra brings them.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint, entry_points, version
+from typing import Any
+
+import click
+import typer
+import typer.core
+import typer.main
+
+GROUP = "peilmerk.commands"
+
+# The extra that brings what a group imports, for the message when it is missing.
+EXTRAS = {"device": "device", "bench": "bench", "demo": "bench"}
+
+SUMMARIES = {
+    "audit": "Check what was promised: privacy, attacks, the audit trail.",
+    "bench": "Virtual boards and measurements.",
+    "demo": "A street of virtual boards, a gateway and a data platform on this machine.",
+    "deployment": "Write, check and explain deployment records.",
+    "device": "Put identity and firmware on a board.",
+    "gateway": "Run and inspect the gateway.",
+}
+
+
+class Groups(typer.core.TyperGroup):
+    """The root group: finds sub-commands by entry point when they are asked for."""
+
+    def _announced(self) -> dict[str, EntryPoint]:
+        return {point.name: point for point in entry_points(group=GROUP)}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *self._announced()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        own = super().get_command(ctx, cmd_name)
+        if own is not None:
+            return own
+        point = self._announced().get(cmd_name)
+        if point is None:
+            return None
+        # Help and completion of the root need a name and a line only; loading every room would take a second.
+        if ctx.resilient_parsing or _asks_root_help():
+            return click.Command(cmd_name, help=SUMMARIES.get(cmd_name, ""))
+        try:
+            app: Any = point.load()
+        except ModuleNotFoundError as missing:
+            extra = EXTRAS.get(cmd_name)
+            hint = f": pip install 'peilmerk[{extra}]'" if extra else ""
+            raise click.ClickException(
+                f"peilmerk {cmd_name} needs the package {missing.name!r}, not found{hint}"
+            ) from missing
+        command = typer.main.get_command(app)
+        command.name = cmd_name
+        return command
+
+
+def _asks_root_help() -> bool:
+    return len(sys.argv) < 2 or sys.argv[1] in ("--help", "-h")
+
+
+app = typer.Typer(
+    cls=Groups,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Start with: peilmerk demo      All options of a group: peilmerk device --help",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"peilmerk {version('peilmerk')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version_: bool = typer.Option(
+        False, "--version", callback=_print_version, is_eager=True, help="Print the version and stop."
+    ),
+) -> None:
+    """Street and home sensors for open urban data platforms, with privacy enforced on the device."""
+
+
+def main() -> None:
+    """Run the command line; ends the process with the exit codes 0 (ok), 1 (a check failed), 2 (bad input)."""
+    app()
