@@ -1,0 +1,377 @@
+"""Settings of a gateway: one TOML file, `gateway.toml`, read into checked models.
+
+Paths in the file are relative to the folder the file lies in, so that a folder with a gateway in it can
+be moved. Whatever is wrong with the file ends in one `SettingsError` that names file, key and what was
+wanted; a key that no setting has is refused too, because a misspelt key that is silently ignored is a
+setting that silently does not hold.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+
+from peilmerk_gateway.clock import Clock, ScaledClock, SystemClock
+from peilmerk_gateway.errors import PeilmerkError
+
+__all__ = [
+    "BrokerSettings",
+    "ClockSettings",
+    "DeploymentsSettings",
+    "GatewaySettings",
+    "PeilmerkError",
+    "Settings",
+    "SettingsError",
+    "SinkSettings",
+    "WebSettings",
+    "load",
+    "write_default",
+]
+
+FILE_NAME = "gateway.toml"
+MQTT_TLS_PORT = 8883
+
+
+class SettingsError(PeilmerkError):
+    """The settings file cannot be used; the text names file, key and what was wanted."""
+
+
+def _from_file(path: Path, info: ValidationInfo) -> Path:
+    base: Path = (info.context or {}).get("base", Path())
+    return base / path.expanduser()
+
+
+def _http_url(text: str) -> str:
+    HttpUrl(text)
+    return text.rstrip("/")
+
+
+# A path as written in the file, made absolute by the folder the file lies in.
+LocalPath = Annotated[Path, AfterValidator(_from_file)]
+Url = Annotated[str, AfterValidator(_http_url)]
+Port = Annotated[int, Field(strict=True, ge=0, le=65535)]
+HostName = Annotated[str, Field(pattern=r"^[A-Za-z0-9.:_-]+$", max_length=253)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class GatewaySettings(_Section):
+    """`[gateway]`: where the gateway keeps what it must not lose."""
+
+    data_dir: LocalPath
+
+    @property
+    def registry(self) -> Path:
+        """The file of the registry of devices."""
+        return self.data_dir / "registry.db"
+
+
+class BrokerSettings(_Section):
+    """`[broker]`: the broker the gateway runs for the boards.
+
+    `host` and `mqtt_port` are where boards connect (MQTT over TLS); port 0 means any free one, chosen at
+    each start. `client_port` is the gateway's own way in, on the loopback interface only. `server_names`
+    are the names and addresses boards may know the broker by. `certificate`, `key` and `authority` (PEM)
+    are a city's own; without them the gateway makes an authority and a certificate of its own in its data
+    folder.
+    """
+
+    kind: Literal["nats"] = "nats"
+    host: HostName = "0.0.0.0"
+    mqtt_port: Port = MQTT_TLS_PORT
+    client_port: Port = 0
+    server_names: Annotated[tuple[HostName, ...], Field(min_length=1)] = ("localhost", "127.0.0.1")
+    certificate: LocalPath | None = None
+    key: LocalPath | None = None
+    authority: LocalPath | None = None
+    store_mib: Annotated[int, Field(strict=True, ge=16)] = 4096
+    """Disk that undelivered messages may take, MiB; above it boards keep their reports."""
+
+    @model_validator(mode="after")
+    def _all_or_none(self) -> BrokerSettings:
+        given = [name for name in ("certificate", "key", "authority") if getattr(self, name) is not None]
+        if given and len(given) < 3:
+            raise ValueError(
+                f"found {' and '.join(given)} only, wanted certificate, key and authority, or none"
+            )
+        return self
+
+
+class DeploymentsSettings(_Section):
+    """`[deployments]`: the folder of deployment records, one TOML file each."""
+
+    directory: LocalPath
+
+
+class SinkSettings(_Section):
+    """`[[sinks]]`: one platform that admitted observations are published to."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$")]
+    kind: Literal["sensorthings"]
+    url: Url
+    token_file: LocalPath | None = None
+
+
+class WebSettings(_Section):
+    """`[web]`: where the gateway's pages are served; port 0 means any free one."""
+
+    host: HostName = "127.0.0.1"
+    port: Port = 8080
+
+
+class ClockSettings(_Section):
+    """`[clock]`: a world that runs in its own time, for streets of virtual boards."""
+
+    world_start: float
+    wall_start: float
+    speed: Annotated[float, Field(gt=0)] = 1.0
+
+
+class Settings(_Section):
+    """A whole `gateway.toml`. `file` is where it was read from."""
+
+    file: Path
+    gateway: GatewaySettings
+    broker: BrokerSettings = BrokerSettings()
+    deployments: DeploymentsSettings
+    sinks: tuple[SinkSettings, ...] = ()
+    web: WebSettings = WebSettings()
+    clock: ClockSettings | None = None
+
+    @model_validator(mode="after")
+    def _sinks_by_name(self) -> Settings:
+        names = [sink.name for sink in self.sinks]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"found sinks of the same name {twice[0]!r}, wanted each name once")
+        return self
+
+    def make_clock(self) -> Clock:
+        """Return the clock that everything in this gateway goes by."""
+        if self.clock is None:
+            return SystemClock()
+        return ScaledClock(self.clock.world_start, self.clock.wall_start, self.clock.speed)
+
+
+def load(path: Path | str) -> Settings:
+    """Read a settings file, or the file `gateway.toml` in a folder.
+
+    Raises SettingsError naming file, key and what was wanted.
+    """
+    file = Path(path)
+    if file.is_dir():
+        file = file / FILE_NAME
+    try:
+        text = file.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise SettingsError(
+            f"{file}: found no such file, wanted the gateway's settings: 'peilmerk gateway init' writes them"
+        ) from None
+    except OSError as reason:
+        raise SettingsError(f"{file}: cannot be read: {reason.strerror}") from reason
+    except UnicodeDecodeError as reason:
+        line = reason.object.count(b"\n", 0, reason.start) + 1
+        raise SettingsError(f"{file}: line {line}: found bytes that are not UTF-8, wanted TOML") from reason
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as reason:
+        raise SettingsError(f"{file}: not TOML: {reason}") from reason
+    if "file" in tables:
+        raise SettingsError(f"{file}: {_unknown(Settings, ('file',))}")
+    file = file.resolve()
+    try:
+        return Settings.model_validate({"file": file, **tables}, context={"base": file.parent})
+    except ValidationError as reason:
+        problems = [
+            _explain(problem)
+            for problem in reason.errors(include_url=False)
+            # A list with one bad item is counted without it; the item's own complaint says enough.
+            if not (problem["type"] == "too_short" and problem["input"])
+        ]
+        raise SettingsError("\n".join(f"{file}: {problem}" for problem in problems)) from reason
+
+
+# What a person would call what pydantic's types of complaint ask for.
+_WANTED = {
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "at least {ge}",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "less_than_equal": "at most {le}",
+    "path_type": "a path",
+    "string_pattern_mismatch": "text of the form {pattern}",
+    "string_too_long": "at most {max_length} characters",
+    "string_type": "text",
+    "too_short": "at least one",
+    "tuple_type": "a list",
+    "url_parsing": "an http or https address",
+    "url_scheme": "an http or https address",
+}
+
+
+def _explain(problem: Any) -> str:
+    """Turn one of pydantic's complaints into 'key: what was found, what was wanted'."""
+    key = _key(problem["loc"])
+    match problem["type"]:
+        case "missing":
+            return f"{key}: not found, wanted a value"
+        case "extra_forbidden":
+            return _unknown(Settings, problem["loc"])
+        case "value_error":
+            reason = str(problem["ctx"]["error"])
+            return f"{key}: {reason}" if key else reason
+        case "model_type" | "model_attributes_type":
+            return f"{key}: found {_found(problem['input'])}, wanted a table [{key}]"
+    wanted = _WANTED.get(problem["type"]) or problem["msg"].removeprefix("Input should be ")
+    return f"{key}: found {_found(problem['input'])}, wanted {wanted.format_map(problem.get('ctx', {}))}"
+
+
+def _key(location: Sequence[str | int]) -> str:
+    """Write ('sinks', 0, 'url') as a person would: sinks[1].url, counting from one."""
+    key = ""
+    for step in location:
+        key += f"[{step + 1}]" if isinstance(step, int) else f".{step}" if key else step
+    return key
+
+
+def _found(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _unknown(model: type[BaseModel], location: Sequence[str | int]) -> str:
+    """Say that a key is not a setting, with the nearest one that is."""
+    for step in location[:-1]:
+        if isinstance(step, str):
+            inner = _model_in(model.model_fields[step].annotation)
+            if inner is None:
+                break
+            model = inner
+    known = [name for name in model.model_fields if name != "file"]
+    near = difflib.get_close_matches(str(location[-1]), known, n=1)
+    wanted = f"did you mean {near[0]!r}?" if near else f"wanted one of {', '.join(known)}"
+    return f"{_key(location)}: no such setting, {wanted}"
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """Find the table's model in `Model`, `Model | None` or `tuple[Model, ...]`."""
+    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
+        return annotation if issubclass(annotation, BaseModel) else None
+    for part in typing.get_args(annotation):
+        if (found := _model_in(part)) is not None:
+            return found
+    return None
+
+
+def _toml(value: object) -> str:
+    """Write a value as TOML; JSON's strings, numbers, truth values and lists are TOML's too."""
+    if isinstance(value, Path):
+        value = str(value)
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def write_default(
+    directory: Path | str,
+    *,
+    host: str = "0.0.0.0",
+    mqtt_port: int = MQTT_TLS_PORT,
+    client_port: int = 0,
+    server_names: Sequence[str] = ("localhost", "127.0.0.1"),
+    web_host: str = "127.0.0.1",
+    web_port: int = 8080,
+    sinks: Sequence[SinkSettings] = (),
+    clock: ClockSettings | None = None,
+    data_dir: str = "data",
+    deployments: str = "deployments",
+) -> Path:
+    """Write `gateway.toml` with these values and the reason for each, and the folder of records; return
+    the file.
+
+    What is written has been read back, so a bad value raises SettingsError here and leaves no file. A
+    file that is already there is never overwritten.
+    """
+    folder = Path(directory)
+    file = folder / FILE_NAME
+    lines = [
+        "# Settings of a Peilmerk gateway. Paths are relative to this file.",
+        "",
+        "[gateway]",
+        "# What must not be lost: registry of devices, store, undelivered messages, keys.",
+        f"data_dir = {_toml(data_dir)}",
+        "",
+        "[broker]",
+        'kind = "nats"',
+        "# Where boards connect, with MQTT over TLS. Port 0: any free one.",
+        f"host = {_toml(host)}",
+        f"mqtt_port = {_toml(mqtt_port)}",
+        "# The gateway's own way in, on this machine only.",
+        f"client_port = {_toml(client_port)}",
+        "# Names and addresses by which boards may know this machine.",
+        f"server_names = {_toml(list(server_names))}",
+        "# A certificate of your own, PEM; without these three the gateway makes its own authority.",
+        '# certificate = "server.pem"',
+        '# key = "server.key"',
+        '# authority = "authority.pem"',
+        "",
+        "[deployments]",
+        "# One record a file: what may be measured and published here, and why.",
+        f"directory = {_toml(deployments)}",
+        "",
+        "[web]",
+        f"host = {_toml(web_host)}",
+        f"port = {_toml(web_port)}",
+    ]
+    if not sinks:
+        lines += [
+            "",
+            "# A platform to publish to; one such table each.",
+            "# [[sinks]]",
+            '# name = "city"',
+            '# kind = "sensorthings"',
+            '# url = "https://sensors.example.org/v1.1"',
+            '# token_file = "city.token"',
+        ]
+    for sink in sinks:
+        lines += ["", "[[sinks]]"]
+        lines += [f"{key} = {_toml(value)}" for key, value in sink if value is not None]
+    if clock is not None:
+        lines += ["", "# A world in its own time: unix seconds, unix seconds, factor.", "[clock]"]
+        lines += [f"{key} = {_toml(value)}" for key, value in clock]
+    folder.mkdir(parents=True, exist_ok=True)
+    draft = folder / f".{FILE_NAME}.{os.getpid()}"
+    draft.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    try:
+        settings = load(draft)
+        # A hard link, unlike a rename, refuses to replace.
+        os.link(draft, file)
+    except SettingsError as reason:
+        raise SettingsError(str(reason).replace(str(draft.resolve()), str(file))) from reason
+    except FileExistsError:
+        raise SettingsError(f"{file}: found settings already, wanted a folder without") from None
+    finally:
+        draft.unlink()
+    settings.deployments.directory.mkdir(parents=True, exist_ok=True)
+    return file
