@@ -36,7 +36,7 @@ lint: $(STAMP)  ## format, lint, types and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy --config-file firmware/mypy.ini
-	$(BIN)/lint-imports --no-cache
+	PYTHONPATH=firmware $(BIN)/lint-imports --no-cache
 
 format: $(STAMP)  ## apply the formatter and the safe lint fixes
 	$(BIN)/ruff format .
