@@ -1,0 +1,136 @@
+"""What can be measured: numbers, kinds, scales and ranges, as the wire needs them.
+
+A quantity is known by its number (0 to 31, its bit in a report's set). On the wire its values are whole
+numbers: physical value = wire value x scale. The words for people and platforms are in `quantities_names`,
+which a board never loads; here the table is two short tuples, about 1 KB of heap on an ESP32.
+
+Kinds and what a value is made of:
+
+    COUNT    (released count,)             noisy, so it may be below zero; unit: one passage
+    MEAN     (mean, spread)                over one window; spread = standard deviation, same scale
+    SAMPLES  (number,)                     smallest number of samples behind any mean of the same report
+    LEVEL    (level,)                      a noise level, already a statistic of its window
+"""
+
+from peilmerk_protocol.error import ProtocolError
+
+PM2_5 = 0
+PM10 = 1
+TEMPERATURE = 2
+HUMIDITY = 3
+SAMPLES = 4
+BICYCLE_TOWARDS = 5
+BICYCLE_AWAY = 6
+PEDESTRIAN_TOWARDS = 7
+PEDESTRIAN_AWAY = 8
+VEHICLE_TOWARDS = 9
+VEHICLE_AWAY = 10
+UNCLASSIFIED_TOWARDS = 11
+UNCLASSIFIED_AWAY = 12
+BICYCLE = 13
+PEDESTRIAN = 14
+VEHICLE = 15
+UNCLASSIFIED = 16
+PM1 = 17
+CO2 = 18
+NO2 = 19
+PRESSURE = 20
+LAEQ = 21
+LAMAX = 22
+LA90 = 23
+
+NUMBER = 24
+"""How many quantities there are: numbers 0 to NUMBER - 1 are known, all others are refused."""
+KNOWN = (1 << NUMBER) - 1
+"""Set of all known quantities, as a bit mask."""
+COUNTS = 0x1FFE0
+"""Set of the quantities that are counts (numbers 5 to 16): they leave a device with noise only."""
+
+KIND_COUNT = 1
+KIND_MEAN = 2
+KIND_SAMPLES = 3
+KIND_LEVEL = 4
+
+# One row for all quantities that behave alike: (kind, lowest, highest, denominator of the scale 1/denominator).
+# Ranges are those of a Dutch street and of the sensors in use, not of physics; every number fits 3 bytes of CBOR.
+_ROWS = (
+    (KIND_MEAN, 0, 10000, 10),  # 0 particulate matter, 0 to 1000 ug/m3 (an SDS011 ends at 999.9)
+    (KIND_MEAN, -400, 850, 10),  # 1 air temperature, -40 to 85 Cel
+    (KIND_MEAN, 0, 1000, 10),  # 2 relative humidity, 0 to 100 %
+    (KIND_SAMPLES, 0, 65535, 1),  # 3
+    (KIND_COUNT, -65536, 65535, 1),  # 4 what CBOR carries in 3 bytes, noise included
+    (KIND_MEAN, 0, 40000, 1),  # 5 carbon dioxide, 0 to 40,000 ppm (the SCD4x's output range)
+    (KIND_MEAN, 0, 20000, 10),  # 6 nitrogen dioxide, 0 to 2000 ug/m3
+    (KIND_MEAN, 3000, 11000, 10),  # 7 air pressure, 300 to 1100 hPa (the BME280's range)
+    (KIND_LEVEL, 0, 1500, 10),  # 8 A-weighted sound level, 0 to 150 dB
+)
+# Row of each quantity, by number.
+_ROW_OF = b"\x00\x00\x01\x02\x03\x04\x04\x04\x04\x04\x04\x04\x04\x04\x04\x04\x04\x00\x05\x06\x07\x08\x08\x08"
+
+
+class QuantityError(ProtocolError):
+    """No such quantity. Reason: "quantity"."""
+
+
+def _row(number: int) -> "tuple[int, int, int, int]":
+    if not 0 <= number < NUMBER:
+        raise QuantityError("quantity")
+    return _ROWS[_ROW_OF[number]]
+
+
+def kind(number: int) -> int:
+    """Give the kind of a quantity: KIND_COUNT, KIND_MEAN, KIND_SAMPLES or KIND_LEVEL."""
+    return _row(number)[0]
+
+
+def is_count(number: int) -> bool:
+    """Tell whether a quantity counts people or vehicles, so that it must carry noise."""
+    return _row(number)[0] == KIND_COUNT
+
+
+def components(number: int) -> int:
+    """Give the number of wire values: 2 (mean and spread) for a mean, otherwise 1."""
+    return 2 if _row(number)[0] == KIND_MEAN else 1
+
+
+def scale(number: int) -> "tuple[int, int]":
+    """Give the scale as (numerator, denominator): physical value = wire value x numerator / denominator."""
+    return 1, _row(number)[3]
+
+
+def value_range(number: int) -> "tuple[int, int]":
+    """Give the lowest and highest permitted wire value of a quantity's first component."""
+    row = _row(number)
+    return row[1], row[2]
+
+
+def fits(number: int, value: "tuple[int, ...]") -> bool:
+    """Tell whether a value has the right number of components, all whole numbers and within range.
+
+    A spread lies between 0 and the width of its quantity's range.
+    """
+    row = _row(number)
+    if len(value) != (2 if row[0] == KIND_MEAN else 1):
+        return False
+    for component in value:
+        if not isinstance(component, int) or component is True or component is False:
+            return False
+    if not row[1] <= value[0] <= row[2]:
+        return False
+    return len(value) == 1 or 0 <= value[1] <= row[2] - row[1]
+
+
+def members(mask: int) -> "list[int]":
+    """List the quantity numbers of a set, rising. QuantityError when a bit stands for no quantity."""
+    if mask < 0 or mask & ~KNOWN:
+        raise QuantityError("quantity")
+    return [number for number in range(NUMBER) if mask >> number & 1]
+
+
+def mask(numbers: "list[int] | tuple[int, ...]") -> int:
+    """Make the set (bit mask) of a list of quantity numbers."""
+    bits = 0
+    for number in numbers:
+        _row(number)
+        bits |= 1 << number
+    return bits

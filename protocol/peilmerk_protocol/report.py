@@ -1,0 +1,115 @@
+"""Report: the released values of one window, empty windows included.
+
+Body, a CBOR list of whole numbers only; no text, no byte string and no map can occur in it:
+
+    [seq, window, state, set, value, value, …]
+
+    seq     1 to 2^32 - 1, never used twice by a device, whatever happens to its power
+    window  index of the window: start in Unix seconds (UTC) divided by the profile's window length
+    state   health x 256 + revision: a healthy device under profile 1 to 23 spends one byte on both
+    set     bit mask of the quantities that follow
+    value   the components of each quantity (see `quantities`), in rising order of quantity number
+
+A quantity without a valid value is left out of the set: a sensor fault gives a report with fewer values, or
+none, and HEALTH_SENSOR. Silence would be worse, it could not be told from a dead device.
+"""
+
+from peilmerk_protocol import body, cbor, quantities
+from peilmerk_protocol.error import ProtocolError
+
+HEALTH_PARTIAL = 1
+"""The board was not running during the whole window."""
+HEALTH_SENSOR = 2
+"""A sensor gave no valid value, or not enough of them."""
+HEALTH_DROPPED = 4
+"""The outbox dropped reports because it was full."""
+HEALTH_CLOCK = 8
+"""The clock was not synchronised lately."""
+HEALTH_REBOOT = 16
+"""The board booted since its last report."""
+
+
+class ReportError(ProtocolError):
+    """A report outside the contract.
+
+    Reasons: "malformed" (not such a list of whole numbers), "seq", "window", "revision", "health", "set"
+    (a quantity that does not exist), "values" (too many or too few), "range" (outside a quantity's range).
+    """
+
+
+class Report:
+    """One decoded report. `values` maps quantity number to its components: (v,) or (mean, spread)."""
+
+    def __init__(
+        self, seq: int, window: int, revision: int, health: int, values: "dict[int, tuple[int, ...]]"
+    ) -> None:
+        self.seq = seq
+        self.window = window
+        self.revision = revision
+        self.health = health
+        self.values = values
+
+    @property
+    def set(self) -> int:
+        """Bit mask of the quantities in this report."""
+        return quantities.mask(tuple(self.values))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Report) and self._fields() == other._fields()
+
+    def __hash__(self) -> int:
+        return hash((self.seq, self.window))
+
+    def __repr__(self) -> str:
+        return "Report(seq=%d, window=%d, revision=%d, health=%d, values=%r)" % self._fields()
+
+    def _fields(self) -> "tuple[int, int, int, int, dict[int, tuple[int, ...]]]":
+        return self.seq, self.window, self.revision, self.health, self.values
+
+
+def encode(seq: int, window: int, revision: int, health: int, values: "dict[int, tuple[int, ...]]") -> bytes:
+    """Encode a report's body. ReportError for anything that `decode` would refuse."""
+    body.whole(seq, 1, body.UINT32, ReportError, "seq")
+    body.whole(window, 0, body.UINT32, ReportError, "window")
+    body.whole(revision, 0, 255, ReportError, "revision")
+    body.whole(health, 0, 255, ReportError, "health")
+    flat = [seq, window, health << 8 | revision, 0]
+    for number in sorted(values):
+        if not 0 <= number < quantities.NUMBER:
+            raise ReportError("set")
+        value = values[number]
+        if len(value) != quantities.components(number):
+            raise ReportError("values")
+        if not quantities.fits(number, value):
+            raise ReportError("range")
+        flat[3] |= 1 << number
+        flat.extend(value)
+    return cbor.encode(flat)
+
+
+def decode(data: bytes) -> Report:
+    """Decode a report's body. Raises ReportError and nothing else."""
+    items = body.fields(data, -1, ReportError)
+    if len(items) < 4:
+        raise ReportError("malformed")
+    numbers = []
+    for item in items:
+        numbers.append(body.whole(item, -65536, body.UINT32, ReportError, "malformed"))
+    seq = body.whole(numbers[0], 1, body.UINT32, ReportError, "seq")
+    window = body.whole(numbers[1], 0, body.UINT32, ReportError, "window")
+    state = body.whole(numbers[2], 0, 65535, ReportError, "health")
+    present = body.whole(numbers[3], 0, quantities.KNOWN, ReportError, "set")
+    values = {}
+    at = 4
+    for number in quantities.members(present):
+        end = at + quantities.components(number)
+        if end > len(numbers):
+            raise ReportError("values")
+        value = tuple(numbers[at:end])
+        if not quantities.fits(number, value):
+            raise ReportError("range")
+        values[number] = value
+        at = end
+    if at != len(numbers):
+        raise ReportError("values")
+    return Report(seq, window, state & 255, state >> 8, values)

@@ -1,0 +1,71 @@
+"""MQTT topics: `peilmerk/1/<device id>/<kind>`, and the device ids in them.
+
+A device id is 16 characters of lower-case base32 (RFC 4648 alphabet, no padding): ten random bytes drawn at
+enrolment. It is never derived from a MAC address or a serial number.
+"""
+
+from peilmerk_protocol.error import ProtocolError
+
+REPORT = 1
+STATEMENT = 2
+ACK = 3
+COMMAND = 4
+
+KIND_NAMES = ("", "report", "statement", "ack", "command")
+"""Last level of the topic, by kind. Kinds 1 to 3 go up to the gateway, kind 4 down to the device."""
+
+ID_LENGTH = 16
+_PREFIX = "peilmerk/1/"
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+# Longer than the longest topic of this contract, so that a hostile one is refused before it is taken apart.
+_LONGEST = 48
+
+
+class TopicError(ProtocolError):
+    """Not a topic of this contract. Reasons: "topic", "device-id", "kind"."""
+
+
+def valid_device_id(device_id: str) -> bool:
+    """Tell whether this is 16 characters of [a-z2-7]."""
+    if not isinstance(device_id, str) or len(device_id) != ID_LENGTH:
+        return False
+    for character in device_id:
+        if character not in _ALPHABET:
+            return False
+    return True
+
+
+def new_device_id(random_bytes10: bytes) -> str:
+    """Make a device id of ten random bytes; the caller brings the randomness. TopicError unless ten."""
+    if len(random_bytes10) != 10:
+        raise TopicError("device-id")
+    number = int.from_bytes(random_bytes10, "big")
+    characters = []
+    for shift in range(75, -5, -5):
+        characters.append(_ALPHABET[(number >> shift) & 31])
+    return "".join(characters)
+
+
+def topic(device_id: str, kind: int) -> str:
+    """Build the topic of a device and a kind (REPORT, STATEMENT, ACK or COMMAND)."""
+    if not valid_device_id(device_id):
+        raise TopicError("device-id")
+    if not REPORT <= kind <= COMMAND:
+        raise TopicError("kind")
+    return _PREFIX + device_id + "/" + KIND_NAMES[kind]
+
+
+def parse(topic: str) -> "tuple[str, int]":
+    """Split a topic into (device id, kind). TopicError for anything that `topic` would not have built."""
+    if len(topic) > _LONGEST or not topic.startswith(_PREFIX):
+        raise TopicError("topic")
+    parts = topic[len(_PREFIX) :].split("/")
+    if len(parts) != 2:
+        raise TopicError("topic")
+    device_id, name = parts
+    if not valid_device_id(device_id):
+        raise TopicError("device-id")
+    for kind in range(REPORT, COMMAND + 1):
+        if KIND_NAMES[kind] == name:
+            return device_id, kind
+    raise TopicError("kind")
