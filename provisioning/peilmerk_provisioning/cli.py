@@ -1,0 +1,328 @@
+"""`peilmerk device`: the technician's commands.
+
+Results go to stdout (one JSON object with --json), progress and errors to stderr. Exit codes: 0 done, 2 not
+done, with the reason in one line.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
+from rich.table import Table
+
+from peilmerk_gateway.registry import Registry
+from peilmerk_gateway.settings import load
+from peilmerk_provisioning import board as boards
+from peilmerk_provisioning import bundle as bundles
+from peilmerk_provisioning.deploy import deploy as deploy_to
+from peilmerk_provisioning.enrol import LABEL_NOT_SAID
+from peilmerk_provisioning.enrol import enrol as enrol_on
+from peilmerk_provisioning.errors import BundleError, PeilmerkError
+from peilmerk_provisioning.kinds import KINDS
+from peilmerk_provisioning.link import gateway_link, read_password, trust_of, wifi_link
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    help="Put identity and firmware on a board. Each command interrupts the board for some seconds.",
+)
+
+PortOption = Annotated[
+    str,
+    typer.Option("--port", "-p", help="Serial port of the board, such as /dev/ttyUSB0.", show_default=False),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+WifiOption = Annotated[
+    str | None,
+    typer.Option(
+        "--wifi", metavar="SSID", help="Let the board join this Wi-Fi network; the password is asked."
+    ),
+]
+WifiFileOption = Annotated[
+    Path | None,
+    typer.Option("--wifi-password-file", metavar="FILE", help="Read the Wi-Fi password from this file."),
+]
+GatewayOption = Annotated[
+    Path, typer.Option("--gateway", "-g", help="Settings of the gateway that the board will report to.")
+]
+
+
+@contextmanager
+def _told_to_people() -> Iterator[None]:
+    """Print what a person can put right as one line on stderr and end with 2."""
+    try:
+        yield
+    except PeilmerkError as reason:
+        typer.echo(f"error: {reason}", err=True)
+        raise typer.Exit(2) from None
+
+
+def _kind(text: str | None) -> str | None:
+    if text is not None and text not in KINDS:
+        raise typer.BadParameter(f"found {text!r}, wanted one of {', '.join(KINDS)}")
+    return text
+
+
+def _wifi(ssid: str | None, password_file: Path | None) -> dict[str, Any]:
+    """Return the link part for the Wi-Fi options; the password is never an argument."""
+    if ssid is None:
+        if password_file is not None:
+            raise typer.BadParameter("found --wifi-password-file without --wifi SSID")
+        return {}
+    if password_file is not None:
+        return wifi_link(ssid, read_password(password_file))
+    password = typer.prompt(
+        f"Password of {ssid} (empty if it is open)", default="", hide_input=True, show_default=False, err=True
+    )
+    return wifi_link(ssid, password)
+
+
+def _report(name: str, figures: dict[str, Any], as_json: bool, lines: Callable[[Console], None]) -> None:
+    if as_json:
+        typer.echo(json.dumps({"name": name, "ok": True, "figures": figures, "limits": {}}))
+    else:
+        lines(Console(highlight=False, soft_wrap=True))
+
+
+@app.command(
+    epilog="Example: peilmerk device enrol --port /dev/ttyUSB0 --label 'Canal bridge, north' --wifi StreetNet"
+)
+def enrol(
+    port: PortOption,
+    gateway: GatewayOption = Path("gateway.toml"),
+    label: Annotated[
+        str, typer.Option(help="Your own name for this board; it is never published.")
+    ] = LABEL_NOT_SAID,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            callback=_kind,
+            metavar="|".join(KINDS),
+            help="What the board will be. [default: what was deployed to it]",
+        ),
+    ] = None,
+    replace: Annotated[
+        bool,
+        typer.Option("--replace", help="Give a new identity to a board that has one, and revoke the old."),
+    ] = False,
+    wifi: WifiOption = None,
+    wifi_password_file: WifiFileOption = None,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Address at which boards reach the broker. [default: from the settings]"),
+    ] = None,
+    mqtt_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Its port. [default: from the settings]")
+    ] = None,
+    ntp: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST[:PORT]", help="Time server; may be given more than once. [default: pool.ntp.org]"
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a board its identity, keys, trust and the way to its gateway."""
+    with _told_to_people():
+        settings = load(gateway)
+        link = gateway_link(settings, host=host, port=mqtt_port, ntp=ntp or ()) | _wifi(
+            wifi, wifi_password_file
+        )
+        trust = trust_of(settings)
+        began = time.monotonic()
+        with Registry(settings.gateway.registry) as registry:
+            done = enrol_on(
+                boards.Board(port), registry, link, trust, label=label, kind=kind, replace=replace
+            )
+    figures = {
+        "device_id": done.device_id,
+        "kind": done.kind,
+        "label": done.label,
+        "replaced": done.replaced,
+        "micropython": done.micropython,
+        "host": link["host"],
+        "port": link["port"],
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+    def lines(console: Console) -> None:
+        console.print(f"enrolled [bold]{done.device_id}[/bold]: {done.label}", markup=True)
+        if done.replaced:
+            console.print(f"revoked {done.replaced}, the identity it had before")
+        console.print(f"it will report to {link['host']}:{link['port']}")
+
+    _report("device enrol", figures, as_json, lines)
+
+
+@app.command(epilog="Example: peilmerk device deploy --port /dev/ttyUSB0 --kind counter")
+def deploy(
+    port: PortOption,
+    kind: Annotated[
+        str,
+        typer.Option(callback=_kind, metavar="|".join(KINDS), help="What the board is.", show_default=False),
+    ],
+    wifi: WifiOption = None,
+    wifi_password_file: WifiFileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put the firmware on a board: only the files that differ, checked on the board, then start it."""
+    with _told_to_people():
+        link = _wifi(wifi, wifi_password_file)
+        began = time.monotonic()
+        bundle = bundles.build()
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(),
+            console=Console(stderr=True),
+            transient=True,
+        ) as progress:
+            task = progress.add_task(f"copying to {port}", total=None)
+            done = deploy_to(
+                boards.Board(port),
+                kind,
+                bundle,
+                link=link,
+                on_progress=lambda sent, size: progress.update(task, completed=sent, total=size),
+            )
+    figures = {
+        "kind": done.kind,
+        "firmware_digest": done.digest,
+        "files": done.files,
+        "copied": len(done.copied),
+        "removed": len(done.removed),
+        "bytes": done.bytes_copied,
+        "wrote_node": done.wrote_node,
+        "device_id": done.device_id,
+        "micropython": done.micropython,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+    def lines(console: Console) -> None:
+        console.print(
+            f"{done.kind} on {port}: {len(done.copied)} of {done.files} files copied "
+            f"({done.bytes_copied} bytes), {len(done.removed)} removed"
+        )
+        console.print(f"firmware digest {done.digest}, the same on the board")
+        if done.device_id is None:
+            console.print(f"it has no identity yet: peilmerk device enrol --port {port}")
+
+    _report("device deploy", figures, as_json, lines)
+
+
+@app.command(epilog="Example: peilmerk device info --port /dev/ttyUSB0 --json")
+def info(port: PortOption, as_json: JsonOption = False) -> None:
+    """Say what is on a board: identity, firmware, MicroPython, free flash. The board restarts afterwards."""
+    with _told_to_people():
+        found = boards.Board(port).inspect(then=[boards.Reset()])
+    figures = {
+        "device_id": found.device_id,
+        "kind": found.kind,
+        "firmware_digest": found.digest,
+        "files": len(found.files),
+        "linked": found.linked,
+        "micropython": found.micropython,
+        "machine": found.machine,
+        "flash_free": found.flash_free,
+        "flash_size": found.flash_size,
+    }
+
+    def lines(console: Console) -> None:
+        table = Table(show_header=False, box=None)
+        table.add_row("identity", found.device_id or "none: peilmerk device enrol")
+        table.add_row("kind", found.kind or "none: peilmerk device deploy")
+        table.add_row("firmware digest", found.digest or "none: peilmerk device deploy")
+        table.add_row("MicroPython", f"{found.micropython} on {found.machine}")
+        table.add_row("free flash", f"{found.flash_free // 1024} of {found.flash_size // 1024} KiB")
+        console.print(table)
+
+    _report("device info", figures, as_json, lines)
+
+
+@app.command(name="list", epilog="Example: peilmerk device list --gateway gateway.toml")
+def list_(
+    gateway: Annotated[
+        Path | None,
+        typer.Option(
+            "--gateway", "-g", help="Also list the devices enrolled at the gateway of these settings."
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the serial ports of this machine, and the enrolled devices if asked for."""
+    with _told_to_people():
+        found = boards.ports()
+        enrolled = []
+        if gateway is not None:
+            with Registry(load(gateway).gateway.registry) as registry:
+                enrolled = registry.all()
+    figures: dict[str, Any] = {
+        "ports": [
+            {"port": one.path, "serial": one.serial, "usb_id": one.usb_id, "description": one.description}
+            for one in found
+        ]
+    }
+    if gateway is not None:
+        figures["devices"] = [
+            {
+                "device_id": one.device_id,
+                "kind": one.kind,
+                "label": one.label,
+                "enrolled_at": one.enrolled_at,
+                "revoked": one.revoked,
+            }
+            for one in enrolled
+        ]
+
+    def lines(console: Console) -> None:
+        table = Table("port", "serial number", "what it is", box=None)
+        for one in found:
+            table.add_row(one.path, one.serial, " ".join((one.usb_id, one.description)).strip())
+        console.print(table if found else "no serial ports; is the board plugged in?")
+        if gateway is not None:
+            devices = Table("device", "kind", "label", "", box=None)
+            for device in enrolled:
+                devices.add_row(
+                    device.device_id, device.kind, device.label, "revoked" if device.revoked else ""
+                )
+            console.print(devices if enrolled else "no devices are enrolled")
+
+    _report("device list", figures, as_json, lines)
+
+
+@app.command(epilog="Example: peilmerk device bundle --output build/board")
+def bundle(
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Write the files here, as they lie on a board, for use with plain mpremote."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build what deploy would copy, and print its digest, which deployment records name."""
+    with _told_to_people():
+        made = bundles.build()
+        if output is not None:
+            try:
+                made.write(output)
+            except OSError as reason:
+                raise BundleError(f"{output}: {reason.strerror}, wanted a folder to write to") from reason
+    figures = {
+        "firmware_digest": made.digest,
+        "files": len(made.files),
+        "bytes": made.size,
+        "bytecode_version": made.mpy,
+    }
+
+    def lines(console: Console) -> None:
+        console.print(f"firmware digest {made.digest}")
+        console.print(f"{len(made.files)} files, {made.size} bytes{f', in {output}' if output else ''}")
+
+    _report("device bundle", figures, as_json, lines)

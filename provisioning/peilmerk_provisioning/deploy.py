@@ -1,0 +1,156 @@
+"""Put firmware and node.json onto a board: only what differs, checked on the board before and after it
+counts.
+
+New files are written beside the old ones into a staging folder, read back there, and only then moved into
+place. A cable that is pulled before that leaves the old firmware whole; one that is pulled during the few
+moves leaves a mix that a second run mends, because it compares every file again. Running it twice copies
+nothing the second time.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from peilmerk_provisioning.board import Board, Inspection, Reset, Script, Step
+from peilmerk_provisioning.bundle import ENTRY_POINTS, Bundle
+from peilmerk_provisioning.errors import BoardError, DeployError, ScriptFailed
+from peilmerk_provisioning.kinds import node_settings
+
+__all__ = ["Deployed", "deploy"]
+
+# Of a file's bytes, what goes in one script: base64 makes a third more of it, and a board without PSRAM must
+# still find that in one piece.
+PIECE_BYTES = 3072
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What deploying did."""
+
+    kind: str
+    digest: str
+    files: int
+    copied: tuple[str, ...]
+    removed: tuple[str, ...]
+    bytes_copied: int
+    wrote_node: bool
+    device_id: str | None
+    """The board's identity; None when it has yet to be enrolled."""
+    micropython: str
+
+
+def deploy(
+    board: Board,
+    kind: str,
+    bundle: Bundle,
+    *,
+    link: dict[str, Any] | None = None,
+    on_progress: Progress | None = None,
+) -> Deployed:
+    """Make the board run this bundle as this kind of node, and reset it.
+
+    `link` is merged into node.json; `on_progress(done, total)` counts bytes. Raises BundleError when the
+    board cannot load the bundle, DeployError when it does not end up with it, BoardError when it cannot be
+    reached.
+    """
+    before = board.inspect()
+    bundle.check(before, board.port)
+    copied, removed = difference(bundle, before)
+    size = sum(len(bundle.files[path]) for path in copied)
+    done = 0
+
+    def count(result: dict[str, Any]) -> None:
+        nonlocal done
+        done += result.get("staged", 0)
+        if on_progress is not None:
+            on_progress(done, size)
+
+    steps = _staging(bundle, copied)
+    names = {path: str(number) for number, path in enumerate(copied)}
+    hashes = bundle.hashes
+    steps.append(
+        Script(
+            "install",
+            {
+                "files": [[names[path], path, hashes[path]] for path in copied],
+                "remove": list(removed),
+                "node": node_settings(kind) | ({"link": link} if link else {}),
+            },
+        )
+    )
+    try:
+        said = board.do([*steps, Reset()], count)[-1]
+    except ScriptFailed as reason:
+        _clear(board)
+        if "ENOSPC" in str(reason) or "Errno 28" in str(reason):
+            raise DeployError(
+                f"the flash of the board on {board.port} is full: {before.flash_free} bytes were free, "
+                f"wanted room for {size} bytes beside the old firmware; the old firmware is still in place"
+            ) from reason
+        raise
+    if said["digest"] != bundle.digest:
+        raise DeployError(
+            f"the board on {board.port} computes firmware digest {said['digest'][:16]}…, wanted "
+            f"{bundle.digest[:16]}…; run this again"
+        )
+    return Deployed(
+        kind=kind,
+        digest=bundle.digest,
+        files=len(bundle.files),
+        copied=copied,
+        removed=removed,
+        bytes_copied=size,
+        wrote_node=bool(said["wrote_node"]),
+        device_id=before.device_id,
+        micropython=before.micropython,
+    )
+
+
+def difference(bundle: Bundle, board: Inspection) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the paths to copy, entry points last, and the paths to remove."""
+    hashes = bundle.hashes
+    copied = sorted(
+        (path for path in hashes if board.files.get(path) != hashes[path]),
+        key=lambda path: (path in ENTRY_POINTS, path),
+    )
+    return tuple(copied), tuple(sorted(set(board.files) - set(hashes)))
+
+
+def _staging(bundle: Bundle, paths: tuple[str, ...]) -> list[Step]:
+    """Return the steps that put these files, by number, into the staging folder, small files together."""
+    steps: list[Step] = []
+    pieces: list[list[Any]] = []
+    room = PIECE_BYTES
+
+    def flush() -> None:
+        nonlocal pieces, room
+        if pieces:
+            steps.append(Script("stage", {"fresh": not steps, "pieces": pieces}))
+        pieces, room = [], PIECE_BYTES
+
+    for number, path in enumerate(paths):
+        data = bundle.files[path]
+        start = 0
+        while start < len(data) or start == 0:
+            piece = data[start : start + room]
+            pieces.append([str(number), start == 0, base64.b64encode(piece).decode()])
+            start += max(1, len(piece))
+            room -= len(piece)
+            if room <= 0:
+                flush()
+    flush()
+    return steps
+
+
+def _clear(board: Board) -> None:
+    """After a failure, give the flash back to the old firmware and let it run; the failure itself is
+    reported.
+    """
+    try:
+        board.do([Script("stage", {"fresh": True, "pieces": []}), Reset()])
+    except BoardError:
+        return

@@ -1,0 +1,143 @@
+"""What every script on the board uses. Sent first; runs on MicroPython 1.24 and newer."""
+
+# mypy: ignore-errors
+
+import hashlib
+import json
+import os
+from binascii import hexlify
+
+# Top-level names that deploying owns; everything else on the flash is left alone.
+PROGRAM_FILES = ("boot.py", "main.py")
+PROGRAM_FOLDERS = ("node", "peilmerk_protocol")
+STAGE = ".stage"
+
+
+def say(result):
+    """Print a result as the one line that the other end picks out of whatever else the board prints."""
+    print("\npeilmerk:" + json.dumps(result))
+
+
+def exists(path):
+    """Return whether there is a file or folder of this name."""
+    try:
+        os.stat(path)
+        return True
+    except OSError:
+        return False
+
+
+def sha256(path):
+    """Return a file's SHA-256 in bytes, reading 512 bytes at a time."""
+    digest = hashlib.sha256()
+    block = bytearray(512)
+    view = memoryview(block)
+    with open(path, "rb") as file:
+        while True:
+            size = file.readinto(block)
+            if not size:
+                return digest.digest()
+            digest.update(view[:size])
+
+
+def files_below(root, folder):
+    """Return the paths, relative to root, of all files at any depth of a folder; none if it is missing."""
+    found = []
+    waiting = [folder]
+    while waiting:
+        here = waiting.pop()
+        try:
+            entries = list(os.ilistdir(root + here))
+        except OSError:
+            continue
+        for entry in entries:
+            path = here + "/" + entry[0]
+            if entry[1] == 0x4000:
+                waiting.append(path)
+            else:
+                found.append(path)
+    return found
+
+
+def program(root):
+    """Return {path: SHA-256} of every file that counts as firmware."""
+    paths = [name for name in PROGRAM_FILES if exists(root + name)]
+    for folder in PROGRAM_FOLDERS:
+        paths += files_below(root, folder)
+    return {path: sha256(root + path) for path in paths}
+
+
+def firmware_digest(files):
+    """Return the digest over paths and contents, as hexadecimal text."""
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(path.encode() + b"\0" + files[path])
+    return hexlify(digest.digest()).decode()
+
+
+def read_json(path):
+    """Return the object in a JSON file, or None when it is missing or not one."""
+    try:
+        with open(path) as file:
+            found = json.load(file)
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def replace_file(path, data):
+    """Put data under a name so that a power cut leaves the old file or the new one, read back before it
+    counts.
+    """
+    draft = path + ".new"
+    with open(draft, "wb") as file:
+        file.write(data)
+    if sha256(draft) != hashlib.sha256(data).digest():
+        raise ValueError("flash gives back other bytes than were written to " + draft)
+    os.rename(draft, path)
+
+
+def remove_tree(path):
+    """Remove a folder with all that is in it; nothing happens if it is missing."""
+    if not exists(path):
+        return
+    for entry in list(os.ilistdir(path)):
+        inner = path + "/" + entry[0]
+        if entry[1] == 0x4000:
+            remove_tree(inner)
+        else:
+            os.remove(inner)
+    os.rmdir(path)
+
+
+def merged_node(old, new):
+    """Return node.json as it should be: `new` over `old`, the link and its Wi-Fi networks joined.
+
+    A network keeps its place and gets the new password if both name it.
+    """
+    node = dict(old or {})
+    for key in new:
+        if key != "link":
+            node[key] = new[key]
+    link = dict(node.get("link") or {})
+    for key in new.get("link") or {}:
+        if key != "wifi":
+            link[key] = new["link"][key]
+    fresh = (new.get("link") or {}).get("wifi") or []
+    names = [network[0] for network in fresh]
+    networks = [network for network in link.get("wifi") or [] if network[0] not in names] + fresh
+    if networks:
+        link["wifi"] = networks
+    if link:
+        node["link"] = link
+    return node
+
+
+def write_node(root, new):
+    """Merge into node.json; return whether anything had to be written."""
+    old = read_json(root + "node.json")
+    node = merged_node(old, new)
+    if node == old:
+        return False
+    replace_file(root + "node.json", json.dumps(node).encode())
+    return True
