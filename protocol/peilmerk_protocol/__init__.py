@@ -7,7 +7,7 @@ library. Every module stands alone, so that a board loads only what it uses:
     cbor        the small deterministic part of CBOR that the messages are made of
     keys        HMAC-SHA-256, HKDF and one key a direction
     cose        seal and open: COSE_Mac0 around a body
-    quantities  what can be measured, with scales and ranges (quantities_names: words for people and platforms)
+    quantities  what can be measured, with scales and ranges (quantities_names: the words for it)
     report      released values of one window
     profile     what was agreed: quantities, window, noise, thresholds
     statement   what the device attests at boot

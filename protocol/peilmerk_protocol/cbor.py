@@ -1,10 +1,10 @@
 """The part of CBOR that our messages need, and not a byte more.
 
 Core deterministic encoding (RFC 8949, section 4.2.1) of whole numbers of 64 bits, byte strings, text of
-printable ASCII, lists, maps with whole numbers as keys, True, False and None. What the encoder would not have
-written the decoder refuses: floats, tags, indefinite lengths, numbers or lengths in more bytes than needed, map
-keys doubled or out of order, bytes after the end. Two devices can therefore never write the same message in two
-ways, and nothing can ride along in a place that a reader would skip.
+printable ASCII, lists, maps with whole numbers as keys, True, False and None. What the encoder would not
+have written the decoder refuses: floats, tags, indefinite lengths, numbers or lengths in more bytes than
+needed, map keys doubled or out of order, bytes after the end. Two devices can therefore never write the same
+message in two ways, and nothing can ride along in a place that a reader would skip.
 
 Text is ASCII because no message carries words for people; so there is no question which UTF-8 is well formed.
 

@@ -14,8 +14,8 @@ counter that the device has seen, or after its expiry (Unix seconds, UTC), is no
     UPDATE          [manifest's SHA-256, its size in bytes, [version]]
     FORGET          None: erase keys, configuration and outbox
 
-Acknowledgement body: [counter of the command, outcome, detail]; detail is a whole number, e.g. the health bits
-after a self-test, and 0 where there is nothing to add.
+Acknowledgement body: [counter of the command, outcome, detail]; detail is a whole number, e.g. the health
+bits after a self-test, and 0 where there is nothing to add.
 """
 
 from peilmerk_protocol import body, cbor, profile

@@ -6,8 +6,8 @@ The tag is the first 8 bytes of HMAC-SHA-256 over the MAC_structure (RFC 9052, s
 
     ["MAC0", h'A10104', external_aad, body]
 
-whose external_aad is the CBOR of [version of the contract, kind, device id]. The kind tells the direction too,
-so a message proves nothing under another device, another kind or in the other direction.
+whose external_aad is the CBOR of [version of the contract, kind, device id]. The kind tells the direction
+too, so a message proves nothing under another device, another kind or in the other direction.
 
 Sealing costs 16 bytes, and one more for a body of more than 23 bytes.
 """

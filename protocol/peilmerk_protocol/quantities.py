@@ -51,8 +51,8 @@ KIND_MEAN = 2
 KIND_SAMPLES = 3
 KIND_LEVEL = 4
 
-# One row for all quantities that behave alike: (kind, lowest, highest, denominator of the scale 1/denominator).
-# Ranges are those of a Dutch street and of the sensors in use, not of physics; every number fits 3 bytes of CBOR.
+# One row for all quantities that behave alike: (kind, lowest, highest, denominator of the scale).
+# Ranges are those of a street and of the sensors in use, not of physics; every number fits 3 bytes of CBOR.
 _ROWS = (
     (KIND_MEAN, 0, 10000, 10),  # 0 particulate matter, 0 to 1000 ug/m3 (an SDS011 ends at 999.9)
     (KIND_MEAN, -400, 850, 10),  # 1 air temperature, -40 to 85 Cel

@@ -5,8 +5,8 @@ Body, a CBOR list:
     [seq, revision, firmware digest, profile digest, reset cause, [firmware version], [MicroPython version],
      boot count, free heap, free flash]
 
-seq comes from the same never-repeating counter as the reports. Digests are SHA-256: of the files on the board's
-flash, and of the profile's canonical form. Free heap and flash are bytes.
+seq comes from the same never-repeating counter as the reports. Digests are SHA-256: of the files on the
+board's flash, and of the profile's canonical form. Free heap and flash are bytes.
 """
 
 from peilmerk_protocol import body, cbor
