@@ -40,6 +40,7 @@ from peilmerk_provisioning.errors import (
 __all__ = ["Board", "Inspection", "OnResult", "Port", "Reset", "Script", "Step", "ports"]
 
 MPREMOTE = (sys.executable, "-m", "mpremote")
+NOT_INSTALLED = "No module named mpremote"
 # The longest that a step may leave us without a word. Hashing a full flash on an ESP32 takes about ten
 # seconds.
 SILENCE_S = 30.0
@@ -221,7 +222,7 @@ class Board:
 
     def _explain(self, tail: str, *, started: bool) -> BoardError:
         """Turn the last words of mpremote or of the board into an error for a person."""
-        if "No module named mpremote" in tail:
+        if NOT_INSTALLED in tail:
             return BoardError("mpremote is not installed: pip install 'peilmerk[device]'")
         if "failed to access" in tail:
             return PortBusy(
@@ -251,7 +252,7 @@ def ports() -> list[Port]:
         [*MPREMOTE, "connect", "list"], capture_output=True, text=True, timeout=SILENCE_S, check=False
     )
     if listed.returncode:
-        if "No module named" in listed.stderr:
+        if NOT_INSTALLED in listed.stderr:
             raise BoardError("mpremote is not installed: pip install 'peilmerk[device]'")
         raise BoardError(f"mpremote cannot list the ports: {listed.stderr.strip()[-200:]}")
     found = []

@@ -31,6 +31,7 @@ from peilmerk_provisioning.link import gateway_link, read_password, trust_of, wi
 
 app = typer.Typer(
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode="rich",
     help="Put identity and firmware on a board. Each command interrupts the board for some seconds.",
 )
@@ -106,7 +107,7 @@ def enrol(
         typer.Option(
             callback=_kind,
             metavar="|".join(KINDS),
-            help="What the board will be. [default: what was deployed to it]",
+            help="What the board will be. Default: what was deployed to it.",
         ),
     ] = None,
     replace: Annotated[
@@ -117,15 +118,15 @@ def enrol(
     wifi_password_file: WifiFileOption = None,
     host: Annotated[
         str | None,
-        typer.Option(help="Address at which boards reach the broker. [default: from the settings]"),
+        typer.Option(help="Address at which boards reach the broker. Default: from the settings."),
     ] = None,
     mqtt_port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Its port. [default: from the settings]")
+        int | None, typer.Option(min=1, max=65535, help="Its port. Default: from the settings.")
     ] = None,
     ntp: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="HOST[:PORT]", help="Time server; may be given more than once. [default: pool.ntp.org]"
+            metavar="HOST[:PORT]", help="Time server; may be given more than once. Default: pool.ntp.org."
         ),
     ] = None,
     as_json: JsonOption = False,

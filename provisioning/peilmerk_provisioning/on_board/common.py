@@ -113,7 +113,7 @@ def remove_tree(path):
 def merged_node(old, new):
     """Return node.json as it should be: `new` over `old`, the link and its Wi-Fi networks joined.
 
-    A network keeps its place and gets the new password if both name it.
+    A network that both name counts as new.
     """
     node = dict(old or {})
     for key in new:
