@@ -1,1 +1,1 @@
-"""The gateway: takes sealed reports from a durable broker, opens, admits, accounts, stores and publishes them."""
+"""The gateway: takes sealed reports from a durable broker, admits, accounts, stores and publishes them."""

@@ -166,6 +166,19 @@ class Settings(_Section):
             raise ValueError(f"found sinks of the same name {twice[0]!r}, wanted each name once")
         return self
 
+    @property
+    def trust_dir(self) -> Path:
+        """The folder of the gateway's own authority and certificate."""
+        return self.gateway.data_dir / "trust"
+
+    @property
+    def authority_der(self) -> Path:
+        """The authority's certificate in DER: what goes onto a board as its trust anchor.
+
+        There once `peilmerk_gateway.trust.ensure_trust` ran, for a city's own authority too.
+        """
+        return self.trust_dir / "authority.der"
+
     def make_clock(self) -> Clock:
         """Return the clock that everything in this gateway goes by."""
         if self.clock is None:

@@ -1,0 +1,318 @@
+"""Ingest from the broker's own durable stream of MQTT publishes, by a JetStream pull consumer.
+
+NATS keeps every MQTT publish of QoS 1 in its stream `$MQTT_msgs` before it acknowledges it to the device,
+for as long as a consumer has interest in it. `ensure_consumer` makes the gateway's interest: one durable
+consumer over the topics that devices publish on. It has to be there before the first device connects,
+because what nobody is interested in is acknowledged and dropped; the broker's start sees to that.
+
+Deliveries are at least once. What was not acknowledged within `ack_wait` seconds, because the gateway or
+its connection died, is delivered again. An acknowledgement is only ever sent on the connection that its
+message came on: after the broker lost its disk the same sequence number may be another message.
+
+The stream is pulled, never pushed: at most `outstanding` batches wait for their `ack()` and one more is under
+way, so a slow store slows the reading and the broker's disk takes the difference. A batch that is dropped
+without `ack()` frees its place when the broker takes it back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+import nats
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
+from nats.js.errors import Error as JetStreamError
+
+from peilmerk_gateway.errors import PeilmerkError
+from peilmerk_gateway.ingest import Batch, Delivery
+from peilmerk_protocol import topics
+
+STREAM = "$MQTT_msgs"
+SUBJECT_PREFIX = "$MQTT.msgs."
+DURABLE = "peilmerk_gateway"
+# Any device's topic of each kind, as the stream's subjects.
+FILTER = [f"{SUBJECT_PREFIX}peilmerk.1.*.{kind}" for kind in ("report", "statement", "ack")]
+
+BATCH = 256
+OUTSTANDING = 4
+ACK_WAIT_S = 30.0
+MAX_UNACKNOWLEDGED = 16_384
+BATCH_BYTES = 4 << 20
+# How long a pull request stays open at the broker, and how long its answer may be late before the connection
+# counts as dead.
+EXPIRY_S = 5.0
+GRACE_S = 5.0
+# Once one message is there, how long to wait for the next: a store commits ten in the time of one.
+LINGER_S = 0.01
+CONNECT_S = 5.0
+BACKOFF_FIRST_S = 0.1
+BACKOFF_MOST_S = 5.0
+
+log = logging.getLogger(__name__)
+
+# What an unusable connection or a broker that is just starting answers with.
+Unreachable = (nats.errors.Error, JetStreamError, OSError, asyncio.TimeoutError)
+
+
+class IngestError(PeilmerkError):
+    """The broker cannot be asked at this moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """The gateway's way into the broker: loopback address and its own credential."""
+
+    url: str
+    user: str
+    password: str = field(repr=False)
+
+
+async def connect(access: Access) -> Client:
+    """Open a connection that does not reconnect by itself: whoever uses it begins anew with all it needs.
+
+    Raises one of `Unreachable`.
+    """
+    return await nats.connect(
+        access.url,
+        user=access.user,
+        password=access.password,
+        name="gateway",
+        # Give up at once: the client's own loop would wait where its caller knows better how long.
+        allow_reconnect=False,
+        max_reconnect_attempts=1,
+        reconnect_time_wait=0,
+        connect_timeout=CONNECT_S,
+        ping_interval=10,
+        max_outstanding_pings=2,
+        error_cb=_quiet,
+    )
+
+
+async def _quiet(_: Exception) -> None:
+    """Say nothing: every error of a connection also ends the call that used it."""
+
+
+async def ensure_consumer(connection: Client, ack_wait: float = ACK_WAIT_S) -> ConsumerInfo:
+    """Make the gateway's durable interest in what devices publish, or bring an older one up to date.
+
+    The stream has to be there. Raises one of `Unreachable`.
+    """
+    return await connection.jetstream().add_consumer(
+        STREAM,
+        ConsumerConfig(
+            durable_name=DURABLE,
+            filter_subjects=FILTER,
+            deliver_policy=DeliverPolicy.ALL,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=ack_wait,
+            max_deliver=-1,
+            max_ack_pending=MAX_UNACKNOWLEDGED,
+        ),
+    )
+
+
+def delivery(subject: str, payload: bytes, redelivered: bool = False) -> Delivery:
+    """Read device and kind from a stream's subject; a subject that is not one of ours has no device."""
+    try:
+        device_id, kind = topics.parse(subject.removeprefix(SUBJECT_PREFIX).replace(".", "/"))
+    except topics.TopicError:
+        return Delivery(None, 0, payload, redelivered)
+    return Delivery(device_id, kind, payload, redelivered)
+
+
+class JetStreamIngest:
+    """Batches of deliveries from the broker, for ever, across its restarts."""
+
+    def __init__(
+        self,
+        access: Callable[[], Access],
+        *,
+        batch: int = BATCH,
+        outstanding: int = OUTSTANDING,
+        ack_wait: float = ACK_WAIT_S,
+    ) -> None:
+        """Take the way in from `access` at every connection, since a broker may come back on another port."""
+        self._access = access
+        self._batch = batch
+        self._outstanding = outstanding
+        self._ack_wait = ack_wait
+        self._connection: Client | None = None
+        self._closed = asyncio.Event()
+        self.connections = 0
+        """How often a connection was made."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection to the broker now."""
+        return self._connection is not None and self._connection.is_connected
+
+    async def pending(self) -> int:
+        """Return how many messages the broker still holds for the gateway, delivered but unacknowledged
+        included.
+
+        Raises IngestError when the broker cannot be asked.
+        """
+        try:
+            if self._connection is not None and self._connection.is_connected:
+                return _held(await self._connection.jetstream().consumer_info(STREAM, DURABLE))
+            connection = await connect(self._access())
+            try:
+                return _held(await connection.jetstream().consumer_info(STREAM, DURABLE))
+            finally:
+                await connection.close()
+        except Unreachable as reason:
+            raise IngestError(f"the broker does not answer: {reason!r}") from reason
+
+    async def close(self) -> None:
+        """End `batches()` and leave; what was not acknowledged stays with the broker."""
+        self._closed.set()
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def batches(self) -> AsyncIterator[Batch]:
+        """Yield batches until `close()`; one caller at a time."""
+        pause = BACKOFF_FIRST_S
+        while not self._closed.is_set():
+            try:
+                pull = await self._open()
+            except Unreachable as reason:
+                log.info("ingest: no broker (%r), next try within %.1f s", reason, pause)
+                await self._sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(pause * 2, BACKOFF_MOST_S)
+                continue
+            pause = BACKOFF_FIRST_S
+            try:
+                while not self._closed.is_set():
+                    if (taken := await pull.take()) is not None:
+                        yield taken
+            except Unreachable as reason:
+                if not self._closed.is_set():
+                    log.warning("ingest: connection to the broker lost (%r)", reason)
+            finally:
+                await pull.connection.close()
+
+    async def _open(self) -> _Pull:
+        connection = await connect(self._access())
+        try:
+            await ensure_consumer(connection, self._ack_wait)
+            inbox = connection.new_inbox()
+            subscription = await connection.subscribe(inbox)
+        except BaseException:
+            await connection.close()
+            raise
+        self._connection = connection
+        self.connections += 1
+        return _Pull(connection, subscription, inbox, self._batch, self._outstanding, self._ack_wait)
+
+    async def _sleep(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._closed.wait(), seconds)
+        except TimeoutError:
+            pass
+
+
+class _Pull:
+    """One connection's pulling: at most one open request, at most `outstanding` unacknowledged batches."""
+
+    def __init__(
+        self,
+        connection: Client,
+        subscription: Subscription,
+        inbox: str,
+        batch: int,
+        outstanding: int,
+        ack_wait: float,
+    ) -> None:
+        self.connection = connection
+        self._subscription = subscription
+        self._inbox = inbox
+        self._batch = batch
+        self._outstanding = outstanding
+        self._ack_wait = ack_wait
+        self._wanted = 0  # messages that the open request may still bring
+        self._request_dead_at = 0.0
+        self._held: dict[int, float] = {}  # unacknowledged batches -> when the broker takes them back
+        self._freed = asyncio.Event()
+        self._number = 0
+
+    async def take(self) -> Batch | None:
+        """Wait for the next batch; None when nothing came within a request's life. Raises `Unreachable`."""
+        await self._place()
+        if self._wanted <= 0:
+            await self._request()
+        messages: list[Msg] = []
+        while len(messages) < self._batch:
+            patience = LINGER_S if messages else max(0.0, self._request_dead_at - time.monotonic())
+            try:
+                message = await self._subscription.next_msg(timeout=patience)
+            except nats.errors.TimeoutError:
+                if messages:
+                    break
+                # Not even the end of the request was told: nobody is there any more.
+                raise
+            if not message.reply:
+                # The request ended: its time is up (408), it is full in bytes or its consumer is gone (409).
+                self._wanted = 0
+                break
+            self._wanted -= 1
+            messages.append(message)
+            if self._wanted <= 0:
+                break
+        return self._hold(messages) if messages else None
+
+    async def _place(self) -> None:
+        """Wait until fewer than `outstanding` batches are unacknowledged, or the broker took one back."""
+        while True:
+            now = time.monotonic()
+            self._held = {number: until for number, until in self._held.items() if until > now}
+            if len(self._held) < self._outstanding:
+                return
+            if self.connection.is_closed:
+                raise nats.errors.ConnectionClosedError
+            self._freed.clear()
+            try:
+                await asyncio.wait_for(self._freed.wait(), min(1.0, min(self._held.values()) - now))
+            except TimeoutError:
+                pass
+
+    async def _request(self) -> None:
+        request = {"batch": self._batch, "max_bytes": BATCH_BYTES, "expires": int(EXPIRY_S * 1e9)}
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{DURABLE}"
+        await self.connection.publish(subject, json.dumps(request).encode(), reply=self._inbox)
+        self._wanted = self._batch
+        self._request_dead_at = time.monotonic() + EXPIRY_S + GRACE_S
+
+    def _hold(self, messages: list[Msg]) -> Batch:
+        self._number += 1
+        number = self._number
+        self._held[number] = time.monotonic() + self._ack_wait
+        replies = [message.reply for message in messages]
+
+        async def ack() -> None:
+            try:
+                for reply in replies:
+                    await self.connection.publish(reply, b"+ACK")
+                await self.connection.flush(timeout=int(CONNECT_S))
+            except Unreachable as reason:
+                log.info("ingest: %d acknowledgements not heard (%r): delivered again", len(replies), reason)
+            self._held.pop(number, None)
+            self._freed.set()
+
+        deliveries = tuple(
+            delivery(message.subject, message.data, message.metadata.num_delivered > 1)
+            for message in messages
+        )
+        return Batch(deliveries, ack)
+
+
+def _held(info: ConsumerInfo) -> int:
+    return int(info.num_pending or 0) + int(info.num_ack_pending or 0)
