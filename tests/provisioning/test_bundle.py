@@ -99,7 +99,7 @@ def test_is_found_inside_an_installed_package(made: Bundle, tmp_path: Path) -> N
     package = tmp_path / "peilmerk_provisioning"
     shutil.copytree(ROOT / "provisioning/peilmerk_provisioning", package)
     shutil.copytree(ROOT / "firmware", package / "_firmware")
-    code = "from peilmerk_provisioning import bundle; print(bundle.firmware_folder()); print(bundle.build().digest)"
+    code = "from peilmerk_provisioning import bundle as b; print(b.firmware_folder(), b.build().digest)"
     path = os.pathsep.join([str(tmp_path), str(ROOT / "protocol"), str(ROOT / "gateway")])
     found = subprocess.run(
         [sys.executable, "-c", code],
@@ -146,7 +146,7 @@ def test_missing_firmware_says_where_it_was_looked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bundles, "__file__", str(tmp_path / "site/peilmerk_provisioning/bundle.py"))
-    with pytest.raises(BundleError, match="found no firmware, wanted it in .*_firmware or .*firmware"):
+    with pytest.raises(BundleError, match=r"found no firmware, wanted it in .*_firmware or .*firmware"):
         bundles.firmware_folder()
 
 

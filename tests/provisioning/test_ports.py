@@ -1,4 +1,6 @@
-"""Ports that are missing, held, forbidden, silent or something else: each has its own error that says what to do."""
+"""Ports that are missing, held, forbidden, silent or something else: each has its own error that says what
+to do.
+"""
 
 from __future__ import annotations
 
