@@ -1,0 +1,132 @@
+"""What the technician's command wrote onto the flash: /node.json, /identity.json and /trust.der.
+
+`load` checks everything the firmware relies on, so that a mistake is one clear line on the console (file,
+key, what was found, what was wanted) and not a crash later. Secrets are never part of a message.
+"""
+
+import json
+
+from peilmerk_protocol import keys, profile, topics
+
+_NTP = [["0.nl.pool.ntp.org", 123], ["1.nl.pool.ntp.org", 123], ["time.cloudflare.com", 123]]
+
+
+class ConfigError(Exception):
+    """Something on the flash is missing or not as it must be."""
+
+
+class Config:
+    """The checked settings of one board. Keys are bytes; wifi and ntp are lists of pairs."""
+
+    def __init__(self, node, identity, authority):
+        self.kind = _string(node, "node.json", "kind")
+        if self.kind not in ("counter", "air"):
+            raise ConfigError("node.json: kind: found %r, wanted counter or air" % self.kind)
+        self.profile = _profile(_section(node, "node.json", "profile"))
+        self.sensors = node.get("sensors")
+        if not isinstance(self.sensors, list) or not all(isinstance(entry, dict) for entry in self.sensors):
+            raise ConfigError("node.json: sensors: found %s, wanted a list of drivers" % _shape(self.sensors))
+        self.watchdog_s = _whole(node, "node.json", "watchdog_s", 0, 3600, 300)
+        link = _section(node, "node.json", "link")
+        self.host = _string(link, "node.json: link", "host")
+        self.port = _whole(link, "node.json: link", "port", 1, 65535, None)
+        self.server_name = _string(link, "node.json: link", "server_name")
+        self.timeout_s = _whole(link, "node.json: link", "timeout_s", 1, 3600, 30)
+        self.ntp = _pairs(link, "ntp", int) or _NTP
+        self.wifi = _pairs(link, "wifi", str)
+        self.device_id = _string(identity, "identity.json", "device_id")
+        if not topics.valid_device_id(self.device_id):
+            raise ConfigError("identity.json: device_id: found %r, wanted 16 of a-z2-7" % self.device_id)
+        self.mqtt_password = _string(identity, "identity.json", "mqtt_password")
+        self.key = keys.derive(_root_key(identity), keys.UP)
+        self.authority = authority
+
+
+def load(root="/"):
+    """Read and check the three files below `root` (ends with a slash). Raises ConfigError."""
+    return Config(
+        _read_json(root, "node.json", "run `peilmerk device deploy`"),
+        _read_json(root, "identity.json", "run `peilmerk device enrol`"),
+        _read(root, "trust.der", "run `peilmerk device enrol`"),
+    )
+
+
+def _read(root, name, remedy):
+    try:
+        with open(root + name, "rb") as file:
+            data = file.read()
+    except OSError:
+        raise ConfigError("%s: not found: %s" % (name, remedy))
+    if not data:
+        raise ConfigError("%s: found an empty file: %s" % (name, remedy))
+    return data
+
+
+def _read_json(root, name, remedy):
+    try:
+        data = json.loads(_read(root, name, remedy).decode())
+    except ValueError:
+        raise ConfigError("%s: found something else, wanted JSON: %s" % (name, remedy))
+    if not isinstance(data, dict):
+        raise ConfigError("%s: found %s, wanted a JSON object" % (name, _shape(data)))
+    return data
+
+
+def _shape(value):
+    return "nothing" if value is None else type(value).__name__
+
+
+def _section(data, where, key):
+    value = data.get(key)
+    if not isinstance(value, dict):
+        raise ConfigError("%s: %s: found %s, wanted a JSON object" % (where, key, _shape(value)))
+    return value
+
+
+def _string(data, where, key):
+    value = data.get(key)
+    if not isinstance(value, str) or not value:
+        raise ConfigError("%s: %s: found %s, wanted text" % (where, key, _shape(value)))
+    return value
+
+
+def _whole(data, where, key, lowest, highest, default):
+    value = data.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool) or not lowest <= value <= highest:
+        raise ConfigError(
+            "%s: %s: found %r, wanted a whole number of %d to %d" % (where, key, value, lowest, highest)
+        )
+    return value
+
+
+def _pairs(link, key, second):
+    pairs = link.get(key) or []
+    if not isinstance(pairs, list):
+        raise ConfigError("node.json: link: %s: found %s, wanted a list of pairs" % (key, _shape(pairs)))
+    for pair in pairs:
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise ConfigError("node.json: link: %s: found an entry that is not a pair" % key)
+        if not isinstance(pair[0], str) or not isinstance(pair[1], second):
+            raise ConfigError("node.json: link: %s: found an entry of the wrong type" % key)
+    return pairs
+
+
+def _profile(data):
+    keys_wanted = ("revision", "window_s", "set", "epsilon_leaf", "epsilon_day", "k", "m")
+    for key in keys_wanted:
+        if key not in data:
+            raise ConfigError("node.json: profile: found no %s, wanted it" % key)
+    try:
+        return profile.Profile(*[data[key] for key in keys_wanted])
+    except profile.ProfileError as fault:
+        raise ConfigError("node.json: profile: found what the contract forbids: %s" % fault)
+
+
+def _root_key(identity):
+    try:
+        key = bytes.fromhex(_string(identity, "identity.json", "root_key"))
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        raise ConfigError("identity.json: root_key: found %d bytes, wanted 32 in hexadecimal" % len(key))
+    return key

@@ -1,0 +1,296 @@
+"""The outbox: sealed messages wait on flash until the broker acknowledged them. Runs on both Pythons.
+
+Contract
+--------
+* `append` returns only after the message is on flash; what is on flash is sent with exactly these bytes, as
+  often as it takes. A message leaves the outbox by `acknowledge` (PUBACK) or, when the outbox is full, by
+  dropping the oldest segment, which is counted.
+* A sequence number that was ever on flash is never given out again, and a window that was ever released is
+  refused (`AlreadyReleased`): one draw a window, also after a power cut. Both follow from the records
+  themselves: a number is used only by the append that makes it durable.
+* Memory is constant: no list of entries is ever held.
+
+Files under the root folder
+---------------------------
+`NNNNNNNN.log`   segments of at most `segment_bytes`, numbered upwards, append-only. A record is
+
+    u8 magic 0xB7 | u8 kind | u16 length | u32 seq | u32 window | u32 reports | u32 crc32 | payload
+
+  little endian; `reports` counts the reports ever sealed, this one included; the CRC covers header (without
+  itself) and payload. What follows a record that does not check is ignored, and nothing is ever appended
+  behind it.
+`mark.0/.1`      u32 acknowledged, dropped, seq, reports, window (see mark.py). All entries with a sequence
+  number up to `acknowledged` are done. The newest segment is kept even when done, so that the numbers survive
+  a lost mark.
+
+A power cut between PUBACK and mark sends one entry again, byte for byte the same; the gateway knows it by
+its number.
+"""
+
+import os
+import struct
+from binascii import crc32
+from collections import namedtuple
+
+from node.mark import Mark, make_folder
+
+try:
+    from micropython import const
+except ImportError:  # CPython, where the bench reads an outbox offline
+
+    def const(value):
+        return value
+
+
+# The kind of a report (peilmerk_protocol.topics.REPORT): the only kind that belongs to a window.
+REPORT = const(1)
+_MAGIC = const(0xB7)
+_HEADER = "<BBHIII"
+_HEADER_BYTES = const(20)
+_MAX_PAYLOAD = const(512)
+_SEQ_LIMIT = const(0xFFFFFFFF)
+
+Entry = namedtuple("Entry", ("kind", "seq", "window", "reports", "payload"))
+
+
+class OutboxError(Exception):
+    """The outbox was asked for something that would break its contract."""
+
+
+class AlreadyReleased(OutboxError):
+    """The window was released before; its figures must not be drawn a second time."""
+
+
+class Outbox:
+    """The outbox in folder `root`; opening it only reads.
+
+    limit_bytes bounds the flash it takes (196,608 bytes hold over 30 days of 15-minute reports);
+    segment_bytes is what is dropped at once when it is full, one flash block by default.
+    """
+
+    def __init__(self, root, limit_bytes=196608, segment_bytes=4096):
+        self._root = root
+        self._segment_bytes = segment_bytes
+        self._max_segments = max(2, limit_bytes // segment_bytes)
+        self._mark = Mark(root + "/mark", "IIIII")
+        kept = self._mark.load() or (0, 0, 0, 0, 0)
+        self._acknowledged, self._dropped, self._seq, self._reports, self._window = kept
+        self._waiting = 0
+        self._cached = None
+        self._first, self._last = self._segments()
+        # Where the next record goes, and where the oldest entry that still waits lies.
+        self._tail = 0
+        self._appendable = False
+        self._read_segment = self._last + 1
+        self._read_offset = 0
+        self._scan()
+
+    def next_seq(self):
+        """The number the next append will take: seal with it, then append. Raises OutboxError when all are
+        used.
+        """
+        if self._seq >= _SEQ_LIMIT:
+            raise OutboxError("found all sequence numbers used, wanted one: enrol the board anew")
+        return self._seq + 1
+
+    def has_window(self, window):
+        """Whether `window` (index) or a later one was released before."""
+        return self._window > 0 and window <= self._window
+
+    def append(self, kind, seq, window, payload):
+        """Put one sealed message on flash; it is durable when this returns.
+
+        seq must be `next_seq()`; window is the window index of a report, 0 otherwise.
+        Raises AlreadyReleased, OutboxError (wrong number, payload over 512 bytes) or OSError (flash).
+        """
+        if seq != self.next_seq():
+            raise OutboxError("found sequence number %d, wanted %d" % (seq, self._seq + 1))
+        if len(payload) > _MAX_PAYLOAD:
+            raise OutboxError("found %d bytes, wanted at most %d" % (len(payload), _MAX_PAYLOAD))
+        reports = self._reports
+        if kind == REPORT:
+            if self.has_window(window):
+                raise AlreadyReleased("window %d: the last one released is %d" % (window, self._window))
+            reports += 1
+        header = struct.pack(_HEADER, _MAGIC, kind, len(payload), seq, window, reports)
+        record = header + struct.pack("<I", crc32(payload, crc32(header))) + payload
+        if not self._appendable or self._tail + len(record) > self._segment_bytes:
+            self._rotate()
+        # Until the write has succeeded the tail is unknown: a failure makes the next append rotate.
+        self._appendable = False
+        with open(self._name(self._last), "ab") as file:
+            file.write(record)
+        self._appendable = True
+        self._tail += len(record)
+        self._seq = seq
+        self._reports = reports
+        if kind == REPORT:
+            self._window = window
+        self._waiting += 1
+
+    def oldest(self):
+        """The entry to send next, or None. The same entry, byte for byte, until it is acknowledged or
+        dropped.
+        """
+        while self._cached is None and self._waiting and self._read_segment <= self._last:
+            entry, following = self._next_waiting(self._read_segment, self._read_offset)
+            if entry is None:
+                if self._read_segment == self._last:
+                    self._waiting = 0
+                    break
+                self._read_segment += 1
+                self._read_offset = 0
+            else:
+                self._cached = entry
+                self._read_offset = following
+        return self._cached
+
+    def acknowledge(self, seq):
+        """The broker has the entry `seq` safely: never send it again. False when it was not the one
+        waiting.
+        """
+        entry = self.oldest()
+        if entry is None or entry.seq != seq:
+            return False
+        self._save_mark(seq, self._dropped)
+        self._cached = None
+        self._waiting -= 1
+        while self._first < self._read_segment:
+            self._remove_first()
+        return True
+
+    def waiting(self):
+        """How many entries wait for their acknowledgement."""
+        return self._waiting
+
+    def sealed(self):
+        """How many reports were ever sealed on this board."""
+        return self._reports
+
+    def dropped(self):
+        """How many entries were ever dropped unsent because the outbox was full."""
+        return self._dropped
+
+    def last_window(self):
+        """Index of the newest window ever released, 0 when none was: also a lower bound of the time."""
+        return self._window
+
+    def last_seq(self):
+        """The newest sequence number ever given out, 0 when none was."""
+        return self._seq
+
+    def _name(self, segment):
+        return "%s/%08d.log" % (self._root, segment)
+
+    def _segments(self):
+        first = last = 0
+        try:
+            names = os.listdir(self._root)
+        except OSError:
+            names = ()
+        for name in names:
+            if name.endswith(".log") and name[:-4].isdigit():
+                number = int(name[:-4])
+                first = number if not first else min(first, number)
+                last = max(last, number)
+        return (first, last) if last else (1, 0)
+
+    def _scan(self):
+        for segment in range(self._first, self._last + 1):
+            offset = 0
+            while True:
+                entry, following = self._read(segment, offset)
+                if entry is None:
+                    break
+                # A lost mark leaves segments in the middle as the only witness of the highest numbers.
+                self._seq = max(self._seq, entry.seq)
+                self._reports = max(self._reports, entry.reports)
+                self._window = max(self._window, entry.window)
+                if entry.seq > self._acknowledged:
+                    if not self._waiting:
+                        self._read_segment = segment
+                        self._read_offset = offset
+                    self._waiting += 1
+                offset = following
+            if segment == self._last:
+                self._tail = offset
+                self._appendable = offset == self._size(segment)
+
+    def _size(self, segment):
+        try:
+            return os.stat(self._name(segment))[6]
+        except OSError:
+            return 0
+
+    def _read(self, segment, offset):
+        """The record at `offset` and where the next one starts; (None, offset) where no whole record is."""
+        try:
+            with open(self._name(segment), "rb") as file:
+                file.seek(offset)
+                header = file.read(_HEADER_BYTES)
+                if len(header) < _HEADER_BYTES:
+                    return None, offset
+                magic, kind, length, seq, window, reports = struct.unpack(_HEADER, header[:16])
+                if magic != _MAGIC or length > _MAX_PAYLOAD:
+                    return None, offset
+                payload = file.read(length)
+        except OSError:
+            return None, offset
+        check = struct.unpack("<I", header[16:])[0]
+        if len(payload) != length or check != crc32(payload, crc32(header[:16])):
+            return None, offset
+        return Entry(kind, seq, window, reports, payload), offset + _HEADER_BYTES + length
+
+    def _next_waiting(self, segment, offset):
+        while True:
+            entry, offset = self._read(segment, offset)
+            if entry is None or entry.seq > self._acknowledged:
+                return entry, offset
+
+    def _save_mark(self, acknowledged, dropped):
+        self._mark.save(acknowledged, dropped, self._seq, self._reports, self._window)
+        self._acknowledged = acknowledged
+        self._dropped = dropped
+
+    def _rotate(self):
+        """Begin a new segment, and drop the oldest when there would be too many."""
+        if self._last == 0:
+            make_folder(self._root)
+        while self._last - self._first + 2 > self._max_segments:
+            self._drop_first()
+        self._last += 1
+        self._tail = 0
+        # A file left by an append that failed half-way must not be appended to.
+        while self._size(self._last):
+            self._last += 1
+        if not self._waiting:
+            self._read_segment = self._last
+            self._read_offset = 0
+
+    def _drop_first(self):
+        acknowledged = self._acknowledged
+        lost = 0
+        offset = 0
+        while True:
+            entry, offset = self._next_waiting(self._first, offset)
+            if entry is None:
+                break
+            acknowledged = entry.seq
+            lost += 1
+        if lost:
+            # Counted before it is gone: a power cut in between finds a segment in which nothing waits.
+            self._save_mark(acknowledged, self._dropped + lost)
+            self._waiting -= lost
+            if self._cached is not None and self._cached.seq <= acknowledged:
+                self._cached = None
+        if self._read_segment <= self._first:
+            self._read_segment = self._first + 1
+            self._read_offset = 0
+        self._remove_first()
+
+    def _remove_first(self):
+        try:
+            os.remove(self._name(self._first))
+        except OSError:
+            pass  # a hole in the numbering: nothing to remove
+        self._first += 1

@@ -1,0 +1,225 @@
+"""Time: UTC in unix milliseconds, kept by the tick counter and set by SNTP (RFC 4330).
+
+The board's own clock (`machine.RTC`) counts whole seconds from 2000 on some ports and from 1970 on others;
+it is set for the sake of certificate checks and survives a warm reset, but windows run on `Clock.unix_ms`.
+Until a server has answered, or a kept clock was plausible after a warm reset, there is no time: no window
+opens and no TLS is tried.
+
+One synchronisation asks every server several times. Each answer bounds the true time from both sides (it
+cannot have been later at the server than when the answer came, nor earlier than when the question left);
+the bounds of one server are intersected, and the server with the narrowest bounds wins, unless most of the
+others contradict it.
+"""
+
+import asyncio
+import os
+import socket
+import struct
+import time
+from time import ticks_diff, ticks_ms
+
+from micropython import const
+
+# Seconds from 1900 to 1970, and what `time` counts from, which differs by port.
+_NTP_TO_UNIX = const(2208988800)
+_EPOCH = 946684800 if time.gmtime(0)[0] == 2000 else 0
+_ASKS = const(6)
+# Re-based well before a 30-bit tick counter can be misread.
+_REBASE_MS = const(1 << 28)
+# A server that is this much behind what flash proves to be past is wrong (one day).
+_BEHIND_MS = const(86400000)
+# Bounds may miss each other by this much through rounding and drift.
+_SLACK_MS = const(4)
+
+
+class ClockError(Exception):
+    """No server gave a usable time; the message says what came instead."""
+
+
+class Clock:
+    """UTC for the whole board. `not_before` is a unix second known to be past (the last window on flash)."""
+
+    def __init__(self, not_before=0):
+        self.known = False
+        self.moved_ms = 0
+        self._not_before_ms = not_before * 1000
+        self._base_ms = 0
+        self._base_tick = ticks_ms()
+        self._synchronised_ms = 0
+
+    def unix_ms(self):
+        """Unix milliseconds now; meaningless unless `known`."""
+        elapsed = ticks_diff(ticks_ms(), self._base_tick)
+        if elapsed > _REBASE_MS:
+            self._base_ms += elapsed
+            self._base_tick = time.ticks_add(self._base_tick, elapsed)
+            elapsed = 0
+        return self._base_ms + elapsed
+
+    def tick_of(self, unix_ms):
+        """The value of time.ticks_ms at `unix_ms`, which may lie up to three days ahead."""
+        now = self.unix_ms()
+        return time.ticks_add(ticks_ms(), unix_ms - now)
+
+    def keep(self):
+        """After a warm reset: trust the board's own clock when flash does not prove it wrong. Returns
+        `known`.
+        """
+        kept_ms = (time.time() + _EPOCH) * 1000
+        if self._not_before_ms and kept_ms >= self._not_before_ms:
+            self._base_tick = ticks_ms()
+            self._base_ms = kept_ms
+            self.known = True
+        return self.known
+
+    def set(self, unix_ms, tick):
+        """It was `unix_ms` when ticks_ms read `tick`; `moved_ms` then tells how far a known clock was off."""
+        self.moved_ms = unix_ms - (self._base_ms + ticks_diff(tick, self._base_tick)) if self.known else 0
+        self._base_ms = unix_ms
+        self._base_tick = tick
+        self._synchronised_ms = unix_ms
+        self.known = True
+        _set_rtc(self.unix_ms() // 1000)
+
+    def age_s(self):
+        """Seconds since the last synchronisation; very large when there was none."""
+        if not self._synchronised_ms:
+            return 1 << 30
+        return (self.unix_ms() - self._synchronised_ms) // 1000
+
+    async def synchronise(self, servers, timeout_s):
+        """Set the clock from `servers`, a list of (host, port). Returns the uncertainty in ms; raises
+        ClockError.
+        """
+        bounds = []
+        reason = "no server is configured"
+        for host, port in servers:
+            try:
+                bounds.append(await _ask_server(host, port, timeout_s))
+            except (OSError, ClockError, asyncio.TimeoutError) as fault:
+                reason = "%s: %s" % (host, fault or "no answer in %d s" % timeout_s)
+        if not bounds:
+            raise ClockError("found no time, wanted an answer from an NTP server (%s)" % reason)
+        low, high, tick = choose(bounds)
+        unix_ms = (low + high) // 2
+        if unix_ms + _BEHIND_MS < self._not_before_ms:
+            raise ClockError(
+                "found %d, wanted a time after %d" % (unix_ms // 1000, self._not_before_ms // 1000)
+            )
+        self.set(unix_ms, tick)
+        return (high - low + 1) // 2
+
+
+def choose(bounds):
+    """The best of several (low, high, tick): the narrowest that at most half of the others contradict.
+
+    low and high bound unix milliseconds at the tick. Without such a majority, the narrowest.
+    """
+    best = None
+    trusted = None
+    for low, high, tick in bounds:
+        against = 0
+        for other_low, other_high, other_tick in bounds:
+            shift = ticks_diff(tick, other_tick)
+            if other_low + shift > high + _SLACK_MS or other_high + shift < low - _SLACK_MS:
+                against += 1
+        if best is None or high - low < best[1] - best[0]:
+            best = (low, high, tick)
+        if 2 * against <= len(bounds) - 1 and (trusted is None or high - low < trusted[1] - trusted[0]):
+            trusted = (low, high, tick)
+    return trusted or best
+
+
+def parse(answer, cookie):
+    """(received, sent) in unix ms by the server, of a 48-byte answer to a question with `cookie`; ClockError.
+
+    Refused: other lengths, another question's answer, a server that is not synchronised or sends a kiss of
+    death.
+    """
+    if len(answer) != 48:
+        raise ClockError("found %d bytes, wanted 48" % len(answer))
+    if answer[0] & 7 != 4:
+        raise ClockError("found mode %d, wanted 4 (server)" % (answer[0] & 7))
+    if answer[24:32] != cookie:
+        raise ClockError("found an answer to another question")
+    if answer[0] >> 6 == 3 or not 1 <= answer[1] <= 15:
+        raise ClockError("found a server that is not synchronised (stratum %d)" % answer[1])
+    received = _unix_ms(answer, 32)
+    sent = _unix_ms(answer, 40)
+    if sent < received:
+        raise ClockError("found an answer sent before the question came")
+    return received, sent
+
+
+def _unix_ms(packet, at):
+    seconds, fraction = struct.unpack_from(">II", packet, at)
+    if not seconds:
+        raise ClockError("found no time in the answer")
+    # Era 1 begins in 2036: a clear top bit means it (RFC 4330, section 3).
+    if not seconds & 0x80000000:
+        seconds += 1 << 32
+    return (seconds - _NTP_TO_UNIX) * 1000 + (fraction * 1000 >> 32)
+
+
+async def _ask_server(host, port, timeout_s):
+    """(low, high, tick): bounds of unix ms at the tick, by one server."""
+    address = socket.getaddrinfo(host, port, 0, socket.SOCK_DGRAM)[0]
+    line = socket.socket(address[0], socket.SOCK_DGRAM)
+    best = None
+    reason = None
+    try:
+        line.setblocking(False)
+        line.connect(address[-1])
+        stream = asyncio.StreamReader(line)
+        for _ in range(_ASKS):
+            try:
+                bounds = await asyncio.wait_for(_ask_once(line, stream), timeout_s)
+            except (OSError, ClockError, asyncio.TimeoutError) as fault:
+                reason = fault
+                if best is None:
+                    break  # a server that is away must not cost all the attempts
+                continue
+            best = bounds if best is None else _intersect(best, bounds)
+    finally:
+        line.close()
+    if best is None:
+        raise ClockError(str(reason) or "no answer in %d s" % timeout_s)
+    return best
+
+
+async def _ask_once(line, stream):
+    # Our transmit time is a random number: the server returns it, and it tells nobody what our clock reads.
+    cookie = os.urandom(8)
+    question = bytearray(48)
+    question[0] = 0x23
+    question[40:48] = cookie
+    left = ticks_ms()
+    line.send(question)
+    while True:
+        answer = await stream.read(48)
+        came = ticks_ms()
+        # An answer to an earlier question is late, not wrong: read on until the time-out.
+        if len(answer) == 48 and answer[24:32] == cookie:
+            break
+    received, sent = parse(answer, cookie)
+    # Sent, and at least the way back ago; received, and at least the way there later.
+    return sent, max(received + ticks_diff(came, left), sent), came
+
+
+def _intersect(one, other):
+    shift = ticks_diff(other[2], one[2])
+    low = max(one[0] + shift, other[0])
+    high = min(one[1] + shift, other[1])
+    if low <= high:
+        return low, high, other[2]
+    # They contradict each other (the server's clock moved): the shorter way decides.
+    return other if other[1] - other[0] < one[1] - one[0] else one
+
+
+def _set_rtc(unix_s):
+    try:
+        from machine import RTC
+    except ImportError:
+        return  # a port without a clock of its own to set
+    year, month, day, hour, minute, second, weekday, _ = time.gmtime(unix_s - _EPOCH)[:8]
+    RTC().datetime((year, month, day, weekday, hour, minute, second, 0))

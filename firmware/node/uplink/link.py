@@ -1,0 +1,143 @@
+"""Keeps the connection and empties the outbox: radio, time, TLS, MQTT, oldest message first, one in flight.
+
+A message leaves the outbox only after the broker's PUBACK. A report is due at a fixed slot after its
+window's end, which depends on the device id only: when it is sent tells nothing about what is in it, and a
+street does not speak at once. Failures lead to a new connection after a pause that doubles up to a minute
+and is jittered.
+"""
+
+import asyncio
+import gc
+import os
+
+from micropython import const
+
+from node.console import say
+from node.uplink.clock import ClockError
+from node.uplink.mqtt import LinkError, MqttClient
+from node.uplink.wifi import WifiError
+from peilmerk_protocol import topics
+
+_LONGEST_PAUSE_S = const(60)
+_ROUND_S = const(5)
+# The earliest slot leaves time for a passage under way at the border and for the release itself.
+_FIRST_SLOT_S = const(5)
+_SLOTS = const(55)
+_SYNCHRONISE_S = const(3600)
+
+
+def slot_s(device_id, window_s):
+    """Seconds after the end of a window when this device reports it: 5 to 59, sooner for short ones."""
+    number = 0
+    for character in device_id:
+        number = (number * 31 + ord(character)) & 0xFFFFFF
+    return _FIRST_SLOT_S + number % max(1, min(_SLOTS, window_s // 2))
+
+
+class Link:
+    """The way out. `vigil` hears of every round; `clock` must be known before TLS is tried."""
+
+    def __init__(self, config, clock, wifi, outbox, vigil):
+        self._config = config
+        self._clock = clock
+        self._wifi = wifi
+        self._outbox = outbox
+        self._vigil = vigil
+        self._slot_ms = slot_s(config.device_id, config.profile.window_s) * 1000
+        self._tried = 0
+        self._news = asyncio.Event()
+        self._pause_s = 1
+        self.client = MqttClient(
+            config.host,
+            config.port,
+            config.server_name,
+            config.device_id,
+            config.device_id,
+            config.mqtt_password,
+            config.authority,
+            config.timeout_s,
+        )
+
+    def wake(self):
+        """There is something new in the outbox."""
+        self._news.set()
+
+    def due_in_ms(self, entry):
+        """Milliseconds until `entry` may be sent; zero or less means now."""
+        if entry.kind != topics.REPORT:
+            return 0
+        end_ms = (entry.window + 1) * self._config.profile.window_s * 1000
+        return end_ms + self._slot_ms - self._clock.unix_ms()
+
+    async def run(self):
+        """Work for ever."""
+        while True:
+            self._vigil.done("link")
+            try:
+                await self._wifi.join(self._config.timeout_s)
+                if self._clock.known:
+                    gc.collect()
+                    await self.client.connect()
+                    say(
+                        "link: connected to %s:%d as %s",
+                        self._config.host,
+                        self._config.port,
+                        self._config.server_name,
+                    )
+                    await self._serve()
+            except (LinkError, WifiError) as fault:
+                say("link: %s", fault)
+            await self._rest()
+
+    async def _serve(self):
+        while self._wifi.joined():
+            self._vigil.done("link")
+            entry = self._outbox.oldest()
+            wait_ms = self.due_in_ms(entry) if entry else _ROUND_S * 1000
+            if wait_ms > 0:
+                self._news.clear()
+                try:
+                    await asyncio.wait_for_ms(self._news.wait(), min(wait_ms, _ROUND_S * 1000))
+                except asyncio.TimeoutError:
+                    pass
+                await self.client.keep_alive()
+                continue
+            again = entry.seq == self._tried
+            self._tried = entry.seq
+            await self.client.publish(topics.topic(self._config.device_id, entry.kind), entry.payload, again)
+            self._outbox.acknowledge(entry.seq)
+            self._pause_s = 1
+        raise WifiError("the access point is gone")
+
+    async def _rest(self):
+        await self.client.close()
+        if not self._clock.known:
+            await asyncio.sleep(1)
+            return
+        # Half of the pause is certain, half is chance, so that a street does not come back at once.
+        chance = os.urandom(2)
+        await asyncio.sleep_ms(
+            500 * self._pause_s + (chance[0] << 8 | chance[1]) * 500 * self._pause_s // 65536
+        )
+        self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
+
+    async def keep_time(self, moved):
+        """Synchronise the clock now and every hour; moved(ms) is told by how much it was set."""
+        pause_s = 1
+        while True:
+            if not self._wifi.joined():
+                await asyncio.sleep(1)
+                continue
+            try:
+                doubt_ms = await self._clock.synchronise(
+                    self._config.ntp, max(1, self._config.timeout_s // 6)
+                )
+            except ClockError as fault:
+                say("clock: %s", fault)
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+                continue
+            say("clock: synchronised within %d ms", doubt_ms)
+            pause_s = 1
+            moved(self._clock.moved_ms)
+            await asyncio.sleep(_SYNCHRONISE_S)

@@ -1,0 +1,267 @@
+"""A small MQTT 3.1.1 client over TLS: QoS 1 publishing, one message in flight, keep-alive. Nothing else.
+
+TLS is never unverified: the broker's certificate must descend from the one authority on the board (DER,
+given as `cadata`) and carry the name `server_name`. The session is clean: the outbox is the durable side,
+and what it has sent without a PUBACK it sends again on the next connection, so a session at the broker
+would only be a second memory.
+
+The address is resolved at every connect. `publish` returns after PUBACK; any failure closes the connection
+and raises LinkError, and the caller connects anew. OASIS MQTT 3.1.1, the section numbers below.
+"""
+
+import asyncio
+import errno
+import select
+import socket
+import ssl
+import struct
+from time import ticks_diff, ticks_ms
+
+from micropython import const
+
+_CONNECT = const(0x10)
+_CONNACK = const(0x20)
+_PUBLISH_QOS1 = const(0x32)
+_DUP = const(0x08)
+_PUBACK = const(0x40)
+_PINGREQ = b"\xc0\x00"
+_PINGRESP = const(0xD0)
+_DISCONNECT = b"\xe0\x00"
+# The largest packet a broker may send us: CONNACK, PUBACK and PINGRESP all carry at most two bytes.
+_LARGEST = const(128)
+_POLL_MS = const(20)
+
+_REFUSALS = (
+    "",
+    "protocol version",
+    "client id",
+    "server unavailable",
+    "user name or password",
+    "not authorised",
+)
+
+
+class LinkError(Exception):
+    """The connection failed or ended; the message says where, never with a secret."""
+
+
+def packet(kind, *parts):
+    """One MQTT packet: fixed header with the remaining length (2.2.3), then the parts."""
+    body = b"".join(parts)
+    head = bytearray((kind,))
+    length = len(body)
+    while length > 127:
+        head.append(0x80 | length & 127)
+        length >>= 7
+    head.append(length)
+    return bytes(head) + body
+
+
+def text(value):
+    """A UTF-8 string with its length in front (1.5.3)."""
+    data = value.encode()
+    return struct.pack(">H", len(data)) + data
+
+
+def tls_context(authority):
+    """A client context that accepts only what descends from `authority` (DER bytes). Raises LinkError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.verify_mode = ssl.CERT_REQUIRED
+    try:
+        context.load_verify_locations(cadata=authority)
+    except (ValueError, OSError) as fault:
+        raise LinkError("trust: found no certificate in DER (%s)" % fault)
+    return context
+
+
+class MqttClient:
+    """One client; times in seconds. `authority` is the broker's authority in DER."""
+
+    def __init__(
+        self, host, port, server_name, client_id, user, password, authority, timeout_s=30, keepalive_s=60
+    ):
+        self._host = host
+        self._port = port
+        self._server_name = server_name
+        self._client_id = client_id
+        self._user = user
+        self._password = password
+        self._context = tls_context(authority)
+        self._timeout_s = timeout_s
+        self._keepalive_s = keepalive_s
+        self._line = None
+        self._stream = None
+        self._reader = None
+        self._packet_id = 0
+        self._acknowledged = 0
+        self._news = asyncio.Event()
+        self._fault = None
+        self._sent_at = 0
+        self._heard_at = 0
+
+    def connected(self):
+        """Whether the connection stands, as far as is known."""
+        return self._stream is not None and self._fault is None
+
+    async def connect(self):
+        """Resolve, connect, verify, and be let in. Raises LinkError."""
+        await self.close()
+        self._fault = None
+        try:
+            await asyncio.wait_for(self._open(), self._timeout_s)
+        except asyncio.TimeoutError:
+            await self.close()
+            raise LinkError("connect: found no answer in %d s" % self._timeout_s)
+        except (OSError, ValueError) as fault:
+            await self.close()
+            raise LinkError("connect: %s" % fault)
+        except BaseException:
+            await self.close()
+            raise
+        self._heard_at = ticks_ms()
+        self._reader = asyncio.create_task(self._listen(self._stream))
+
+    async def publish(self, topic, payload, again=False):
+        """Publish with QoS 1 and return when the broker has acknowledged it; `again` marks a repetition
+        (3.3.1.1).
+        """
+        self._packet_id = self._packet_id % 65535 + 1
+        self._acknowledged = 0
+        kind = _PUBLISH_QOS1 | (_DUP if again else 0)
+        await self._send(packet(kind, text(topic), struct.pack(">H", self._packet_id), payload))
+        began = ticks_ms()
+        while self._acknowledged != self._packet_id:
+            left = self._timeout_s * 1000 - ticks_diff(ticks_ms(), began)
+            if self._fault or left <= 0:
+                await self._fail(self._fault or "publish: found no PUBACK in %d s" % self._timeout_s)
+            self._news.clear()
+            try:
+                await asyncio.wait_for_ms(self._news.wait(), left)
+            except asyncio.TimeoutError:
+                pass
+
+    async def keep_alive(self):
+        """Call now and then while idle: pings when it is time, raises LinkError when the broker is gone
+        (3.1.2.10).
+        """
+        if self._fault or self._stream is None:
+            await self._fail(self._fault or "not connected")
+        now = ticks_ms()
+        if ticks_diff(now, self._heard_at) > self._keepalive_s * 1500:
+            await self._fail("found silence for %d s" % (ticks_diff(now, self._heard_at) // 1000))
+        if ticks_diff(now, self._sent_at) > self._keepalive_s * 500:
+            await self._send(_PINGREQ)
+
+    async def close(self, politely=False):
+        """Close the connection; `politely` tells the broker first (3.14)."""
+        stream, self._stream = self._stream, None
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.cancel()
+        try:
+            if stream is not None and politely and not self._fault:
+                stream.write(_DISCONNECT)
+                await asyncio.wait_for(stream.drain(), 1)
+        except (OSError, asyncio.TimeoutError):
+            pass
+        finally:
+            self.drop()
+
+    def drop(self):
+        """Let go of the socket at once, without asyncio: for when the board is stopped."""
+        line, self._line = self._line, None
+        self._stream = None
+        if line is not None:
+            line.close()
+
+    async def _open(self):
+        address = socket.getaddrinfo(self._host, self._port, 0, socket.SOCK_STREAM)[0]
+        line = socket.socket(address[0], socket.SOCK_STREAM)
+        try:
+            line.setblocking(False)
+            try:
+                line.connect(address[-1])
+            except OSError as wait:
+                if wait.errno != errno.EINPROGRESS:
+                    raise
+            # Writable means connected, or failed: the first write tells which.
+            poller = select.poll()
+            poller.register(line, select.POLLOUT)
+            while not poller.poll(0):
+                await asyncio.sleep_ms(_POLL_MS)
+            line = self._context.wrap_socket(
+                line, server_hostname=self._server_name, do_handshake_on_connect=False
+            )
+            line.setblocking(False)
+        except BaseException:
+            line.close()
+            raise
+        self._line = line
+        self._stream = stream = asyncio.StreamReader(line)
+        flags = 0xC2  # user name, password, clean session
+        await self._send(
+            packet(
+                _CONNECT,
+                text("MQTT"),
+                bytes((4, flags)),
+                struct.pack(">H", self._keepalive_s),
+                text(self._client_id),
+                text(self._user),
+                text(self._password),
+            )
+        )
+        kind, body = await _receive(stream)
+        if kind != _CONNACK or len(body) != 2:
+            raise OSError("found packet %02x, wanted CONNACK" % kind)
+        if body[1]:
+            reason = _REFUSALS[body[1]] if body[1] < len(_REFUSALS) else "code %d" % body[1]
+            raise OSError("the broker refuses: %s" % reason)
+
+    async def _send(self, data):
+        stream = self._stream
+        if stream is None:
+            await self._fail("not connected")
+        try:
+            stream.write(data)
+            await asyncio.wait_for(stream.drain(), self._timeout_s)
+        except asyncio.TimeoutError:
+            await self._fail("send: found the line blocked for %d s" % self._timeout_s)
+        except OSError as fault:
+            await self._fail("send: %s" % fault)
+        self._sent_at = ticks_ms()
+
+    async def _listen(self, stream):
+        try:
+            while True:
+                kind, body = await _receive(stream)
+                self._heard_at = ticks_ms()
+                if kind == _PUBACK and len(body) == 2:
+                    self._acknowledged = body[0] << 8 | body[1]
+                elif kind != _PINGRESP:
+                    raise OSError("found packet %02x, wanted PUBACK or PINGRESP" % kind)
+                self._news.set()
+        except (OSError, EOFError) as fault:
+            self._fault = "receive: %s" % (str(fault) or "the broker closed the connection")
+            self._news.set()
+
+    async def _fail(self, reason):
+        await self.close()
+        raise LinkError(reason)
+
+
+async def _receive(stream):
+    """One packet as (kind, body). Raises OSError or EOFError."""
+    kind = (await stream.readexactly(1))[0]
+    length = 0
+    shift = 0
+    while True:
+        byte = (await stream.readexactly(1))[0]
+        length |= (byte & 127) << shift
+        if not byte & 0x80:
+            break
+        shift += 7
+        if shift > 21:
+            raise OSError("found a malformed length")
+    if length > _LARGEST:
+        raise OSError("found a packet of %d bytes, wanted at most %d" % (length, _LARGEST))
+    return kind, await stream.readexactly(length) if length else b""
