@@ -82,15 +82,14 @@ def ensure_trust(settings: Settings, now: datetime.datetime | None = None) -> Tr
 def ensure_authority(folder: Path, now: datetime.datetime | None = None) -> tuple[Path, Path]:
     """Return the paths of `authority.pem` and `authority.key` in a folder, made when neither is there.
 
-    An authority that boards already carry is never replaced: raises TrustError when only one of the two
-    is there.
+    An authority that boards already carry is never replaced: raises TrustError when its key is there without
+    it. The key may be kept elsewhere; it is needed only when a certificate is to be signed.
     """
     certificate, key = folder / "authority.pem", folder / "authority.key"
-    if certificate.exists() and key.exists():
+    if certificate.exists():
         return certificate, key
-    if certificate.exists() or key.exists():
-        found, wanted = (certificate, key) if certificate.exists() else (key, certificate)
-        raise TrustError(f"{found}: found, but not {wanted.name}: put it back, since boards trust it")
+    if key.exists():
+        raise TrustError(f"{key}: found, but not {certificate.name}: put it back, since boards trust it")
     moment = now or datetime.datetime.now(datetime.UTC)
     secret = ec.generate_private_key(ec.SECP256R1())
     serial = x509.random_serial_number()
