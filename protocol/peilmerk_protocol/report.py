@@ -32,8 +32,9 @@ HEALTH_REBOOT = 16
 class ReportError(ProtocolError):
     """A report outside the contract.
 
-    Reasons: "malformed" (not such a list of whole numbers), "seq", "window", "revision", "health", "set"
-    (a quantity that does not exist), "values" (too many or too few), "range" (outside a quantity's range).
+    Reasons: "malformed" (not such a list of whole numbers), "seq", "window", "state", "set" (a quantity that
+    does not exist), "values" (too many or too few), "range" (outside a quantity's range); from the encoder
+    also "revision" and "health".
     """
 
 
@@ -94,10 +95,12 @@ def decode(data: bytes) -> Report:
         raise ReportError("malformed")
     numbers = []
     for item in items:
-        numbers.append(body.whole(item, -65536, body.UINT32, ReportError, "malformed"))
+        if not isinstance(item, int) or item is True or item is False:
+            raise ReportError("malformed")
+        numbers.append(item)
     seq = body.whole(numbers[0], 1, body.UINT32, ReportError, "seq")
     window = body.whole(numbers[1], 0, body.UINT32, ReportError, "window")
-    state = body.whole(numbers[2], 0, 65535, ReportError, "health")
+    state = body.whole(numbers[2], 0, 65535, ReportError, "state")
     present = body.whole(numbers[3], 0, quantities.KNOWN, ReportError, "set")
     values = {}
     at = 4
