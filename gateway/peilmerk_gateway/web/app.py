@@ -52,9 +52,9 @@ def create_app(
 ) -> Starlette:
     """Make the web app of a gateway.
 
-    `broker_seen` tells when the broker last answered (wall clock, unix s), None for never. The app has no tasks of its
-    own while nobody listens; before its server stops, `app.state.pulse.close()` ends the event streams, which
-    `WebServer.stop` does.
+    `broker_seen` tells when the broker last answered (wall clock, unix s), None for never. The app has no
+    tasks of its own while nobody listens; before its server stops, `app.state.pulse.close()` ends the
+    event streams, which `WebServer.stop` does.
     """
     pages = Pages(store, catalogue, clock, settings)
     pulse = Pulse(pages.stamp, pages.versions)

@@ -1,9 +1,9 @@
 """Charts as SVG made on the server: columns for counts, a line with a band for means.
 
-A chart shows a row of slots, one a window, oldest first. Colours come from the style sheet by class name, so that
-a chart follows the reader's light or dark preference and needs no inline style (the content security policy allows
-none). Every chart carries a title and a description for screen readers; the page puts the same figures in a table
-beside it.
+A chart shows a row of slots, one a window, oldest first. Colours come from the style sheet by class name,
+so that a chart follows the reader's light or dark preference and needs no inline style (the content
+security policy allows none). Every chart carries a title and a description for screen readers; the page
+puts the same figures in a table beside it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from xml.sax.saxutils import escape, quoteattr
 
 from markupsafe import Markup
 
-# The drawing's own units; the style sheet scales it to the column's width, where one unit is about one CSS pixel.
+# The drawing's own units; the style sheet scales it to the column's width, where one unit is about one
+# CSS pixel.
 WIDTH, HEIGHT = 320, 124
 LEFT, RIGHT, TOP, BOTTOM = 34, 4, 8, 20
 PLOT_WIDTH, PLOT_HEIGHT = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
@@ -27,8 +28,8 @@ State = Literal["published", "waiting", "withheld", "missing"]
 
 @dataclass(frozen=True)
 class Slot:
-    """One window of a chart. `value`, `spread` and `noise` (a standard deviation) are in the shown unit; `samples`
-    is the smallest number of samples behind the value.
+    """One window of a chart. `value`, `spread` and `noise` (a standard deviation) are in the shown unit;
+    `samples` is the smallest number of samples behind the value.
     """
 
     start: int
@@ -41,7 +42,9 @@ class Slot:
 
 @dataclass(frozen=True)
 class Frame:
-    """What surrounds the plot: a document-wide unique id, both texts for readers, and how axis marks are written."""
+    """What surrounds the plot: a document-wide unique id, both texts for readers, and how axis marks are
+    written.
+    """
 
     key: str
     title: str
@@ -66,7 +69,9 @@ def scale(low: float, high: float) -> tuple[list[float], int]:
 
 
 def columns(slots: Sequence[Slot], frame: Frame, ceiling: float = 0.0) -> Markup:
-    """A column for each published window from zero up, with its noise; `ceiling` makes charts share one scale."""
+    """A column for each published window from zero up, with its noise; `ceiling` makes charts share one
+    scale.
+    """
     tops = [slot.value for slot in slots if slot.value is not None]
     marks, decimals = scale(min([0.0, *tops]), max([ceiling, 1.0, *tops]))
     height = _height(marks)
@@ -189,7 +194,7 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
 def _svg(parts: Sequence[str], frame: Frame) -> Markup:
     names = quoteattr(f"{frame.key}-title {frame.key}-desc")
     # Every text above and below is escaped; the rest are figures made here.
-    return Markup(  # noqa: S704
+    return Markup(
         f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-labelledby={names}>'
         f"<title id={quoteattr(frame.key + '-title')}>{escape(frame.title)}</title>"
         f"<desc id={quoteattr(frame.key + '-desc')}>{escape(frame.description)}</desc>"

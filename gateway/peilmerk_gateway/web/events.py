@@ -1,9 +1,10 @@
 """Server-sent events: tells open pages which of their fragments changed, and ends when the service ends.
 
-However many pages are open, the store is asked for its stamp once a beat, and only while somebody listens. A stream
-holds no connection to the store and no queue: it waits for the next change, compares the versions of its own view's
-fragments with those it sent before, and sends the difference. The first event of a stream lists every fragment, so
-that a page that was away catches up. Format: WHATWG HTML, section 9.2 "Server-sent events".
+However many pages are open, the store is asked for its stamp once a beat, and only while somebody
+listens. A stream holds no connection to the store and no queue: it waits for the next change, compares
+the versions of its own view's fragments with those it sent before, and sends the difference. The first
+event of a stream lists every fragment, so that a page that was away catches up. Format: WHATWG HTML,
+section 9.2 "Server-sent events".
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ class View(NamedTuple):
 class Pulse:
     """Watches the stamp of what is shown and wakes the streams when it changes.
 
-    `stamp` returns any value that differs when something shown may have changed; `versions` returns the version of
-    each fragment of a view by the fragment's name. Errors of either are logged and tried again: a page that waits
-    stays open while the store is away.
+    `stamp` returns any value that differs when something shown may have changed; `versions` returns the
+    version of each fragment of a view by the fragment's name. Errors of either are logged and tried
+    again: a page that waits stays open while the store is away.
     """
 
     def __init__(
@@ -110,7 +111,9 @@ class Pulse:
 
 
 def difference(known: Mapping[str, str], current: Mapping[str, str]) -> bytes:
-    """The event that brings a page from `known` to `current`: fragments that changed, and those that are gone."""
+    """The event that brings a page from `known` to `current`: fragments that changed, and those that are
+    gone.
+    """
     changed = {name: version for name, version in current.items() if known.get(name) != version}
     gone = sorted(set(known) - set(current))
     data = json.dumps({"changed": changed, "gone": gone}, separators=(",", ":"))

@@ -1,8 +1,9 @@
 """Which language a visitor reads, and the texts and figures in it.
 
-All texts come from texts.toml, which holds the same keys for every language; a key that one of them lacks is an error
-when the file is loaded, not a hole in a page. Figures and times are written the way the language writes them; times
-are those of the Netherlands, or UTC on a machine without a time-zone database.
+All texts come from texts.toml, which holds the same keys for every language; a key that one of them lacks
+is an error when the file is loaded, not a hole in a page. Figures and times are written the way the
+language writes them; times are those of the Netherlands, or UTC on a machine without a time-zone
+database.
 """
 
 from __future__ import annotations
@@ -46,7 +47,9 @@ class Language:
         self._texts = texts
 
     def text(self, key: str, **values: object) -> str:
-        """The text of `key`, filled in with `values`; with n given, the form for that number. KeyError if unknown."""
+        """The text of `key`, filled in with `values`; with n given, the form for that number. KeyError if
+        unknown.
+        """
         text = self._texts[key]
         if "n" in values:
             one, _, many = text.partition("|")
@@ -118,7 +121,9 @@ def languages() -> dict[str, Language]:
 
 
 def choose(query: str | None, accept: str | None) -> str:
-    """The code of the language to answer in: an explicit ?lang= wins, then Accept-Language (RFC 9110), then Dutch."""
+    """The code of the language to answer in: an explicit ?lang= wins, then Accept-Language (RFC 9110),
+    then Dutch.
+    """
     if query in LANGUAGES:
         return query
     best, best_weight = DEFAULT, 0.0

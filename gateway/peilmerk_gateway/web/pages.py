@@ -1,7 +1,8 @@
 """The page as it stands now: read from the store when something changed, otherwise as it was made before.
 
-Reading and making HTML happen once for each change and view, however many visitors look: that bounds what visitors
-can cost the gateway. Making happens in a thread, so that the stages of the gateway keep running beside it.
+Reading and making HTML happen once for each change and view, however many visitors look: that bounds what
+visitors can cost the gateway. Making happens in a thread, so that the stages of the gateway keep running
+beside it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from peilmerk_gateway.web.events import View
 from peilmerk_gateway.web.render import Bench, Fragment, Renderer
 from peilmerk_gateway.web.street import Street
 
-# How long the same numbers may stand although time passes: silence and a new day must show, s of the street's time.
+# How long the same numbers may stand although time passes: silence and a new day must show, s of the
+# street's time.
 STEP = 900
 
 
@@ -60,7 +62,8 @@ class Pages:
 
     async def _current(self, view: View) -> tuple[Street, dict[str, Fragment]]:
         async with self._making:
-            # Taken before reading: what is written while reading makes the stamp old, and is read the next time.
+            # Taken before reading: what is written while reading makes the stamp old, and is read the
+            # next time.
             stamp = await self.stamp()
             if stamp != self._stamp:
                 self._made.clear()

@@ -1,7 +1,7 @@
 """The headers that every answer of the web pages carries.
 
-The pages load nothing from elsewhere, run one script file of their own, set no cookies and may not be framed; the
-content security policy says just that, without any exception for inline script or style.
+The pages load nothing from elsewhere, run one script file of their own, set no cookies and may not be
+framed; the content security policy says just that, without any exception for inline script or style.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Serves the pages inside the gateway's process, and stops within seconds.
 
-uvicorn waits for open answers before it ends, and an event stream is an answer that never ends by itself; so the
-streams are told first. Signals stay with the service, which decides when the web server stops.
+uvicorn waits for open answers before it ends, and an event stream is an answer that never ends by itself;
+so the streams are told first. Signals stay with the service, which decides when the web server stops.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class WebServer:
         self.url = ""
 
     async def start(self) -> None:
-        """Listen, and return when requests are answered. Raises WebServerError when the address cannot be had."""
+        """Listen, and return when requests are answered. Raises WebServerError when the address cannot be
+        had.
+        """
         listener = _listen(self._host, self._port)
         port = listener.getsockname()[1]
         host = f"[{self._host}]" if ":" in self._host else self._host
