@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +16,6 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
-from rich.table import Table
 
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import load
@@ -86,11 +85,20 @@ def _wifi(ssid: str | None, password_file: Path | None) -> dict[str, Any]:
     return wifi_link(ssid, password)
 
 
-def _report(name: str, figures: dict[str, Any], as_json: bool, lines: Callable[[Console], None]) -> None:
+def _report(name: str, figures: dict[str, Any], as_json: bool, lines: Sequence[str]) -> None:
+    """Print the result: for scripts as one JSON object, for people as lines that are never cut off."""
     if as_json:
         typer.echo(json.dumps({"name": name, "ok": True, "figures": figures, "limits": {}}))
     else:
-        lines(Console(highlight=False, soft_wrap=True))
+        typer.echo("\n".join(lines))
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as lines with their columns aligned."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
 
 
 @app.command(
@@ -148,18 +156,21 @@ def enrol(
         "kind": done.kind,
         "label": done.label,
         "replaced": done.replaced,
+        "revoked": done.revoked,
         "micropython": done.micropython,
         "host": link["host"],
         "port": link["port"],
         "seconds": round(time.monotonic() - began, 1),
     }
 
-    def lines(console: Console) -> None:
-        console.print(f"enrolled [bold]{done.device_id}[/bold]: {done.label}", markup=True)
-        if done.replaced:
-            console.print(f"revoked {done.replaced}, the identity it had before")
-        console.print(f"it will report to {link['host']}:{link['port']}")
-
+    lines = [f"enrolled {done.device_id}: {done.label}"]
+    if done.replaced and done.revoked:
+        lines.append(f"revoked {done.replaced}, the identity it had before")
+    elif done.replaced:
+        lines.append(
+            f"it was {done.replaced}, which this registry does not know: revoke that at its own gateway"
+        )
+    lines.append(f"it will report to {link['host']}:{link['port']}")
     _report("device enrol", figures, as_json, lines)
 
 
@@ -207,15 +218,13 @@ def deploy(
         "seconds": round(time.monotonic() - began, 1),
     }
 
-    def lines(console: Console) -> None:
-        console.print(
-            f"{done.kind} on {port}: {len(done.copied)} of {done.files} files copied "
-            f"({done.bytes_copied} bytes), {len(done.removed)} removed"
-        )
-        console.print(f"firmware digest {done.digest}, the same on the board")
-        if done.device_id is None:
-            console.print(f"it has no identity yet: peilmerk device enrol --port {port}")
-
+    lines = [
+        f"{done.kind} on {port}: {len(done.copied)} of {done.files} files copied "
+        f"({done.bytes_copied} bytes), {len(done.removed)} removed",
+        f"firmware digest {done.digest}, the same on the board",
+    ]
+    if done.device_id is None:
+        lines.append(f"it has no identity yet: peilmerk device enrol --port {port}")
     _report("device deploy", figures, as_json, lines)
 
 
@@ -236,15 +245,15 @@ def info(port: PortOption, as_json: JsonOption = False) -> None:
         "flash_size": found.flash_size,
     }
 
-    def lines(console: Console) -> None:
-        table = Table(show_header=False, box=None)
-        table.add_row("identity", found.device_id or "none: peilmerk device enrol")
-        table.add_row("kind", found.kind or "none: peilmerk device deploy")
-        table.add_row("firmware digest", found.digest or "none: peilmerk device deploy")
-        table.add_row("MicroPython", f"{found.micropython} on {found.machine}")
-        table.add_row("free flash", f"{found.flash_free // 1024} of {found.flash_size // 1024} KiB")
-        console.print(table)
-
+    lines = _columns(
+        [
+            ("identity", found.device_id or "none: peilmerk device enrol"),
+            ("kind", found.kind or "none: peilmerk device deploy"),
+            ("firmware digest", found.digest or "none: peilmerk device deploy"),
+            ("MicroPython", f"{found.micropython} on {found.machine}"),
+            ("free flash", f"{found.flash_free // 1024} of {found.flash_size // 1024} KiB"),
+        ]
+    )
     _report("device info", figures, as_json, lines)
 
 
@@ -283,19 +292,14 @@ def list_(
             for one in enrolled
         ]
 
-    def lines(console: Console) -> None:
-        table = Table("port", "serial number", "what it is", box=None)
-        for one in found:
-            table.add_row(one.path, one.serial, " ".join((one.usb_id, one.description)).strip())
-        console.print(table if found else "no serial ports; is the board plugged in?")
-        if gateway is not None:
-            devices = Table("device", "kind", "label", "", box=None)
-            for device in enrolled:
-                devices.add_row(
-                    device.device_id, device.kind, device.label, "revoked" if device.revoked else ""
-                )
-            console.print(devices if enrolled else "no devices are enrolled")
-
+    lines = ["no serial ports; is the board plugged in?"]
+    if found:
+        lines = _columns([(one.path, one.serial, f"{one.usb_id} {one.description}".strip()) for one in found])
+    if gateway is not None:
+        rows = [
+            (one.device_id, one.kind, "revoked" if one.revoked else "enrolled", one.label) for one in enrolled
+        ]
+        lines += ["", *(_columns(rows) if rows else ["no devices are enrolled"])]
     _report("device list", figures, as_json, lines)
 
 
@@ -322,8 +326,8 @@ def bundle(
         "bytecode_version": made.mpy,
     }
 
-    def lines(console: Console) -> None:
-        console.print(f"firmware digest {made.digest}")
-        console.print(f"{len(made.files)} files, {made.size} bytes{f', in {output}' if output else ''}")
-
+    lines = [
+        f"firmware digest {made.digest}",
+        f"{len(made.files)} files, {made.size} bytes{f', in {output}' if output else ''}",
+    ]
     _report("device bundle", figures, as_json, lines)

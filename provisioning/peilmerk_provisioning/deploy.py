@@ -10,6 +10,7 @@ nothing the second time.
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,8 @@ __all__ = ["Deployed", "deploy"]
 # Of a file's bytes, what goes in one script: base64 makes a third more of it, and a board without PSRAM must
 # still find that in one piece.
 PIECE_BYTES = 3072
+# How MicroPython says it depends on the port: by name, by number, or both.
+_NO_SPACE = re.compile(r"OSError: .*(ENOSPC|\b28\b)")
 Progress = Callable[[int, int], None]
 
 
@@ -86,7 +89,7 @@ def deploy(
         said = board.do([*steps, Reset()], count)[-1]
     except ScriptFailed as reason:
         _clear(board)
-        if "ENOSPC" in str(reason) or "Errno 28" in str(reason):
+        if _NO_SPACE.search(str(reason)):
             raise DeployError(
                 f"the flash of the board on {board.port} is full: {before.flash_free} bytes were free, "
                 f"wanted room for {size} bytes beside the old firmware; the old firmware is still in place"

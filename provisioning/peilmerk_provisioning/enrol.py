@@ -33,7 +33,9 @@ class Enrolled:
     kind: str
     label: str
     replaced: str | None
-    """The identity the board had before, now revoked."""
+    """The identity the board had before."""
+    revoked: bool
+    """Whether that one was found in this registry and revoked."""
     micropython: str
 
 
@@ -68,9 +70,10 @@ def enrol(
         if not isinstance(reason, (BoardError, EnrolError)):
             raise
         raise EnrolError(f"{reason}. {kept}") from reason
-    if before.device_id:
-        _revoke(registry, before.device_id)
-    return Enrolled(device.device_id, device.kind, device.label, before.device_id, before.micropython)
+    revoked = before.device_id is not None and _revoke(registry, before.device_id)
+    return Enrolled(
+        device.device_id, device.kind, device.label, before.device_id, revoked, before.micropython
+    )
 
 
 def _write(board: Board, device: Device, link: dict[str, Any], trust: bytes) -> None:
@@ -120,9 +123,10 @@ def _settle(board: Board, registry: Registry, device: Device, before: Inspection
     )
 
 
-def _revoke(registry: Registry, device_id: str) -> None:
-    """Revoke an identity that a board carried, which may be of another gateway's registry."""
+def _revoke(registry: Registry, device_id: str) -> bool:
+    """Revoke an identity that a board carried; return False when it is of another gateway's registry."""
     try:
         registry.revoke(device_id)
     except RegistryError:
-        return
+        return False
+    return True
