@@ -1,0 +1,51 @@
+"""What may be told about a datastream in public.
+
+Contract: a `Description` is all that a publisher gets to see of a deployment record. It has no device id, no
+point, no address and no name of a person, so that no publisher can tell what it was never told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from peilmerk_protocol.quantities_names import Quantity
+
+
+@dataclass(frozen=True)
+class Description:
+    """One datastream in public words. `outline` is the closed ring of its grid cell: (longitude, latitude) in
+    degrees, WGS84, counter-clockwise."""
+
+    datastream: str
+    """Key: "<deployment>/<thing>/<quantity name>"."""
+    deployment: str
+    deployment_text: str
+    thing: str
+    cell: str
+    outline: tuple[tuple[float, float], ...]
+    sensor_type: str
+    sensor_model: str
+    quantity: Quantity
+    datastream_text: str
+    facts: Mapping[str, object] = field(default_factory=dict)
+    """What else is worth knowing of the figures: window, noise, threshold. Plain JSON."""
+
+    @property
+    def thing_key(self) -> str:
+        """Key of the sensor in its street: "<deployment>/<thing>"."""
+        return f"{self.deployment}/{self.thing}"
+
+    @property
+    def sensor_key(self) -> str:
+        """Key of the kind of sensor, shared by all of the same make: "<type>/<model>"."""
+        return f"{self.sensor_type}/{self.sensor_model}"
+
+
+class Describes(Protocol):
+    """Knows what may be published now, and in which words."""
+
+    def describe(self, datastream: str) -> Description | None:
+        """Return the public words of a datastream, or None when nothing of it may be published now."""
+        ...
