@@ -1,0 +1,46 @@
+"""Store: keeps what was admitted, in one transaction a batch, and queues it for the platforms.
+
+`Store` is the front door; `rows` holds what goes in and out, `schema` the tables.
+"""
+
+from peilmerk_gateway.store.engine import StoreError
+from peilmerk_gateway.store.rows import (
+    AttestationRow,
+    BatchRows,
+    BudgetLine,
+    Entry,
+    Figures,
+    Known,
+    LedgerRow,
+    ObservationRow,
+    OutboxRow,
+    Probe,
+    ReportRow,
+    Seen,
+    SinkFigures,
+    Stored,
+    Window,
+    WithheldRow,
+)
+from peilmerk_gateway.store.store import Store
+
+__all__ = [
+    "AttestationRow",
+    "BatchRows",
+    "BudgetLine",
+    "Entry",
+    "Figures",
+    "Known",
+    "LedgerRow",
+    "ObservationRow",
+    "OutboxRow",
+    "Probe",
+    "ReportRow",
+    "Seen",
+    "SinkFigures",
+    "Store",
+    "StoreError",
+    "Stored",
+    "Window",
+    "WithheldRow",
+]

@@ -1,0 +1,108 @@
+"""Connections to the store's database, and the migrations that bring it to this version's tables.
+
+SQLite is used so that a transaction that was reported as committed is on the disk (write-ahead log,
+synchronous=FULL), writers queue instead of failing (BEGIN IMMEDIATE, busy time-out), and readers see a steady
+picture while the writer writes. Other databases are used as SQLAlchemy finds them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from peilmerk_gateway.errors import PeilmerkError
+
+BUSY_MS = 30_000
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+class StoreError(PeilmerkError):
+    """The store cannot be opened or used."""
+
+
+def database_url(where: str | os.PathLike[str]) -> URL:
+    """Read a database URL, or take a path as an SQLite file.
+
+    Raises StoreError when it is neither.
+    """
+    text = os.fspath(where)
+    if "://" not in text:
+        return URL.create("sqlite", database=text)
+    try:
+        return make_url(text)
+    except ArgumentError as reason:
+        raise StoreError(f"found store {text!r}, wanted a path or a database URL") from reason
+
+
+def open_engine(url: URL, *, writer: bool) -> Engine:
+    """Make an engine; with SQLite, a writer's transactions take the write lock at their beginning.
+
+    Raises StoreError when the driver of another database is not installed.
+    """
+    if url.get_backend_name() != "sqlite":
+        try:
+            return create_engine(url, pool_pre_ping=True, pool_size=1 if writer else 4)
+        except ModuleNotFoundError as missing:
+            raise StoreError(
+                f"found no driver {missing.name!r} for {url.render_as_string()}, wanted it installed"
+            ) from missing
+    engine = create_engine(url, connect_args={"timeout": BUSY_MS / 1000, "check_same_thread": False})
+    begin = "BEGIN IMMEDIATE" if writer else "BEGIN"
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: object) -> None:
+        # The driver's own idea of when a transaction begins would leave reads outside of it.
+        connection.isolation_level = None
+        for pragma in (
+            "journal_mode = WAL",
+            "synchronous = FULL",
+            "foreign_keys = ON",
+            f"busy_timeout = {BUSY_MS}",
+        ):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the database to this version's tables, in one transaction.
+
+    Raises StoreError when the database is not a store of ours or is of a newer version.
+    """
+    try:
+        with engine.begin() as connection:
+            command.upgrade(_config(connection), "head")
+    except CommandError as reason:
+        raise StoreError(
+            f"{engine.url.render_as_string()}: the store was written by a newer peilmerk: {reason}"
+        ) from reason
+    except DBAPIError as reason:
+        raise StoreError(f"{engine.url.render_as_string()}: cannot open the store: {reason.orig}") from reason
+
+
+def revisions(engine: Engine) -> tuple[str | None, str | None]:
+    """Return the revision the database is at and the one this version wants."""
+    with engine.connect() as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+        return found, ScriptDirectory.from_config(_config(connection)).get_current_head()

@@ -1,0 +1,135 @@
+"""Read what happened: totals, the last windows of a datastream, the day's budget, when a device was last
+heard.
+
+Totals come from the table `tally`: received, redelivered, reports, statements, observations, withheld,
+refused:<reason>, published:<sink>.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, exists, func, select
+
+from peilmerk_gateway.refusal import Refusal
+from peilmerk_gateway.store import schema
+from peilmerk_gateway.store.rows import BudgetLine, Figures, Seen, SinkFigures, Window
+
+DAY_S = 86_400
+
+
+def figures(connection: Connection, sinks: Sequence[str] = ()) -> Figures:
+    """Return the totals; `sinks` are those to show even when nothing went there yet."""
+    rows = connection.execute(select(schema.tally.c.name, schema.tally.c.n))
+    tally: dict[str, int] = {row.name: row.n for row in rows}
+    outbox = schema.publish_outbox.c
+    states: dict[tuple[str, str], int] = {
+        (sink, state): n
+        for sink, state, n in connection.execute(
+            select(outbox.sink, outbox.state, func.count())
+            .where(schema.unfinished)
+            .group_by(outbox.sink, outbox.state)
+        )
+    }
+    published = _with_prefix(tally, "published:")
+    names = sorted({*sinks, *published, *(sink for sink, _ in states)})
+    return Figures(
+        received=tally.get("received", 0),
+        redelivered=tally.get("redelivered", 0),
+        reports=tally.get("reports", 0),
+        statements=tally.get("statements", 0),
+        observations=tally.get("observations", 0),
+        withheld=tally.get("withheld", 0),
+        refused=_with_prefix(tally, "refused:"),
+        sinks={
+            sink: SinkFigures(
+                published=published.get(sink, 0),
+                waiting=states.get((sink, schema.WAITING), 0),
+                sending=states.get((sink, schema.SENDING), 0),
+                rejected=states.get((sink, schema.REJECTED), 0),
+            )
+            for sink in names
+        },
+    )
+
+
+def _with_prefix(tally: dict[str, int], prefix: str) -> dict[str, int]:
+    return {name.removeprefix(prefix): n for name, n in sorted(tally.items()) if name.startswith(prefix)}
+
+
+def latest(connection: Connection, datastream: str, n: int) -> list[Window]:
+    """Return the last `n` windows of a datastream, oldest first, withheld ones among them without figure."""
+    observation, outbox, withheld = schema.observation.c, schema.publish_outbox.c, schema.withheld.c
+    published = exists().where(outbox.observation_id == observation.id, outbox.state == schema.DONE)
+    windows = [
+        Window(*row)
+        for row in connection.execute(
+            select(
+                observation.window_start,
+                observation.window_s,
+                observation.result,
+                observation.spread,
+                observation.samples,
+                observation.noise_scale,
+                published,
+            )
+            .where(observation.datastream == datastream)
+            .order_by(observation.window_start.desc())
+            .limit(n)
+        )
+    ]
+    windows += [
+        Window(window_start=start, window_s=None, result=None, reason=reason)
+        for start, reason in connection.execute(
+            select(withheld.window_start, withheld.reason)
+            .where(withheld.datastream == datastream)
+            .order_by(withheld.window_start.desc())
+            .limit(n)
+        )
+    ]
+    windows.sort(key=lambda window: window.window_start)
+    return windows[-n:]
+
+
+def budget_of_day(connection: Connection, now: float) -> list[BudgetLine]:
+    """Return what was spent on windows that began on the day (UTC) of `now`."""
+    start = int(now // DAY_S) * DAY_S
+    ledger = schema.ledger.c
+    keys = (ledger.deployment, ledger.device_id, ledger.quantity)
+    statement = (
+        select(*keys, func.count(), func.sum(ledger.epsilon_micro), func.max(ledger.epsilon_micro))
+        .where(ledger.window_start >= start, ledger.window_start < start + DAY_S)
+        .group_by(*keys)
+        .order_by(*keys)
+    )
+    return [
+        BudgetLine(deployment, device_id, quantity, windows, int(total), dearest)
+        for deployment, device_id, quantity, windows, total, dearest in connection.execute(statement)
+    ]
+
+
+def seen(connection: Connection, device_ids: Sequence[str]) -> dict[str, Seen]:
+    """Return the newest admitted window of each of these devices; a device never heard of is left out."""
+    report = schema.report.c
+    found = {}
+    for device_id in device_ids:
+        row = connection.execute(
+            select(report.device_id, report.window_start, report.window_s, report.health, report.admitted_at)
+            .where(report.device_id == device_id)
+            .order_by(report.window_start.desc())
+            .limit(1)
+        ).first()
+        if row is not None:
+            found[device_id] = Seen(*row)
+    return found
+
+
+def last_refusals(connection: Connection, n: int) -> list[Refusal]:
+    """Return the last `n` refusals, newest first."""
+    refusal = schema.refusal.c
+    statement = (
+        select(refusal.reason, refusal.device_id, refusal.size, refusal.at)
+        .order_by(refusal.id.desc())
+        .limit(n)
+    )
+    return [Refusal(*row) for row in connection.execute(statement)]

@@ -1,0 +1,93 @@
+"""What the store knows about the messages of a batch, asked in one statement.
+
+This is what `admit` needs to tell a fresh report from a replayed one: whether the number was used, what
+covers the time before, and the last statement that the device made before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import BigInteger, Connection, String, and_, column, func, select, values
+from sqlalchemy.sql.selectable import CTE
+
+from peilmerk_gateway.store import schema
+from peilmerk_gateway.store.rows import AttestationRow, Known, Probe
+
+# SQLite takes 32,766 parameters in a statement; three a message.
+AT_ONCE = 5_000
+
+
+def look_up(connection: Connection, probes: Sequence[Probe]) -> dict[tuple[str, int], Known]:
+    """Return what is known by (device, number); every asked pair is in the answer."""
+    known: dict[tuple[str, int], Known] = {}
+    for first in range(0, len(probes), AT_ONCE):
+        known.update(_look_up(connection, probes[first : first + AT_ONCE]))
+    return known
+
+
+def _asked(probes: Sequence[Probe]) -> CTE:
+    rows = values(
+        column("device_id", String), column("seq", BigInteger), column("window_end", BigInteger), name="v"
+    ).data([(probe.device_id, probe.seq, probe.window_end) for probe in probes])
+    return rows.cte("asked")
+
+
+def _look_up(connection: Connection, probes: Sequence[Probe]) -> dict[tuple[str, int], Known]:
+    asked = _asked(probes)
+    number_report = schema.report.alias("number_report")
+    before = schema.report.alias("before")
+    number_statement = schema.attestation.alias("number_statement")
+    attested = schema.attestation.alias("attested")
+    earlier = schema.attestation.alias("earlier")
+    # Stored windows are disjoint, so of those that begin before the end of ours the last one ends last.
+    window_end_before = (
+        select(before.c.window_start + before.c.window_s)
+        .where(before.c.device_id == asked.c.device_id, before.c.window_start < asked.c.window_end)
+        .order_by(before.c.window_start.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    last_statement = (
+        select(func.max(earlier.c.seq))
+        .where(earlier.c.device_id == asked.c.device_id, earlier.c.seq < asked.c.seq)
+        .scalar_subquery()
+    )
+    statement = select(
+        asked.c.device_id,
+        asked.c.seq,
+        number_report.c.seq,
+        number_report.c.digest,
+        number_statement.c.seq,
+        window_end_before,
+        attested.c.device_id,
+        attested.c.seq,
+        attested.c.revision,
+        attested.c.firmware_digest,
+        attested.c.profile_digest,
+        attested.c.reset_cause,
+        attested.c.boot_count,
+    ).select_from(
+        asked.outerjoin(
+            number_report,
+            and_(number_report.c.device_id == asked.c.device_id, number_report.c.seq == asked.c.seq),
+        )
+        .outerjoin(
+            number_statement,
+            and_(number_statement.c.device_id == asked.c.device_id, number_statement.c.seq == asked.c.seq),
+        )
+        .outerjoin(
+            attested,
+            and_(attested.c.device_id == asked.c.device_id, attested.c.seq == last_statement),
+        )
+    )
+    known = {}
+    for row in connection.execute(statement):
+        device_id, seq, report_seq, digest, statement_seq, end_before, *attestation = row
+        known[device_id, seq] = Known(
+            report_digest=None if report_seq is None else digest or b"",
+            is_statement=statement_seq is not None,
+            window_end_before=end_before,
+            attested=None if attestation[0] is None else AttestationRow(*attestation),
+        )
+    return known

@@ -1,0 +1,234 @@
+"""What goes into the store and what comes out of it, as plain immutable records.
+
+Units as in `schema`: unix seconds UTC, wire integers, epsilon in millionths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from peilmerk_gateway.refusal import Refusal
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRow:
+    """One admitted report; `digest` is None when a figure of it is withheld."""
+
+    device_id: str
+    seq: int
+    window_start: int
+    window_s: int
+    revision: int
+    health: int
+    digest: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class ObservationRow:
+    """One figure that may be published (`is_public`) or is only kept."""
+
+    datastream: str
+    deployment: str
+    thing: str
+    device_id: str
+    quantity: int
+    window_start: int
+    window_s: int
+    result: int
+    spread: int | None = None
+    samples: int | None = None
+    noise_scale: float | None = None
+    is_public: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class WithheldRow:
+    """A window of a datastream of which the figure is not kept, and why."""
+
+    datastream: str
+    window_start: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerRow:
+    """What one window of one quantity cost."""
+
+    deployment: str
+    device_id: str
+    quantity: int
+    window_start: int
+    epsilon_micro: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Everything that one admitted report writes; written whole or not at all."""
+
+    report: ReportRow
+    observations: tuple[ObservationRow, ...] = ()
+    withheld: tuple[WithheldRow, ...] = ()
+    ledger: tuple[LedgerRow, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AttestationRow:
+    """What a device stated about itself, under its own key, at sequence number `seq`."""
+
+    device_id: str
+    seq: int
+    revision: int
+    firmware_digest: bytes
+    profile_digest: bytes
+    reset_cause: int
+    boot_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRows:
+    """One batch of deliveries, judged: all of it goes into one transaction.
+
+    `received` counts deliveries, `redelivered` those among them that the broker brought again although they
+    were stored.
+    """
+
+    entries: Sequence[Entry] = ()
+    attestations: Sequence[AttestationRow] = ()
+    refusals: Sequence[Refusal] = ()
+    received: int = 0
+    redelivered: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a transaction newly wrote (rows that were there before are not counted)."""
+
+    reports: int = 0
+    statements: int = 0
+    observations: int = 0
+    withheld: int = 0
+    refused: int = 0
+    epsilon_micro: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """The question what is known about one message: its number, and for a report where its window ends."""
+
+    device_id: str
+    seq: int
+    window_end: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the store knows that bears on one message.
+
+    `report_digest` is None when no report of that number is stored, empty when it is stored without a digest.
+    `window_end_before` is where the latest stored window that starts before the asked window's end, ends.
+    `attested` is the last statement before that number.
+    """
+
+    report_digest: bytes | None = None
+    is_statement: bool = False
+    window_end_before: int | None = None
+    attested: AttestationRow | None = None
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether a report or statement of this number is stored."""
+        return self.report_digest is not None or self.is_statement
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxRow:
+    """An observation on its way to one sink."""
+
+    sink: str
+    observation_id: int
+    state: str
+    attempts: int
+    next_attempt_at: float
+    error: str | None
+    remote_id: str | None
+    published_at: float | None
+    datastream: str
+    deployment: str
+    thing: str
+    quantity: int
+    window_start: int
+    window_s: int
+    result: int
+    spread: int | None
+    samples: int | None
+    noise_scale: float | None
+    stored_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One window of a datastream for display; `result` is None when it was withheld (`reason` says why).
+
+    `published` says whether at least one sink has it.
+    """
+
+    window_start: int
+    window_s: int | None
+    result: int | None
+    spread: int | None = None
+    samples: int | None = None
+    noise_scale: float | None = None
+    published: bool = False
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetLine:
+    """What one quantity of one device spent on a day.
+
+    A passage falls into one window only and windows are disjoint, so a single passage costs
+    `epsilon_window_micro` (the dearest window); `epsilon_sum_micro` is the sum over the windows.
+    """
+
+    deployment: str
+    device_id: str
+    quantity: int
+    windows: int
+    epsilon_sum_micro: int
+    epsilon_window_micro: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The last that was admitted of a device."""
+
+    device_id: str
+    window_start: int
+    window_s: int
+    health: int
+    admitted_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class SinkFigures:
+    """How far one sink is."""
+
+    published: int = 0
+    waiting: int = 0
+    sending: int = 0
+    rejected: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Totals since the store was made."""
+
+    received: int = 0
+    redelivered: int = 0
+    reports: int = 0
+    statements: int = 0
+    observations: int = 0
+    withheld: int = 0
+    refused: Mapping[str, int] = field(default_factory=dict)
+    sinks: Mapping[str, SinkFigures] = field(default_factory=dict)

@@ -1,0 +1,176 @@
+"""The tables of the store: what was admitted, what it cost, what is still to be published.
+
+Units: every time is unix seconds UTC (whole for windows, with fractions for moments); every figure is the
+whole number that came over the wire (physical value = figure * scale, see `peilmerk_protocol.quantities`);
+epsilon is in millionths, so that no privacy figure is ever a binary fraction.
+
+What is *not* here is as deliberate: no exact count (it never left the device), no figure that was withheld,
+no payload of a refused message, no place, no name of a person.
+
+The statements built on these tables are plain SQLAlchemy Core and run on SQLite and PostgreSQL alike. A
+change here needs a migration beside it; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+    literal_column,
+)
+
+# Named constraints, because a constraint without a name cannot be changed by a later migration.
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only in a column of exactly the type INTEGER.
+RowId = BigInteger().with_variant(Integer(), "sqlite")
+
+report = Table(
+    "report",
+    metadata,
+    Column("device_id", String(16), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("window_start", BigInteger, nullable=False),
+    Column("window_s", Integer, nullable=False),
+    Column("revision", Integer, nullable=False),
+    Column("health", Integer, nullable=False),
+    # SHA-256 of the sealed message, to tell a resend from a reused number. Empty when a figure of the report
+    # was withheld: with the key in hand a digest would give the figure away by trial.
+    Column("digest", LargeBinary(32), nullable=True),
+    Column("admitted_at", Float, nullable=False),
+    UniqueConstraint("device_id", "window_start"),
+    sqlite_with_rowid=False,
+)
+
+observation = Table(
+    "observation",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("datastream", String(200), nullable=False),
+    Column("deployment", String(64), nullable=False),
+    Column("thing", String(64), nullable=False),
+    Column("device_id", String(16), nullable=False),
+    Column("quantity", Integer, nullable=False),
+    Column("window_start", BigInteger, nullable=False),
+    Column("window_s", Integer, nullable=False),
+    Column("result", BigInteger, nullable=False),
+    Column("spread", BigInteger, nullable=True),
+    Column("samples", BigInteger, nullable=True),
+    # Standard deviation of the noise in it, in units of the figure; empty for what carries no noise. For
+    # display.
+    Column("noise_scale", Float, nullable=True),
+    Column("stored_at", Float, nullable=False),
+    UniqueConstraint("datastream", "window_start"),
+)
+
+withheld = Table(
+    "withheld",
+    metadata,
+    Column("datastream", String(200), primary_key=True),
+    Column("window_start", BigInteger, primary_key=True, autoincrement=False),
+    Column("reason", String(32), nullable=False),
+    sqlite_with_rowid=False,
+)
+
+ledger = Table(
+    "ledger",
+    metadata,
+    Column("deployment", String(64), primary_key=True),
+    Column("device_id", String(16), primary_key=True),
+    Column("quantity", Integer, primary_key=True, autoincrement=False),
+    Column("window_start", BigInteger, primary_key=True, autoincrement=False),
+    Column("epsilon_micro", BigInteger, nullable=False),
+    Column("spent_at", Float, nullable=False),
+    Index(None, "window_start"),
+    sqlite_with_rowid=False,
+)
+
+attestation = Table(
+    "attestation",
+    metadata,
+    Column("device_id", String(16), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("revision", Integer, nullable=False),
+    Column("firmware_digest", LargeBinary(32), nullable=False),
+    Column("profile_digest", LargeBinary(32), nullable=False),
+    Column("reset_cause", Integer, nullable=False),
+    Column("boot_count", BigInteger, nullable=False),
+    Column("at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+refusal = Table(
+    "refusal",
+    metadata,
+    Column("id", RowId, primary_key=True, autoincrement=True),
+    Column("at", Float, nullable=False),
+    # Only when the message was authenticated: whoever can publish may claim any name.
+    Column("device_id", String(16), nullable=True),
+    Column("reason", String(32), nullable=False),
+    Column("size", BigInteger, nullable=False),
+)
+
+# Running totals, raised in the transaction that did what they count: right after any crash, and read without
+# counting rows. Names: see `peilmerk_gateway.store.figures`.
+tally = Table(
+    "tally",
+    metadata,
+    Column("name", String(80), primary_key=True),
+    Column("n", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+WAITING, SENDING, DONE, REJECTED = "waiting", "sending", "done", "rejected"
+
+publish_outbox = Table(
+    "publish_outbox",
+    metadata,
+    Column("sink", String(32), primary_key=True),
+    Column("observation_id", RowId, ForeignKey("observation.id"), primary_key=True, autoincrement=False),
+    Column("state", String(8), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_attempt_at", Float, nullable=False),
+    Column("error", String(500), nullable=True),
+    Column("remote_id", String(200), nullable=True),
+    Column("published_at", Float, nullable=True),
+    # Keeps its row numbers: without them SQLite's planner walks the primary key through everything finished.
+)
+
+# Millions of finished rows, a handful of unfinished ones: index the latter only. Queries use the same
+# expression, with the word written out: a planner cannot see that a parameter will hold it, and would not
+# take the index.
+unfinished = publish_outbox.c.state != literal_column("'done'")
+Index(
+    "ix_publish_outbox_unfinished",
+    publish_outbox.c.sink,
+    publish_outbox.c.state,
+    publish_outbox.c.observation_id,
+    sqlite_where=unfinished,
+    postgresql_where=unfinished,
+)
+
+sink_entity = Table(
+    "sink_entity",
+    metadata,
+    Column("sink", String(32), primary_key=True),
+    Column("kind", String(32), primary_key=True),
+    Column("key", String(300), primary_key=True),
+    Column("remote_id", String(200), nullable=False),
+    sqlite_with_rowid=False,
+)

@@ -1,0 +1,211 @@
+"""The store's front door: every read and write of the gateway, as coroutines.
+
+One thread writes, so that transactions follow each other without fighting for the lock; a few read. What was
+awaited from a writing method is on the disk. Nothing is ever waited for inside a transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError
+
+from peilmerk_gateway.refusal import Refusal
+from peilmerk_gateway.store import batch, engine, figures, outbox, probe, schema
+from peilmerk_gateway.store.engine import StoreError
+from peilmerk_gateway.store.rows import (
+    BatchRows,
+    BudgetLine,
+    Figures,
+    Known,
+    OutboxRow,
+    Probe,
+    Seen,
+    Stored,
+    Window,
+)
+
+T = TypeVar("T")
+READERS = 3
+
+
+class Store:
+    """An open store. Make it with `await Store.open(...)`, close it with `await store.close()`.
+
+    `where` is the path of an SQLite file or a database URL. `sinks` are the names of the platforms for which
+    stored observations are queued; an observation that was stored before a sink was named is not queued for
+    it.
+    """
+
+    def __init__(self, where: str | os.PathLike[str], sinks: Sequence[str] = ()) -> None:
+        self.url = engine.database_url(where)
+        self.sinks = tuple(sinks)
+        self._writing = engine.open_engine(self.url, writer=True)
+        self._reading = engine.open_engine(self.url, writer=False)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
+        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
+        self._changes = 0
+        self._changed = asyncio.Event()
+
+    @classmethod
+    async def open(cls, where: str | os.PathLike[str], sinks: Sequence[str] = ()) -> Store:
+        """Open a store, making it or bringing it to this version's tables first. Raises StoreError."""
+        store = cls(where, sinks)
+        try:
+            store._protect()
+            await store._in(store._writer, lambda: engine.migrate(store._writing))
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
+    def _protect(self) -> None:
+        """Make an SQLite file before SQLite does, readable by its owner only; the journals take its mode."""
+        if self.url.get_backend_name() != "sqlite" or self.url.database is None:
+            return
+        file = Path(self.url.database)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+        except OSError as reason:
+            raise StoreError(f"{file}: cannot open the store: {reason.strerror}") from reason
+
+    async def close(self) -> None:
+        """Finish the transaction at hand and let go of the database."""
+        for threads in (self._writer, self._readers):
+            await asyncio.to_thread(threads.shutdown)
+        self._writing.dispose()
+        self._reading.dispose()
+
+    async def __aenter__(self) -> Store:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    # What the stages ask and write.
+
+    async def known(self, probes: Sequence[Probe]) -> dict[tuple[str, int], Known]:
+        """Return by (device, number) what is stored that bears on these messages."""
+        if not probes:
+            return {}
+        return await self._read(lambda connection: probe.look_up(connection, probes))
+
+    async def commit_batch(self, rows: BatchRows, now: float) -> Stored:
+        """Write a judged batch in one transaction; on return it is on the disk. The same again changes no
+        row.
+        """
+        return await self._write(lambda connection: batch.write_batch(connection, rows, self.sinks, now))
+
+    # What the publishers ask and write.
+
+    async def claim(self, sink: str, limit: int, now: float) -> list[OutboxRow]:
+        """Take up to `limit` observations due at `now`, oldest first, and mark them as being sent."""
+        return await self._write(lambda connection: outbox.claim(connection, sink, limit, now), tell=False)
+
+    async def in_doubt(self, sink: str, limit: int = 1_000) -> list[OutboxRow]:
+        """Return observations marked as being sent, of which the sink's answer was never written down."""
+        return await self._read(lambda c: outbox.in_state(c, sink, schema.SENDING, limit))
+
+    async def rejected(self, sink: str, limit: int = 1_000) -> list[OutboxRow]:
+        """Return observations that the sink refused for good."""
+        return await self._read(lambda c: outbox.in_state(c, sink, schema.REJECTED, limit))
+
+    async def mark_done(self, sink: str, published: Sequence[tuple[int, str | None]], now: float) -> None:
+        """Write down that the sink has these (observation id, sink's id or None)."""
+        await self._write(lambda connection: outbox.done(connection, sink, published, now))
+
+    async def mark_again(self, sink: str, ids: Sequence[int], error: str, next_attempt_at: float) -> None:
+        """Put these observations back to be sent again, not before `next_attempt_at`."""
+        await self._write(lambda c: outbox.again(c, sink, ids, error, next_attempt_at), tell=False)
+
+    async def mark_rejected(self, sink: str, refused: Sequence[tuple[int, str]]) -> None:
+        """Write down that the sink will never take these (observation id, what it said)."""
+        await self._write(lambda connection: outbox.rejected(connection, sink, refused))
+
+    async def entities(self, sink: str) -> dict[tuple[str, str], str]:
+        """Return (kind, key) -> the sink's id of everything made there."""
+        return await self._read(lambda connection: outbox.entities(connection, sink))
+
+    async def remember_entity(self, sink: str, kind: str, key: str, remote_id: str) -> None:
+        """Write down under which id the sink knows something of ours."""
+        await self._write(lambda c: outbox.remember_entity(c, sink, kind, key, remote_id), tell=False)
+
+    # What pages and people ask.
+
+    async def figures(self) -> Figures:
+        """Return the totals since the store was made."""
+        return await self._read(lambda connection: figures.figures(connection, self.sinks))
+
+    async def latest(self, datastream: str, n: int) -> list[Window]:
+        """Return the last `n` windows of a datastream, oldest first, withheld ones without figure."""
+        return await self._read(lambda connection: figures.latest(connection, datastream, n))
+
+    async def latest_of(self, datastreams: Sequence[str], n: int) -> Mapping[str, list[Window]]:
+        """Return `latest` for several datastreams, of one and the same moment."""
+        return await self._read(
+            lambda connection: {key: figures.latest(connection, key, n) for key in datastreams}
+        )
+
+    async def budget_today(self, now: float) -> list[BudgetLine]:
+        """Return what was spent on windows of the day (UTC) of `now`."""
+        return await self._read(lambda connection: figures.budget_of_day(connection, now))
+
+    async def seen(self, device_ids: Sequence[str]) -> dict[str, Seen]:
+        """Return the newest admitted window of each device; one never heard of is left out."""
+        return await self._read(lambda connection: figures.seen(connection, device_ids))
+
+    async def last_refusals(self, n: int) -> list[Refusal]:
+        """Return the last `n` refusals, newest first."""
+        return await self._read(lambda connection: figures.last_refusals(connection, n))
+
+    async def ping(self) -> None:
+        """Ask the database for a sign of life. Raises StoreError."""
+        await self._read(lambda connection: connection.execute(text("SELECT 1")))
+
+    # Who waits for news.
+
+    @property
+    def changes(self) -> int:
+        """A number that rises when something was written that a page or a publisher would show or send."""
+        return self._changes
+
+    async def changed(self, since: int) -> int:
+        """Wait until `changes` is more than `since`; return it."""
+        while self._changes <= since:
+            await self._changed.wait()
+        return self._changes
+
+    async def _read(self, ask: Callable[[Connection], T]) -> T:
+        def run() -> T:
+            with self._reading.begin() as connection:
+                return ask(connection)
+
+        return await self._in(self._readers, run)
+
+    async def _write(self, change: Callable[[Connection], T], *, tell: bool = True) -> T:
+        def run() -> T:
+            with self._writing.begin() as connection:
+                return change(connection)
+
+        answer = await self._in(self._writer, run)
+        if tell:
+            self._changes += 1
+            waiting, self._changed = self._changed, asyncio.Event()
+            waiting.set()
+        return answer
+
+    async def _in(self, threads: ThreadPoolExecutor, run: Callable[[], T]) -> T:
+        # Shielded: whoever is cancelled while waiting must not leave it open whether the transaction was
+        # written.
+        future: asyncio.Future[Any] = asyncio.get_running_loop().run_in_executor(threads, run)
+        try:
+            return await asyncio.shield(future)
+        except DBAPIError as reason:
+            raise StoreError(f"{self.url.render_as_string()}: {reason.orig}") from reason
