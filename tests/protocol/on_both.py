@@ -25,18 +25,18 @@ def load(name):
 
 def same(found, wanted, what):
     if found != wanted or type(found) is not type(wanted):
-        print("%s: found %r, wanted %r" % (what, found, wanted))
+        print(f"{what}: found {found!r}, wanted {wanted!r}")
         sys.exit(1)
 
 
 def refused(function, data, error, row):
-    what = "%s (%s)" % (row.get("name"), function.__name__)
+    what = "{} ({})".format(row.get("name", row.get("topic")), function.__name__)
     try:
         value = function(data)
     except error as problem:
         same(problem.reason, row["reason"], what)
     else:
-        print("%s: accepted as %r, wanted refusal %r" % (what, value, row["reason"]))
+        print("{}: accepted as {!r}, wanted refusal {!r}".format(what, value, row["reason"]))
         sys.exit(1)
 
 

@@ -214,7 +214,7 @@ def statement_file() -> dict[str, object]:
         ("free flash null", changed(9, None), "figures"),
     ]
     return {
-        "about": "Statements. Order of the body: seq, revision, firmware digest, profile digest, reset cause, "
+        "about": "Statements. Order: seq, revision, firmware digest, profile digest, reset cause, "
         "firmware version, MicroPython version, boot count, free heap, free flash.",
         "vectors": [
             {
@@ -289,7 +289,7 @@ def command_file() -> dict[str, object]:
         ("detail as text", other.canonical([1, 0, "all well"]), "detail"),
     ]
     return {
-        "about": "Commands [counter, expiry, verb, argument] and acknowledgements [counter, outcome, detail].",
+        "about": "Commands [counter, expiry, verb, argument], acknowledgements [counter, outcome, detail].",
         "vectors": [
             {"name": name, "fields": jsonable(fields), "body": other.canonical(fields).hex()}
             for name, fields in COMMANDS
@@ -543,7 +543,7 @@ def cbor_file() -> dict[str, object]:
         ("text with a null", "6100", "text"),
     ]
     return {
-        "about": 'Core deterministic CBOR. {"bytes": hex} is a byte string, {"map": [[key, value], …]} a map.',
+        "about": 'Core deterministic CBOR. {"bytes": hex}: byte string; {"map": [[key, value], …]}: map.',
         "vectors": [{"value": jsonable(value), "data": other.canonical(value).hex()} for value in values],
         "invalid": [{"name": name, "data": data, "reason": reason} for name, data, reason in invalid],
     }
