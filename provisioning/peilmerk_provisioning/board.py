@@ -40,6 +40,9 @@ from peilmerk_provisioning.errors import (
 __all__ = ["Board", "Inspection", "OnResult", "Port", "Reset", "Script", "Step", "ports"]
 
 MPREMOTE = (sys.executable, "-m", "mpremote")
+# The longest that a board takes from being interrupted to the end of the first script.
+FIRST_WORD_S = 12.0
+NO_PROMPT = "could not enter raw repl"
 NOT_INSTALLED = "No module named mpremote"
 # The longest that a step may leave us without a word. Hashing a full flash on an ESP32 takes about ten
 # seconds.
@@ -120,13 +123,16 @@ class Board:
         wanted = sum(isinstance(step, Script) for step in steps)
         with tempfile.TemporaryDirectory(prefix="peilmerk-") as folder:
             arguments = _arguments(steps, Path(folder))
-            for last_try in (False, True):
-                results, code, tail = self._mpremote(arguments, on_result)
-                if code == 0 and len(results) == wanted:
-                    return results
-                # A board deep in a blocking call can miss the first interrupt; it does not miss two.
-                if last_try or results or "could not enter raw repl" not in tail:
-                    break
+            try:
+                results, code, tail = self._mpremote(arguments, on_result, min(FIRST_WORD_S, self.silence_s))
+            except NoMicroPython:
+                results, code, tail = [], 1, NO_PROMPT
+            if not results and NO_PROMPT in tail:
+                # A board that is just starting, or deep in a blocking call, can miss being interrupted; it
+                # does not miss it twice.
+                results, code, tail = self._mpremote(arguments, on_result, self.silence_s)
+        if code == 0 and len(results) == wanted:
+            return results
         raise self._explain(tail, started=bool(results))
 
     def inspect(self, *, then: Sequence[Step] = ()) -> Inspection:
@@ -168,7 +174,7 @@ class Board:
             )
 
     def _mpremote(
-        self, arguments: Sequence[str], on_result: OnResult | None
+        self, arguments: Sequence[str], on_result: OnResult | None, first_word_s: float
     ) -> tuple[list[dict[str, Any]], int, str]:
         """Run mpremote once; return the scripts' results, the exit code and the end of what else it
         printed.
@@ -189,7 +195,7 @@ class Board:
         results: list[dict[str, Any]] = []
         tail: list[str] = []
         try:
-            while (line := lines.get(timeout=self.silence_s)) is not None:
+            while (line := lines.get(timeout=self.silence_s if results else first_word_s)) is not None:
                 at = line.find(MARK)
                 if at < 0:
                     tail = [*tail, line.decode(errors="replace").rstrip()][-_TAIL_LINES:]
@@ -228,7 +234,7 @@ class Board:
             return PortBusy(
                 f"another program holds {self.port}: close the terminal or peilmerk that has it open"
             )
-        if "could not enter raw repl" in tail:
+        if NO_PROMPT in tail:
             return NoMicroPython(
                 f"what is on {self.port} does not answer as MicroPython: flash MicroPython first, or, if it "
                 "is there, press the board's reset button and run this again"

@@ -26,7 +26,8 @@ def main(root, params):
             "linked": bool(node.get("link")),
             "files": {path: hexlify(files[path]).decode() for path in files},
             "digest": firmware_digest(files) if files else None,
-            "flash_free": flash[0] * flash[3],
+            # LittleFS can count more blocks used than there are; what is left is then said as a huge number.
+            "flash_free": flash[0] * flash[3] if flash[3] <= flash[2] else 0,
             "flash_size": flash[1] * flash[2],
         }
     )
