@@ -66,6 +66,10 @@ class BrokerError(PeilmerkError):
     """The broker cannot be run as the settings ask; the text names what is in the way."""
 
 
+class BrokerDown(BrokerError, ConnectionError):
+    """There is no broker at this moment; it is being started anew."""
+
+
 def program_path() -> Path:
     """Return where the NATS server's program is; raises BrokerError when it is not installed."""
     for folder in (sysconfig.get_path("scripts"), os.path.dirname(sys.executable)):
@@ -94,6 +98,7 @@ class NatsBroker:
         self._reader: asyncio.Task[None] | None = None
         self._supervisor: asyncio.Task[None] | None = None
         self._reloaded: asyncio.Future[str | None] | None = None
+        self._ready = asyncio.Event()
         self._tail: deque[str] = deque(maxlen=40)
         self._doors: Doors | None = None
         self._trust: Trust | None = None
@@ -124,7 +129,12 @@ class NatsBroker:
         return None if self._process is None or self._process.returncode is not None else self._process.pid
 
     def access(self) -> Access:
-        """Return the gateway's own way in. Known after `start`."""
+        """Return the gateway's own way in; raises BrokerDown while the server does not listen.
+
+        Nobody is to try the port meanwhile: whoever else listens there would be told the password.
+        """
+        if self.pid is None or not self._ready.is_set():
+            raise BrokerDown("the broker does not run at this moment")
         return Access(f"nats://127.0.0.1:{self._open_doors().client_port}", GATEWAY_USER, self._password)
 
     def _open_doors(self) -> Doors:
@@ -189,7 +199,7 @@ class NatsBroker:
                 await self._end_process()
                 await self._launch(program)
                 self.restarts += 1
-            except (PeilmerkError, OSError) as reason:
+            except (PeilmerkError, *Unreachable) as reason:
                 self.state = "down"
                 log.error("broker: cannot be started: %s", reason)
 
@@ -213,18 +223,16 @@ class NatsBroker:
         assert self._lease is not None
         self.state = "starting"
         self._tail.clear()
+        self._ready.clear()
         self.revision = -1
         self._write_config(devices=False)
         process = await self._lease.start([str(program), "-c", str(self._config)])
         self._process = process
         self._reader = asyncio.create_task(self._read(process), name="broker output")
         deadline = time.monotonic() + START_S
-        while True:
-            try:
-                connection = await connect(self.access())
-                break
-            except Unreachable as reason:
-                await self._still_starting(process, deadline, reason)
+        while not self._ready.is_set():
+            await self._still_starting(process, deadline, "it does not say that it is ready")
+        connection = await connect(self.access())
         try:
             await self._knock(process, deadline)
             while True:
@@ -257,7 +265,7 @@ class NatsBroker:
                 await self._still_starting(process, deadline, reason)
 
     async def _still_starting(
-        self, process: asyncio.subprocess.Process, deadline: float, reason: BaseException
+        self, process: asyncio.subprocess.Process, deadline: float, reason: object
     ) -> None:
         """Wait a moment for a server that is not ready; raise BrokerError when it is dead or too late."""
         try:
@@ -265,7 +273,7 @@ class NatsBroker:
         except TimeoutError:
             if time.monotonic() < deadline:
                 return
-            raise BrokerError(f"{PROGRAM} is not ready after {START_S:.0f} s: {reason!r}") from reason
+            raise BrokerError(f"{PROGRAM} is not ready after {START_S:.0f} s: {reason!r}") from None
         if self._reader is not None:
             await self._reader
         raise BrokerError(self._why_dead(process)) from None
@@ -324,6 +332,8 @@ class NatsBroker:
     def _hear(self, line: str) -> None:
         self._tail.append(line)
         log.log(logging.ERROR if "[FTL]" in line else logging.DEBUG, "%s: %s", PROGRAM, line)
+        if "[INF] Server is ready" in line:
+            self._ready.set()
         if self._reloaded is not None and not self._reloaded.done():
             if "Reloaded server configuration" in line:
                 self._reloaded.set_result(None)

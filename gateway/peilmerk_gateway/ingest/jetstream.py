@@ -156,14 +156,13 @@ class JetStreamIngest:
         return self._connection is not None and self._connection.is_connected
 
     async def pending(self) -> int:
-        """Return how many messages the broker still holds for the gateway, delivered but unacknowledged
-        included.
+        """Return how many messages the broker still holds for the gateway.
 
-        Raises IngestError when the broker cannot be asked.
+        Delivered but unacknowledged ones are included; an acknowledgement counts some milliseconds after it
+        was sent. Asked on a connection of its own, so that it does not matter what `batches()` is doing. Raises
+        IngestError when the broker cannot be asked.
         """
         try:
-            if self._connection is not None and self._connection.is_connected:
-                return _held(await self._connection.jetstream().consumer_info(STREAM, DURABLE))
             connection = await connect(self._access())
             try:
                 return _held(await connection.jetstream().consumer_info(STREAM, DURABLE))
@@ -198,6 +197,7 @@ class JetStreamIngest:
                 if not self._closed.is_set():
                     log.warning("ingest: connection to the broker lost (%r)", reason)
             finally:
+                self._connection = None
                 await pull.connection.close()
 
     async def _open(self) -> _Pull:
