@@ -47,7 +47,8 @@ NOT_INSTALLED = "No module named mpremote"
 # The longest that a step may leave us without a word. Hashing a full flash on an ESP32 takes about ten
 # seconds.
 SILENCE_S = 30.0
-MARK = b"peilmerk:"
+# As on_board/common.py prints it; the firmware's own lines on the console begin otherwise.
+MARK = b"peilmerk-says:"
 _LOCAL_IMPORT = re.compile(r"^from \.common import (?:\([^)]*\)|[^\n]*)\n", re.MULTILINE)
 _TAIL_LINES = 40
 
@@ -203,6 +204,8 @@ class Board:
                 try:
                     result = json.loads(line[at + len(MARK) :])
                 except ValueError:
+                    continue
+                if not isinstance(result, dict):
                     continue
                 results.append(result)
                 if on_result is not None:

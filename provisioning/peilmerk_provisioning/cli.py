@@ -134,7 +134,7 @@ def enrol(
     ntp: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="HOST[:PORT]", help="Time server; may be given more than once. Default: pool.ntp.org."
+            metavar="HOST[:PORT]", help="Time server; may be given more than once. Default: public ones."
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -2,8 +2,8 @@
 
     {"host", "port", "server_name", "ntp": [[host, port], ...], "timeout_s", "wifi": [[ssid, password], ...]}
 
-Only what is given is written; merging with what the board already has happens on the board, so that a
-password that is there never comes back over the cable.
+Only what is given is written, the rest is the firmware's default; merging with what the board already has
+happens on the board, so that a password that is there never comes back over the cable.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ __all__ = ["LinkError", "gateway_link", "read_password", "trust_of", "wifi_link"
 
 TIMEOUT_S = 30
 NTP_PORT = 123
-DEFAULT_NTP = "pool.ntp.org"
 ANY_ADDRESS = frozenset({"0.0.0.0", "::", ""})
 SSID_BYTES = 32
 WPA_PASSWORD = range(8, 64)
@@ -35,7 +34,8 @@ def gateway_link(
     """Return the link to the gateway of these settings.
 
     `host` and `port` are where boards reach the broker; without them the settings' own address and port, or
-    the first server name when the broker listens on every address. `ntp` are "HOST" or "HOST:PORT".
+    the first server name when the broker listens on every address. `ntp` are "HOST" or "HOST:PORT"; without
+    any the firmware asks its own choice of servers.
     Raises LinkError.
     """
     broker = settings.broker
@@ -50,13 +50,8 @@ def gateway_link(
             f"{settings.file}: broker.mqtt_port is 0, any free port, and boards need a fixed one: "
             "set it there or give --mqtt-port"
         )
-    return {
-        "host": host,
-        "port": port,
-        "server_name": server_name,
-        "ntp": [_address(text) for text in ntp or (DEFAULT_NTP,)],
-        "timeout_s": TIMEOUT_S,
-    }
+    link = {"host": host, "port": port, "server_name": server_name, "timeout_s": TIMEOUT_S}
+    return link | ({"ntp": [_address(text) for text in ntp]} if ntp else {})
 
 
 def wifi_link(ssid: str, password: str) -> dict[str, Any]:

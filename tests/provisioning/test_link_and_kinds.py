@@ -24,7 +24,6 @@ def test_link_comes_from_the_settings(settings: Settings) -> None:
         "host": "127.0.0.1",
         "port": 18883,
         "server_name": "sensors.example.org",
-        "ntp": [["pool.ntp.org", 123]],
         "timeout_s": 30,
     }
 

@@ -34,9 +34,9 @@ def run(flash: Path, tmp_path: Path, *scripts: Script, fails: str | None = None)
         assert done.returncode != 0
         assert fails in done.stderr + done.stdout
     return [
-        json.loads(line.removeprefix("peilmerk:"))
+        json.loads(line.removeprefix("peilmerk-says:"))
         for line in done.stdout.splitlines()
-        if line.startswith("peilmerk:")
+        if line.startswith("peilmerk-says:")
     ]
 
 

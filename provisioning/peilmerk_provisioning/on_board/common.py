@@ -15,7 +15,7 @@ STAGE = ".stage"
 
 def say(result):
     """Print a result as the one line that the other end picks out of whatever else the board prints."""
-    print("\npeilmerk:" + json.dumps(result))
+    print("\npeilmerk-says:" + json.dumps(result))
 
 
 def exists(path):
