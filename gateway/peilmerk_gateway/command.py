@@ -1,8 +1,8 @@
 """The `peilmerk` command: one name for every room's commands.
 
-Rooms announce their group under the entry-point group `peilmerk.commands`; this module imports none of them by
-name, so that the direction of imports stays as the house has it, and a group is loaded only when it is used. A
-group whose packages are not installed is still listed, and says which extra brings them.
+Rooms announce their group under the entry-point group `peilmerk.commands`; this module imports none of them
+by name, so that the direction of imports stays as the house has it, and a group is loaded only when it is
+used. A group whose packages are not installed is still listed, and says which extra brings them.
 """
 
 from __future__ import annotations
@@ -92,5 +92,5 @@ def root(
 
 
 def main() -> None:
-    """Run the command line; ends the process with the exit codes 0 (ok), 1 (a check failed), 2 (bad input)."""
+    """Run the command line; ends with exit code 0 (ok), 1 (a check failed) or 2 (bad input)."""
     app()

@@ -1,0 +1,5 @@
+"""`python -m peilmerk_gateway`: the same command as `peilmerk`."""
+
+from peilmerk_gateway.command import main
+
+main()
