@@ -1,0 +1,105 @@
+"""TLS streams that wait in the operating system.
+
+The interpreter's TLS socket has no file descriptor of its own, so its poll would look at it every millisecond.
+Here `ssl.SSLContext.wrap_socket` returns the same stream behind a thin face that remembers what the last read
+or write met: after a read that met nothing, only the socket underneath can bring more.
+"""
+
+import io
+import ssl
+import uselect
+
+_POLLIN = uselect.POLLIN
+_POLLOUT = uselect.POLLOUT
+_IOCTL_POLL = 3
+_IOCTL_CLOSE = 4
+_RETRY_US = 2000  # of the host's time: a write that waits for the handshake's next message
+
+
+class TLSStream(io.IOBase):
+    def __init__(self, raw, secured):
+        self._raw = raw
+        self._tls = secured
+        self._dry = True  # the last read met nothing: no decrypted bytes are left over
+        self._stuck = False  # the last write met a handshake that waits for the other side
+        self._watched = 0
+        self._look = uselect.poll()
+        self._look.register(raw, _POLLIN | _POLLOUT)
+
+    def read(self, *size):
+        data = self._tls.read(*size)
+        self._dry = data is None
+        return data
+
+    def readinto(self, buffer, *size):
+        count = self._tls.readinto(buffer, *size)
+        self._dry = count is None
+        return count
+
+    def readline(self, *size):
+        data = self._tls.readline(*size)
+        self._dry = data is None
+        return data
+
+    def write(self, data, *span):
+        count = self._tls.write(data, *span)
+        self._stuck = count is None
+        return count
+
+    def close(self):
+        self._tls.close()
+        self._tls = None
+
+    def setblocking(self, flag):
+        self._raw.setblocking(flag)
+
+    def fileno(self):
+        return self._raw.fileno()
+
+    def __getattr__(self, name):
+        return getattr(self._tls, name)
+
+    def ioctl(self, request, argument):
+        if request == _IOCTL_CLOSE:
+            self.close()
+            return 0
+        if request != _IOCTL_POLL:
+            return -1
+        if self._tls is None:
+            return 32  # POLLNVAL
+        ready = 0
+        for _, ready in self._look.poll(0):
+            pass
+        found = ready & ~(_POLLIN | _POLLOUT)
+        if argument & _POLLIN and (not self._dry or ready & _POLLIN):
+            found |= _POLLIN
+        if argument & _POLLOUT and ready & _POLLOUT and (not self._stuck or ready & _POLLIN):
+            found |= _POLLOUT
+        if argument & _POLLOUT and self._stuck:
+            self._stuck = False  # try again after _RETRY_US at the latest
+        return found
+
+    def watch(self, host, events):
+        """Let a poll of the host wake up for this stream; returns for how long it may wait at most."""
+        wanted = _POLLIN if events & _POLLIN else 0
+        if events & _POLLOUT:
+            wanted = _POLLIN
+        if self._watched != wanted:
+            host.register(self._raw, wanted)
+            self._watched = wanted
+        return _RETRY_US if events & _POLLOUT else 1 << 61
+
+    def unwatch(self, host):
+        if self._watched:
+            host.unregister(self._raw)
+            self._watched = 0
+
+
+_wrap = ssl.SSLContext.wrap_socket
+
+
+def wrap_socket(self, sock, **options):
+    return TLSStream(sock, _wrap(self, sock, **options))
+
+
+ssl.SSLContext.wrap_socket = wrap_socket

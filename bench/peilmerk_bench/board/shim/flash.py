@@ -1,0 +1,79 @@
+"""The board's flash: a block device over an image file of the host, and the place where power may be cut.
+
+Every program and every erase counts as one write. When the count reaches what the supervisor has asked for,
+only the first half of that write reaches the image and the power goes. Count and wish live in a small file
+shared with the supervisor, two unsigned 64-bit numbers, so that a write costs no message.
+"""
+
+import bus
+import struct
+import uselect
+
+
+class Flash:
+    """Block device of the extended interface (offset within a block) for littlefs.
+
+    image, ledger: open binary files; block: bytes a block; blocks: their number.
+    """
+
+    def __init__(self, image, ledger, block, blocks):
+        self._image = image
+        self._ledger = ledger
+        self._block = block
+        self._blocks = blocks
+        self._blank = b"\xff" * block
+        self._words = bytearray(16)
+
+    def readblocks(self, number, buffer, offset=0):
+        try:
+            self._read(number, buffer, offset)
+        except KeyboardInterrupt:
+            # littlefs must not be left in the middle: finish, and ask for the interrupt again
+            self._read(number, buffer, offset)
+            bus.post("interrupt_again")
+
+    def writeblocks(self, number, data, offset=None):
+        try:
+            self._write(number, data, offset)
+        except KeyboardInterrupt:
+            self._write(number, data, offset)
+            bus.post("interrupt_again")
+
+    def ioctl(self, operation, argument):
+        if operation == 4:
+            return self._blocks
+        if operation == 5:
+            return self._block
+        if operation == 6:
+            self.writeblocks(argument, self._blank, 0)
+        return 0
+
+    def is_blank(self):
+        """Whether the first two blocks, where littlefs keeps its root, were never written."""
+        buffer = bytearray(self._block)
+        for number in (0, 1):
+            self._read(number, buffer, 0)
+            if buffer != self._blank:
+                return False
+        return True
+
+    def _read(self, number, buffer, offset):
+        self._image.seek(number * self._block + offset)
+        self._image.readinto(buffer)
+
+    def _write(self, number, data, offset):
+        if offset is None:
+            offset = 0
+        self._ledger.seek(0)
+        self._ledger.readinto(self._words)
+        cut_at, count = struct.unpack("<QQ", self._words)
+        count += 1
+        struct.pack_into("<QQ", self._words, 0, cut_at, count)
+        self._ledger.seek(0)
+        self._ledger.write(self._words)
+        self._image.seek(number * self._block + offset)
+        if count == cut_at:
+            self._image.write(memoryview(data)[: len(data) // 2])
+            bus.post("power_cut")
+            uselect.poll().poll()  # the supervisor takes the power away; nothing runs any more
+        self._image.write(data)

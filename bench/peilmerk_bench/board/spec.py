@@ -1,0 +1,117 @@
+"""What a virtual board is made of: its flash, its memory and the sensors wired to it.
+
+Wiring follows the boards that are deployed: beams A and B on GPIO 4 and 5, SDS011 on UART 1 (tx 17, rx 16),
+SHT3x on I2C 0 (scl 22, sda 21).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from peilmerk_bench.sensors.beam import BeamPair, Traffic
+from peilmerk_bench.sensors.device import Device
+from peilmerk_bench.sensors.sds011 import SDS011, Air
+from peilmerk_bench.sensors.sht3x import Climate as ClimateAt
+from peilmerk_bench.sensors.sht3x import SHT3x
+from peilmerk_bench.world.air import Climate, Particles
+from peilmerk_bench.world.passages import PassageReplay
+
+FLASH_BYTES = 983_040
+"""The file system of a 4 MB ESP32."""
+
+BLOCK_BYTES = 4096
+HEAP_KIB = 256
+"""Objects are 64 bits wide here and 32 on an ESP32, so this is about what 128 KiB hold there."""
+
+
+class BoardError(Exception):
+    """A board that cannot be what was asked for: the text names what was found and what was wanted."""
+
+
+@dataclass(frozen=True)
+class SensorSpec:
+    """One sensor and its wires. make: builds the simulator.
+
+    uart: number of the UART, with tx and rx pins of the board; i2c: number of the bus, with scl and sda pins;
+    a beam pair has neither, its pins are its own. A pin that is None is not checked.
+    """
+
+    name: str
+    make: Callable[[str], Device]
+    uart: int | None = None
+    tx: int | None = None
+    rx: int | None = None
+    i2c: int | None = None
+    scl: int | None = None
+    sda: int | None = None
+
+    @classmethod
+    def beam_pair(cls, traffic: Traffic | None = None, pins: tuple[int, int] = (4, 5)) -> SensorSpec:
+        """Two beams; by default the recorded day of Münster passes."""
+        replay = traffic or PassageReplay()
+        return cls("beam_pair", lambda name: BeamPair(name, traffic=replay, pins=pins))
+
+    @classmethod
+    def sds011(cls, air: Air | None = None, uart: int = 1, tx: int = 17, rx: int = 16) -> SensorSpec:
+        """Particles; by default the recorded day of Aberdeen."""
+        replay = air or Particles()
+        return cls("sds011", lambda name: SDS011(name, air=replay), uart=uart, tx=tx, rx=rx)
+
+    @classmethod
+    def sht3x(cls, climate: ClimateAt | None = None, i2c: int = 0, scl: int = 22, sda: int = 21) -> SensorSpec:
+        """Temperature and humidity; by default the recorded day of Aberdeen."""
+        replay = climate or Climate()
+        return cls("sht3x", lambda name: SHT3x(name, climate=replay), i2c=i2c, scl=scl, sda=sda)
+
+
+def counter_sensors(traffic: Traffic | None = None) -> tuple[SensorSpec, ...]:
+    """What a bicycle counter carries."""
+    return (SensorSpec.beam_pair(traffic),)
+
+
+def air_sensors(air: Air | None = None, climate: ClimateAt | None = None) -> tuple[SensorSpec, ...]:
+    """What an air node carries."""
+    return SensorSpec.sds011(air), SensorSpec.sht3x(climate)
+
+
+@dataclass(frozen=True)
+class WifiNetwork:
+    """A wireless network within reach of a board."""
+
+    ssid: str
+    password: str
+
+
+@dataclass(frozen=True)
+class BoardSpec:
+    """One board.
+
+    name: also makes its unique id; kind: "counter", "air" or whatever the caller wants to remember;
+    flash: image file, made blank if it is not there; heap_kib: heap for the board's own code, the simulation's
+    comes on top; entropy_seed: None for the system's randomness, else os.urandom is a reproducible stream and
+    every hand-out is logged; wifi: networks within reach, empty for "any network takes anybody";
+    run_main: whether main.py is run after boot.py; power_cut_at_write: cut the power at the n-th flash write
+    (programs and erases counted from the first time the power comes).
+    """
+
+    name: str
+    kind: str
+    flash: Path
+    heap_kib: int = HEAP_KIB
+    sensors: tuple[SensorSpec, ...] = ()
+    entropy_seed: int | bytes | None = None
+    wifi: tuple[WifiNetwork, ...] = field(default=())
+    run_main: bool = True
+    flash_bytes: int = FLASH_BYTES
+    power_cut_at_write: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.flash_bytes % BLOCK_BYTES or self.flash_bytes < 2 * BLOCK_BYTES:
+            raise BoardError(f"flash of {self.flash_bytes} bytes: wanted a multiple of {BLOCK_BYTES}, at least two")
+        if self.heap_kib < 32:
+            raise BoardError(f"heap of {self.heap_kib} KiB: wanted at least 32")
+        names = [sensor.name for sensor in self.sensors]
+        if len(set(names)) != len(names):
+            raise BoardError(f"sensors {names}: every name may be there once")
