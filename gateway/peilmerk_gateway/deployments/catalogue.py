@@ -1,0 +1,208 @@
+"""All deployment records of a folder: what is in force now, and what is wrong with the rest.
+
+One file `*.toml` a deployment. A record that cannot be used stops its own deployment only, and at once: what
+it said before it broke is not in force any more. Reading anew replaces everything in one step, so that no
+message is judged by half of a change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from peilmerk_gateway.deployments.complaints import Complaint
+from peilmerk_gateway.deployments.deployment import Deployment, RecordError, read
+from peilmerk_gateway.deployments.grid import Cell
+from peilmerk_gateway.deployments.mandate import Mandate, Stream
+from peilmerk_gateway.deployments.record import Datastream, Device
+from peilmerk_gateway.publish.describe import Description
+from peilmerk_gateway.refusal import Reason
+from peilmerk_protocol import quantities
+
+Signature = tuple[tuple[str, int, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One datastream of one device with all that the record says of it."""
+
+    deployment: Deployment
+    device: Device
+    datastream: Datastream
+    mandate: Mandate
+    stream: Stream
+    cell: Cell
+
+    @property
+    def key(self) -> str:
+        """The datastream's key in the store."""
+        return self.stream.key
+
+
+class Catalogue:
+    """The records of one folder. `revision` rises whenever what is in force changed."""
+
+    def __init__(self, directory: Path) -> None:
+        """Read the folder; a missing one is an empty one."""
+        self.directory = Path(directory)
+        self.revision = 0
+        self.deployments: Mapping[str, Deployment] = {}
+        """Usable deployments by id."""
+        self.broken: tuple[RecordError, ...] = ()
+        """Unusable files, each with its complaints."""
+        self._mandates: Mapping[str, Mandate] = {}
+        self._refused: Mapping[str, Reason] = {}
+        self._declared: Mapping[str, Declared] = {}
+        # What a file was about when it could last be told, so that its devices are refused with the right
+        # reason.
+        self._about: dict[Path, frozenset[str]] = {}
+        self._signature: Signature | None = None
+        self.reload()
+
+    def reload(self) -> bool:
+        """Read the folder anew if anything in it changed; return whether it had."""
+        signature = self._look()
+        if signature == self._signature:
+            return False
+        deployments: dict[str, Deployment] = {}
+        broken: list[RecordError] = []
+        mandates: dict[str, Mandate] = {}
+        for name, *_ in signature:
+            file = self.directory / name
+            try:
+                deployment = read(file)
+                self._about[file] = frozenset(deployment.mandates)
+                _check_apart(deployment, deployments, mandates)
+            except RecordError as reason:
+                broken.append(reason)
+            else:
+                deployments[deployment.id] = deployment
+                mandates.update(deployment.mandates)
+        refused = {
+            device_id: reason.reason
+            for reason in reversed(broken)
+            for device_id in sorted(reason.device_ids or self._about.get(reason.file, frozenset()))
+        }
+        self.deployments = deployments
+        self.broken = tuple(broken)
+        self._mandates = mandates
+        self._refused = {device_id: why for device_id, why in refused.items() if device_id not in mandates}
+        self._declared = {
+            declared.key: declared
+            for deployment in deployments.values()
+            for declared in declared_in(deployment)
+        }
+        self._signature = signature
+        self.revision += 1
+        return True
+
+    def _look(self) -> Signature:
+        found = []
+        try:
+            for file in self.directory.glob("*.toml"):
+                try:
+                    status = file.stat()
+                except OSError:
+                    # Gone between listing and looking, or unreadable: reading will say which.
+                    found.append((file.name, 0, 0, 0))
+                    continue
+                found.append((file.name, status.st_mtime_ns, status.st_size, status.st_ino))
+        except OSError:
+            pass
+        return tuple(sorted(found))
+
+    def mandate(self, device_id: str) -> Mandate | None:
+        """Return the terms of a device, or None when no usable record names it."""
+        return self._mandates.get(device_id)
+
+    def refusal(self, device_id: str) -> Reason:
+        """Say why a device without a mandate has none."""
+        return self._refused.get(device_id, Reason.NO_DEPLOYMENT)
+
+    @property
+    def datastreams(self) -> Mapping[str, Declared]:
+        """Everything that is declared, by datastream key, public or not."""
+        return self._declared
+
+    def describe(self, datastream: str) -> Description | None:
+        """Return what may be told in public of a datastream, or None when nothing of it may be now."""
+        declared = self._declared.get(datastream)
+        if declared is None or not declared.stream.is_public or declared.deployment.record.location.indoor:
+            return None
+        return _describe(declared)
+
+
+def declared_in(deployment: Deployment) -> list[Declared]:
+    """Return every datastream of a deployment, device by device."""
+    found = []
+    by_number = {stream.measures.number: stream for stream in deployment.record.datastreams}
+    for device in deployment.record.devices:
+        mandate = deployment.mandates[device.device_id]
+        for number, stream in mandate.streams.items():
+            found.append(
+                Declared(
+                    deployment, device, by_number[number], mandate, stream, deployment.cells[device.name]
+                )
+            )
+    return found
+
+
+def _check_apart(
+    deployment: Deployment, deployments: Mapping[str, Deployment], mandates: Mapping[str, Mandate]
+) -> None:
+    """Raise RecordError when a record takes the id or a device of one that was read before it."""
+    complaints = []
+    if deployment.id in deployments:
+        other = deployments[deployment.id].file.name
+        complaints.append(
+            Complaint(
+                Reason.RECORD_BROKEN, "id", f"found {deployment.id!r}, which {other} has; wanted its own"
+            )
+        )
+    for number, device in enumerate(deployment.record.devices, 1):
+        if device.device_id in mandates:
+            other = deployments[mandates[device.device_id].deployment].file.name
+            complaints.append(
+                Complaint(
+                    Reason.RECORD_BROKEN,
+                    f"devices[{number}].device_id",
+                    f"found a device that {other} has, wanted each device in one record",
+                )
+            )
+    if complaints:
+        raise RecordError(deployment.file, complaints, frozenset(deployment.mandates))
+
+
+def _describe(declared: Declared) -> Description:
+    record, mandate, quantity = declared.deployment.record, declared.mandate, declared.stream.quantity
+    facts: dict[str, object] = {
+        "window_s": mandate.window_s,
+        "unit_code": quantity.unit_code,
+        "themes": list(declared.datastream.themes),
+        "record_version": record.version,
+        "is_open_data": declared.datastream.is_open_data,
+    }
+    if quantity.is_count:
+        facts |= {
+            "noise": "discrete Laplace",
+            "epsilon_leaf": str(mandate.epsilon_leaf),
+            "epsilon_day": str(mandate.epsilon_day),
+            "threshold_k": mandate.k,
+            "m_assumed": mandate.m_assumed,
+        }
+    elif quantity.kind == quantities.KIND_MEAN:
+        facts["statistic"] = "mean of the window"
+    return Description(
+        datastream=declared.key,
+        deployment=record.id,
+        deployment_text=record.location.description,
+        thing=declared.device.name,
+        cell=declared.cell.id,
+        outline=declared.cell.outline,
+        sensor_type=declared.device.type,
+        sensor_model=declared.device.model,
+        quantity=quantity,
+        datastream_text=f"{quantity.label}, {mandate.window_s // 60} min",
+        facts=facts,
+    )

@@ -1,0 +1,124 @@
+"""A deployment: one record that was read, checked and found usable, with its places on the grid."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from peilmerk_gateway.deployments.complaints import Complaint, complain
+from peilmerk_gateway.deployments.grid import Cell, GridError, cell_of
+from peilmerk_gateway.deployments.mandate import Mandate, mandates_of
+from peilmerk_gateway.deployments.record import Point, Record
+from peilmerk_gateway.errors import PeilmerkError
+from peilmerk_gateway.refusal import Reason
+
+_DEVICE_ID = re.compile(r"""device_id\s*=\s*["']([a-z2-7]{16})["']""")
+
+
+class RecordError(PeilmerkError):
+    """A record that cannot be used. `str` names file, key and what was wanted, one line a complaint.
+
+    `device_ids` are the devices it seems to be about, as far as they can be told.
+    """
+
+    def __init__(
+        self, file: Path, complaints: list[Complaint], device_ids: frozenset[str] = frozenset()
+    ) -> None:
+        super().__init__("\n".join(f"{file}: {complaint}" for complaint in complaints))
+        self.file = file
+        self.complaints = complaints
+        self.device_ids = device_ids
+
+    @property
+    def reason(self) -> Reason:
+        """The one reason by which messages of its devices are refused: the lowest gate that it fails."""
+        gates = sorted(complaint.reason for complaint in self.complaints if complaint.reason.startswith("G"))
+        return gates[0] if gates else Reason.RECORD_BROKEN
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """A usable record. `cells` by device name; `mandates` by device id."""
+
+    file: Path
+    record: Record
+    digest: str
+    """SHA-256 of the file, hexadecimal: which version of the record was in force."""
+    cells: Mapping[str, Cell] = field(repr=False)
+    mandates: Mapping[str, Mandate] = field(repr=False)
+
+    @property
+    def id(self) -> str:
+        """The public id."""
+        return self.record.id
+
+
+def read(file: Path) -> Deployment:
+    """Read one record. Raises RecordError, whatever is wrong with it."""
+    try:
+        data = file.read_bytes()
+    except OSError as reason:
+        raise RecordError(file, [_broken(f"cannot be read: {reason.strerror}")]) from reason
+    return parse(data, file)
+
+
+def parse(data: bytes, file: Path) -> Deployment:
+    """Read a record from the bytes of `file`. Raises RecordError."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as reason:
+        line = data.count(b"\n", 0, reason.start) + 1
+        complaint = _broken(f"line {line}: found bytes that are not UTF-8, wanted TOML")
+        raise RecordError(file, [complaint]) from None
+    devices = frozenset(_DEVICE_ID.findall(text))
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as reason:
+        raise RecordError(file, [_broken(f"not TOML: {reason}")], devices) from None
+    try:
+        record = Record.model_validate(tables)
+    except ValidationError as reason:
+        problems = reason.errors(include_url=False)
+        # Not `from reason`: its text repeats what was found, a private point among it.
+        raise RecordError(file, complain(Record, problems), devices) from None
+    try:
+        cells = _cells(record)
+    except _Misplaced as reason:
+        raise RecordError(file, [reason.complaint], devices) from None
+    mandates = {mandate.device_id: mandate for mandate in mandates_of(record)}
+    return Deployment(file, record, hashlib.sha256(data).hexdigest(), cells, mandates)
+
+
+def _broken(text: str) -> Complaint:
+    return Complaint(Reason.RECORD_BROKEN, "", text)
+
+
+class _Misplaced(Exception):
+    def __init__(self, key: str, text: str) -> None:
+        self.complaint = Complaint(Reason.G1, key, text)
+
+
+def _cells(record: Record) -> dict[str, Cell]:
+    common = _cell(record.location.point, "location.point")
+    wanted = record.location.public_cell
+    if wanted is not None and wanted != common.id:
+        raise _Misplaced(
+            "location.public_cell", f"found {wanted!r}, wanted {common.id!r}, in which location.point lies"
+        )
+    return {
+        device.name: common if device.point is None else _cell(device.point, f"devices[{number}].point")
+        for number, device in enumerate(record.devices, 1)
+    }
+
+
+def _cell(point: Point, key: str) -> Cell:
+    try:
+        return cell_of(point.longitude, point.latitude)
+    except GridError as reason:
+        raise _Misplaced(key, str(reason)) from None

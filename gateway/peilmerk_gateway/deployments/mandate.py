@@ -1,0 +1,120 @@
+"""What a record lets one device do: the form of a record that the stages work with.
+
+A mandate is made once when a record is read, so that judging a report is comparing numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from peilmerk_gateway.deployments.record import Datastream, Device, Record
+from peilmerk_protocol import profile, quantities
+from peilmerk_protocol.quantities_names import Quantity
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One declared datastream of one device."""
+
+    key: str
+    """"<deployment>/<thing>/<quantity name>": public, without the device's id."""
+    quantity: Quantity
+    is_public: bool
+
+
+@dataclass(frozen=True)
+class Mandate:
+    """The terms for one device. `streams` by quantity number; epsilon is nothing where nothing is counted."""
+
+    deployment: str
+    thing: str
+    device_id: str
+    active: bool
+    firmware_digest: bytes
+    window_s: int
+    epsilon_leaf: Fraction
+    epsilon_day: Fraction
+    k: int
+    m_assumed: int
+    streams: Mapping[int, Stream]
+    _digests: dict[int, bytes] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def declared(self) -> int:
+        """Set (bit mask) of the quantities that a report may carry."""
+        declared = quantities.mask(tuple(self.streams))
+        if any(quantities.kind(number) == quantities.KIND_MEAN for number in self.streams):
+            # The number of samples is part of what a mean is.
+            declared |= 1 << quantities.SAMPLES
+        return declared
+
+    def profile(self, revision: int) -> profile.Profile:
+        """Return the profile that the device must run, under the revision it says it has.
+
+        The revision numbers the agreements with a device; what was agreed is in the record.
+        """
+        return profile.Profile(
+            revision,
+            self.window_s,
+            self.declared,
+            self.epsilon_leaf.as_integer_ratio(),
+            self.epsilon_day.as_integer_ratio(),
+            self.k,
+            self.m_assumed,
+        )
+
+    def profile_digest(self, revision: int) -> bytes:
+        """Return the digest that the device must attest for a revision (0 to 255)."""
+        if revision not in self._digests:
+            self._digests[revision] = profile.digest(self.profile(revision))
+        return self._digests[revision]
+
+    @property
+    def epsilon_micro(self) -> int:
+        """What one window of one count costs, in millionths, rounded up."""
+        return math.ceil(self.epsilon_leaf * 1_000_000)
+
+    @property
+    def noise_scale(self) -> float:
+        """Standard deviation of the noise in one count: discrete Laplace of epsilon_leaf. For display only.
+
+        Variance 2 q / (1 - q)^2 with q = exp(-epsilon) (Canonne, Kamath, Steinke 2020).
+        """
+        q = math.exp(-self.epsilon_leaf)
+        return math.sqrt(2 * q) / (1 - q)
+
+
+def mandates_of(record: Record) -> list[Mandate]:
+    """Return the mandate of every device of a record, inactive ones too."""
+    return [_mandate(record, device) for device in record.devices]
+
+
+def _mandate(record: Record, device: Device) -> Mandate:
+    declared = [stream for stream in record.datastreams if _measured_by(stream, device)]
+    counts = any(stream.measures.is_count for stream in declared)
+    privacy = record.privacy
+    return Mandate(
+        deployment=record.id,
+        thing=device.name,
+        device_id=device.device_id,
+        active=device.active,
+        firmware_digest=device.firmware_digest,
+        window_s=privacy.window_s,
+        epsilon_leaf=privacy.epsilon_leaf if counts else Fraction(0),
+        epsilon_day=privacy.epsilon_day if counts else Fraction(0),
+        k=privacy.k if counts else 0,
+        m_assumed=privacy.m_assumed if counts else 0,
+        streams={
+            stream.measures.number: Stream(
+                f"{record.id}/{device.name}/{stream.measures.name}", stream.measures, stream.is_public
+            )
+            for stream in declared
+        },
+    )
+
+
+def _measured_by(stream: Datastream, device: Device) -> bool:
+    return stream.devices is None or device.name in stream.devices
