@@ -1,8 +1,12 @@
-"""What can be measured: numbers, kinds, scales and ranges, as the wire needs them.
+"""What can be measured: numbers, kinds, scales, ranges and origins, as the wire needs them.
 
-A quantity is known by its number (0 to 31, its bit in a report's set). On the wire its values are whole
-numbers: physical value = wire value x scale. The words for people and platforms are in `quantities_names`,
-which a board never loads; here the table is two short tuples, about 1 KB of heap on an ESP32.
+A quantity is known by its number (0 to 31, its bit in a report's set). Its values are whole numbers in its
+scale: physical value = value x scale. On the wire goes value - origin: the origin lies amid everyday values,
+so that these take one or two bytes of CBOR (which writes -24 to 23 in one, -256 to 255 in two). Only `report`
+knows of origins; everybody else deals in values.
+
+The words for people and platforms are in `quantities_names`, which a board never loads; here the table is two
+short tuples, about 1 KB of heap on an ESP32.
 
 Kinds and what a value is made of:
 
@@ -51,18 +55,23 @@ KIND_MEAN = 2
 KIND_SAMPLES = 3
 KIND_LEVEL = 4
 
-# One row for all quantities that behave alike: (kind, lowest, highest, denominator of the scale).
+SPREAD_ORIGIN = 24
+"""Origin of every spread: 0 to 47 take one byte, up to 279 two."""
+
+# One row for all quantities that behave alike: (kind, lowest, highest, denominator of the scale, origin).
 # Ranges are those of a street and of the sensors in use, not of physics; every number fits 3 bytes of CBOR.
+# In two bytes, by their origins: particles and NO2 up to 51.1 ug/m3, -15.6 to 35.5 Cel, 48.9 to 100 %,
+# 344 to 855 ppm, 984.4 to 1035.5 hPa, 34.4 to 85.5 dB.
 _ROWS = (
-    (KIND_MEAN, 0, 10000, 10),  # 0 particulate matter, 0 to 1000 ug/m3 (an SDS011 ends at 999.9)
-    (KIND_MEAN, -400, 850, 10),  # 1 air temperature, -40 to 85 Cel
-    (KIND_MEAN, 0, 1000, 10),  # 2 relative humidity, 0 to 100 %
-    (KIND_SAMPLES, 0, 65535, 1),  # 3
-    (KIND_COUNT, -65536, 65535, 1),  # 4 what CBOR carries in 3 bytes, noise included
-    (KIND_MEAN, 0, 40000, 1),  # 5 carbon dioxide, 0 to 40,000 ppm (the SCD4x's output range)
-    (KIND_MEAN, 0, 20000, 10),  # 6 nitrogen dioxide, 0 to 2000 ug/m3
-    (KIND_MEAN, 3000, 11000, 10),  # 7 air pressure, 300 to 1100 hPa (the BME280's range)
-    (KIND_LEVEL, 0, 1500, 10),  # 8 A-weighted sound level, 0 to 150 dB
+    (KIND_MEAN, 0, 10000, 10, 256),  # 0 particulate matter, 0 to 1000 ug/m3 (an SDS011 ends at 999.9)
+    (KIND_MEAN, -400, 850, 10, 100),  # 1 air temperature, -40 to 85 Cel
+    (KIND_MEAN, 0, 1000, 10, 745),  # 2 relative humidity, 0 to 100 %
+    (KIND_SAMPLES, 0, 65535, 1, 0),  # 3
+    (KIND_COUNT, -65536, 65535, 1, 0),  # 4 what CBOR carries in 3 bytes, noise included
+    (KIND_MEAN, 0, 40000, 1, 600),  # 5 carbon dioxide, 0 to 40,000 ppm (the SCD4x's output range)
+    (KIND_MEAN, 0, 20000, 10, 256),  # 6 nitrogen dioxide, 0 to 2000 ug/m3
+    (KIND_MEAN, 3000, 11000, 10, 10100),  # 7 air pressure, 300 to 1100 hPa (the BME280's range)
+    (KIND_LEVEL, 0, 1500, 10, 600),  # 8 A-weighted sound level, 0 to 150 dB
 )
 # Row of each quantity, by number.
 _ROW_OF = b"\x00\x00\x01\x02\x03\x04\x04\x04\x04\x04\x04\x04\x04\x04\x04\x04\x04\x00\x05\x06\x07\x08\x08\x08"
@@ -72,7 +81,7 @@ class QuantityError(ProtocolError):
     """No such quantity. Reason: "quantity"."""
 
 
-def _row(number: int) -> "tuple[int, int, int, int]":
+def _row(number: int) -> "tuple[int, int, int, int, int]":
     if not 0 <= number < NUMBER:
         raise QuantityError("quantity")
     return _ROWS[_ROW_OF[number]]
@@ -89,19 +98,24 @@ def is_count(number: int) -> bool:
 
 
 def components(number: int) -> int:
-    """Give the number of wire values: 2 (mean and spread) for a mean, otherwise 1."""
+    """Give the number of components: 2 (mean and spread) for a mean, otherwise 1."""
     return 2 if _row(number)[0] == KIND_MEAN else 1
 
 
 def scale(number: int) -> "tuple[int, int]":
-    """Give the scale as (numerator, denominator): physical value = wire value x numerator / denominator."""
+    """Give the scale as (numerator, denominator): physical value = value x numerator / denominator."""
     return 1, _row(number)[3]
 
 
 def value_range(number: int) -> "tuple[int, int]":
-    """Give the lowest and highest permitted wire value of a quantity's first component."""
+    """Give the lowest and highest permitted value of a quantity's first component."""
     row = _row(number)
     return row[1], row[2]
+
+
+def origin(number: int) -> int:
+    """Give what the wire subtracts from a quantity's first component; spreads have SPREAD_ORIGIN."""
+    return _row(number)[4]
 
 
 def fits(number: int, value: "tuple[int, ...]") -> bool:

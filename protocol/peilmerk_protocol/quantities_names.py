@@ -37,7 +37,7 @@ class Quantity:
 
     number: 0 to 31, the bit on the wire. name: stable word for keys and addresses. label, label_nl: for
     people. unit: UCUM. unit_code: UN/CEFACT. unit_label: as people write it. kind, components, scale, range:
-    as in `quantities`; scale is (numerator, denominator), range is (lowest, highest) in wire units.
+    as in `quantities`; scale is (numerator, denominator), range is (lowest, highest) in that scale.
     Platform names are None where a platform does not know the quantity: ngsi_ld_type and ngsi_ld (entity type
     and attribute), observed_property (URI, always there), sensor_community (value_type), eea (pollutant URI).
     """

@@ -8,7 +8,8 @@ Body, a CBOR list of whole numbers only; no text, no byte string and no map can 
     window  index of the window: start in Unix seconds (UTC) divided by the profile's window length
     state   health x 256 + revision: a healthy device under profile 1 to 23 spends one byte on both
     set     bit mask of the quantities that follow
-    value   the components of each quantity (see `quantities`), in rising order of quantity number
+    value   the components of each quantity, in rising order of quantity number, each less its origin
+            (see `quantities`)
 
 A quantity without a valid value is left out of the set: a sensor fault gives a report with fewer values, or
 none, and HEALTH_SENSOR. Silence would be worse, it could not be told from a dead device.
@@ -84,7 +85,9 @@ def encode(seq: int, window: int, revision: int, health: int, values: "dict[int,
         if not quantities.fits(number, value):
             raise ReportError("range")
         flat[3] |= 1 << number
-        flat.extend(value)
+        flat.append(value[0] - quantities.origin(number))
+        if len(value) == 2:
+            flat.append(value[1] - quantities.SPREAD_ORIGIN)
     return cbor.encode(flat)
 
 
@@ -102,13 +105,14 @@ def decode(data: bytes) -> Report:
     window = body.whole(numbers[1], 0, body.UINT32, ReportError, "window")
     state = body.whole(numbers[2], 0, 65535, ReportError, "state")
     present = body.whole(numbers[3], 0, quantities.KNOWN, ReportError, "set")
-    values = {}
+    values: dict[int, tuple[int, ...]] = {}
     at = 4
     for number in quantities.members(present):
         end = at + quantities.components(number)
         if end > len(numbers):
             raise ReportError("values")
-        value = tuple(numbers[at:end])
+        first = numbers[at] + quantities.origin(number)
+        value = (first,) if end - at == 1 else (first, numbers[at + 1] + quantities.SPREAD_ORIGIN)
         if not quantities.fits(number, value):
             raise ReportError("range")
         values[number] = value

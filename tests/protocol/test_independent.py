@@ -97,7 +97,7 @@ def test_built_in_profiles_have_a_rule_of_their_own() -> None:
     for row in vectors("report.json")["vectors"]:
         if row["name"] in ("counter", "counter-noise-below-zero"):
             assert conforms("counter-report", bytes.fromhex(row["body"]))
-        if row["name"] in ("air", "air-frost", "air-smog", "air-widest"):
+        if row["name"] in ("air", "air-frost", "air-summer-dust", "air-new-year-smog", "air-widest"):
             assert conforms("air-report", bytes.fromhex(row["body"]))
 
 

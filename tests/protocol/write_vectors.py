@@ -28,17 +28,25 @@ SEQ = 70123
 Rows = list[dict[str, object]]
 
 
+# What the wire subtracts, by quantity number, as peilmerk.cddl tells it; every spread has 24.
+ORIGIN = {0: 256, 1: 256, 17: 256, 2: 100, 3: 745, 18: 600, 19: 256, 20: 10100, 21: 600, 22: 600, 23: 600}
+SPREAD_ORIGIN = 24
+
+
 def report_body(
     seq: int, window: int, revision: int, health: int, values: dict[int, tuple[int, ...]]
 ) -> bytes:
     members = sum(1 << number for number in values)
-    flat = [component for number in sorted(values) for component in values[number]]
+    flat = []
+    for number in sorted(values):
+        first, *spread = values[number]
+        flat += [first - ORIGIN.get(number, 0), *(component - SPREAD_ORIGIN for component in spread)]
     return other.canonical([seq, window, health << 8 | revision, members, *flat])
 
 
 STREET = {0: (123, 21), 1: (281, 45), 2: (123, 4), 3: (812, 15), 4: (360,)}
 SMOG = {0: (3874, 912), 1: (4521, 1034), 2: (14, 6), 3: (884, 12), 4: (360,)}
-WIDEST_AIR = {0: (10000, 10000), 1: (10000, 10000), 2: (850, 1250), 3: (1000, 1000), 4: (65535,)}
+WIDEST_AIR = {0: (10000, 10000), 1: (10000, 10000), 2: (850, 1250), 3: (0, 1000), 4: (65535,)}
 FULL = {
     **STREET,
     **{number: (number,) for number in range(5, 17)},
@@ -51,6 +59,8 @@ FULL = {
     23: (452,),
 }
 
+SUMMER = {0: (487, 38), 1: (836, 112), 2: (341, 9), 3: (512, 42), 4: (900,)}
+
 # name, limit in bytes when sealed (None: shown without a limit), seq, window, revision, health, values
 REPORTS: list[tuple[str, int | None, int, int, int, int, dict[int, tuple[int, ...]]]] = [
     ("counter", 40, SEQ, NOON, 1, 0, {5: (312,), 6: (287,)}),
@@ -60,12 +70,13 @@ REPORTS: list[tuple[str, int | None, int, int, int, int, dict[int, tuple[int, ..
     ("counter-widest", 40, 2**32 - 1, 2**32 - 1, 255, 255, {11: (-65536,), 12: (65535,)}),
     ("air", 51, SEQ, NOON, 1, 0, STREET),
     ("air-frost", 51, SEQ, NOON, 1, 0, {**STREET, 2: (-87, 6), 3: (931, 12)}),
+    ("air-summer-dust", 51, SEQ, NOON, 1, 0, SUMMER),
     ("air-six-samples", 51, SEQ, NOON, 1, 0, {**STREET, 4: (6,)}),
-    ("air-clock-and-reboot", 51, SEQ, NOON, 1, 24, STREET),
-    ("air-smog", None, SEQ, NOON, 1, 0, SMOG),
+    ("air-unhealthy-device", 51, SEQ, NOON, 200, 31, STREET),
+    ("air-new-year-smog", None, SEQ, NOON, 1, 0, SMOG),
     ("air-widest", None, 2**32 - 1, 2**32 - 1, 255, 255, WIDEST_AIR),
-    ("air-dust-sensor-silent", None, SEQ, NOON, 1, 2, {2: (123, 4), 3: (812, 15), 4: (6,)}),
-    ("air-all-sensors-silent", None, SEQ, NOON, 1, 2, {}),
+    ("air-dust-sensor-silent", 51, SEQ, NOON, 1, 2, {2: (123, 4), 3: (812, 15), 4: (6,)}),
+    ("air-all-sensors-silent", 51, SEQ, NOON, 1, 2, {}),
     ("every-quantity", None, SEQ, NOON, 1, 0, FULL),
 ]
 
@@ -121,11 +132,11 @@ def report_file() -> dict[str, object]:
         ("a value too many", other.canonical([*good, 7]), "values"),
         ("values without a set", other.canonical([SEQ, NOON, 1, 0, 7]), "values"),
         ("spread missing", other.canonical([SEQ, NOON, 1, 1, 123]), "values"),
-        ("PM2.5 above its range", other.canonical([SEQ, NOON, 1, 1, 10001, 0]), "range"),
-        ("PM2.5 below zero", other.canonical([SEQ, NOON, 1, 1, -1, 0]), "range"),
-        ("spread below zero", other.canonical([SEQ, NOON, 1, 1, 123, -1]), "range"),
-        ("spread wider than its range", other.canonical([SEQ, NOON, 1, 4, 850, 1251]), "range"),
-        ("humidity above 100 %", other.canonical([SEQ, NOON, 1, 8, 1001, 0]), "range"),
+        ("PM2.5 above its range", report_body(SEQ, NOON, 1, 0, {0: (10001, 0)}), "range"),
+        ("PM2.5 below zero", report_body(SEQ, NOON, 1, 0, {0: (-1, 0)}), "range"),
+        ("spread below zero", report_body(SEQ, NOON, 1, 0, {0: (123, -1)}), "range"),
+        ("spread wider than its range", report_body(SEQ, NOON, 1, 0, {2: (850, 1251)}), "range"),
+        ("humidity above 100 %", report_body(SEQ, NOON, 1, 0, {3: (1001, 0)}), "range"),
         ("count above its range", changed(4, 65536), "range"),
     ]
     return {

@@ -1,0 +1,1 @@
+"""Measurements that `peilmerk bench` prints, each a module with its limits."""
