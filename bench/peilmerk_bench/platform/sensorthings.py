@@ -153,10 +153,8 @@ class SensorThingsServer:
             str(os.getpid()),
         ]
         environment = dict(os.environ)
-        # The child must find this package when it runs from a source tree too.
-        environment["PYTHONPATH"] = os.pathsep.join(
-            [str(Path(__file__).parents[2]), *filter(None, [environment.get("PYTHONPATH")])]
-        )
+        # The child finds what this process finds, from a source tree too.
+        environment["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 command,

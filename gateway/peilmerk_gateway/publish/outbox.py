@@ -199,8 +199,8 @@ class _Worker:
                 _log.error("row rejected by the platform", sink=self._sink.name, reason=reason)
         for reason in dict.fromkeys(outcome.reason for _, outcome in waiting):
             await self._again([row for row, outcome in waiting if outcome.reason == reason], reason)
-        late = [outcome for _, outcome in waiting]
-        late += [outcome for _, outcome in judged if outcome.verdict is Verdict.DOUBT]
+        late = [outcome for _, outcome in judged if outcome.verdict is Verdict.DOUBT]
+        late += [outcome for _, outcome in waiting]
         if late:
             raise Unavailable(late[0].reason, max(outcome.retry_after_s for outcome in late))
 

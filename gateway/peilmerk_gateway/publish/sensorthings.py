@@ -99,10 +99,19 @@ def open_sink(settings: SinkSettings, store: Store) -> SensorThingsSink:
 
 
 class SensorThingsSink:
-    """One SensorThings service. `settle_s`: see `Sink`."""
+    """One SensorThings service. `settle_s` and `batch_rows`: see `Sink`."""
 
-    def __init__(self, name: str, service: Service, store: Store, settle_s: float = SETTLE_S) -> None:
+    def __init__(
+        self,
+        name: str,
+        service: Service,
+        store: Store,
+        *,
+        settle_s: float = SETTLE_S,
+        batch_rows: int = BATCH_ROWS,
+    ) -> None:
         self._name = name
+        self._batch_rows = batch_rows
         self._settle_s = settle_s
         self._service = service
         self._entities = Entities(service, store, name, settle_s)
@@ -116,7 +125,7 @@ class SensorThingsSink:
     @property
     def batch_rows(self) -> int:
         """See `Sink.batch_rows`."""
-        return BATCH_ROWS
+        return self._batch_rows
 
     @property
     def settle_s(self) -> float:

@@ -1,0 +1,68 @@
+"""A real SensorThings service and a real store for the publishers' tests."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from peilmerk_bench.platform import SensorThingsServer
+from peilmerk_gateway.clock import SystemClock
+from peilmerk_gateway.publish import Sink
+from peilmerk_gateway.publish.outbox import publish_loop
+from peilmerk_gateway.store import Store
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from publisher_process import QUICK, SINK
+from street import Words
+
+Until = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
+
+
+@pytest_asyncio.fixture
+async def platform(tmp_path: Path) -> AsyncIterator[SensorThingsServer]:
+    async with SensorThingsServer(tmp_path / "platform") as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    async with await Store.open(tmp_path / "store.sqlite3", [SINK]) as opened:
+        yield opened
+
+
+@pytest.fixture
+def words() -> Words:
+    return Words()
+
+
+async def until(holds: Callable[[], Awaitable[bool]], within_s: float = 30.0) -> None:
+    """Wait until something holds; fail when it does not in time."""
+    deadline = asyncio.get_running_loop().time() + within_s
+    while not await holds():
+        assert asyncio.get_running_loop().time() < deadline, f"not within {within_s} s"
+        await asyncio.sleep(0.02)
+
+
+async def settled(store: Store, sink: str = SINK) -> bool:
+    """Whether nothing is on its way to the sink any more."""
+    figures = (await store.figures()).sinks[sink]
+    return figures.waiting == 0 and figures.sending == 0
+
+
+@asynccontextmanager
+async def publishing(store: Store, sink: Sink, words: Words) -> AsyncIterator[None]:
+    """A publisher at work; an error in it is the test's."""
+    stop = asyncio.Event()
+    task = asyncio.create_task(publish_loop(store, sink, words, SystemClock(), stop, QUICK))
+    try:
+        yield
+    finally:
+        stop.set()
+        await asyncio.wait_for(task, 20)
