@@ -96,7 +96,7 @@ def read_head(data: "bytes | bytearray | memoryview", position: int) -> "tuple[i
     size = 1 << (number - 24)
     if len(data) - position < size:
         raise CborError("truncated")
-    number = int.from_bytes(bytes(data[position : position + size]), "big")
+    number = int.from_bytes(data[position : position + size], "big")
     # The smallest number that needs this size: 24, then 2^8, 2^16, 2^32.
     if number < (24 if size == 1 else 1 << (4 * size)):
         raise CborError("not-shortest")

@@ -16,6 +16,8 @@ DOWN = 2
 
 KEY_LENGTH = 32
 _BLOCK = 64  # input block of SHA-256 in bytes
+_IPAD = int.from_bytes(b"\x36" * _BLOCK, "big")
+_OPAD = int.from_bytes(b"\x5c" * _BLOCK, "big")
 _DIGEST = 32
 _INFO = (b"", b"peilmerk/1 up", b"peilmerk/1 down")
 
@@ -28,15 +30,11 @@ def hmac_sha256(key: bytes, message: bytes) -> bytes:
     """Authenticate `message` with a key of any length: 32 bytes (RFC 2104)."""
     if len(key) > _BLOCK:
         key = hashlib.sha256(key).digest()
-    pad = bytearray(_BLOCK)
-    pad[: len(key)] = key
-    for index in range(_BLOCK):
-        pad[index] ^= 0x36
-    inner = hashlib.sha256(pad)
+    # One exclusive or of a 512-bit number instead of 64 of a byte: several times faster on either Python.
+    padded = int.from_bytes(key, "big") << 8 * (_BLOCK - len(key))
+    inner = hashlib.sha256((padded ^ _IPAD).to_bytes(_BLOCK, "big"))
     inner.update(message)
-    for index in range(_BLOCK):
-        pad[index] ^= 0x36 ^ 0x5C
-    outer = hashlib.sha256(pad)
+    outer = hashlib.sha256((padded ^ _OPAD).to_bytes(_BLOCK, "big"))
     outer.update(inner.digest())
     return outer.digest()
 

@@ -264,7 +264,12 @@ def _print_table(result: dict[str, object]) -> None:
     assert isinstance(limits, dict)
     # Narrow enough for 80 columns.
     table = Table(
-        title="Bytes of one report, by format", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
+        title="Bytes of one report, by format",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
     )
     table.add_column("report", no_wrap=True)
     for heading in (
