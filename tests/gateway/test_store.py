@@ -16,6 +16,7 @@ from peilmerk_gateway.store import (
     AttestationRow,
     BatchRows,
     Entry,
+    Known,
     LedgerRow,
     ObservationRow,
     Probe,
@@ -116,15 +117,16 @@ async def test_known_tells_number_window_and_last_statement(store: Store) -> Non
         Probe(OTHER, 2, START + 900),
     ]
     known = await store.known(asked)
-    assert known[DEVICE, 2].report_digest == b"d" * 32
-    assert known[DEVICE, 2].attested == early
-    assert known[DEVICE, 6].is_stored is False
-    assert known[DEVICE, 6].window_end_before is None
-    assert known[DEVICE, 6].attested == early
-    assert known[DEVICE, 8].window_end_before == START + 900
-    assert known[DEVICE, 8].attested == late
-    assert known[DEVICE, 7].is_statement
-    assert known[OTHER, 2] == type(known[OTHER, 2])()
+    same, between, after, statement, stranger = (known[probe] for probe in asked)
+    assert same.report_digest == b"d" * 32
+    assert same.attested == early
+    assert between.is_stored is False
+    assert between.window_end_before is None
+    assert between.attested == early
+    assert after.window_end_before == START + 900
+    assert after.attested == late
+    assert statement.is_statement
+    assert stranger == Known()
 
 
 async def test_known_answers_more_than_one_statement_can_ask(store: Store) -> None:

@@ -18,9 +18,10 @@ from peilmerk_gateway.store.rows import AttestationRow, Known, Probe
 AT_ONCE = 5_000
 
 
-def look_up(connection: Connection, probes: Sequence[Probe]) -> dict[tuple[str, int], Known]:
-    """Return what is known by (device, number); every asked pair is in the answer."""
-    known: dict[tuple[str, int], Known] = {}
+def look_up(connection: Connection, probes: Sequence[Probe]) -> dict[Probe, Known]:
+    """Return what is known of each of these; every one asked is in the answer."""
+    known: dict[Probe, Known] = {}
+    probes = list(dict.fromkeys(probes))
     for first in range(0, len(probes), AT_ONCE):
         known.update(_look_up(connection, probes[first : first + AT_ONCE]))
     return known
@@ -33,7 +34,7 @@ def _asked(probes: Sequence[Probe]) -> CTE:
     return rows.cte("asked")
 
 
-def _look_up(connection: Connection, probes: Sequence[Probe]) -> dict[tuple[str, int], Known]:
+def _look_up(connection: Connection, probes: Sequence[Probe]) -> dict[Probe, Known]:
     asked = _asked(probes)
     number_report = schema.report.alias("number_report")
     before = schema.report.alias("before")
@@ -56,6 +57,7 @@ def _look_up(connection: Connection, probes: Sequence[Probe]) -> dict[tuple[str,
     statement = select(
         asked.c.device_id,
         asked.c.seq,
+        asked.c.window_end,
         number_report.c.seq,
         number_report.c.digest,
         number_statement.c.seq,
@@ -83,8 +85,8 @@ def _look_up(connection: Connection, probes: Sequence[Probe]) -> dict[tuple[str,
     )
     known = {}
     for row in connection.execute(statement):
-        device_id, seq, report_seq, digest, statement_seq, end_before, *attestation = row
-        known[device_id, seq] = Known(
+        device_id, seq, window_end, report_seq, digest, statement_seq, end_before, *attestation = row
+        known[Probe(device_id, seq, window_end)] = Known(
             report_digest=None if report_seq is None else digest or b"",
             is_statement=statement_seq is not None,
             window_end_before=end_before,

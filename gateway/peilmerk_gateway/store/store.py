@@ -91,8 +91,8 @@ class Store:
 
     # What the stages ask and write.
 
-    async def known(self, probes: Sequence[Probe]) -> dict[tuple[str, int], Known]:
-        """Return by (device, number) what is stored that bears on these messages."""
+    async def known(self, probes: Sequence[Probe]) -> dict[Probe, Known]:
+        """Return what is stored that bears on these messages."""
         if not probes:
             return {}
         return await self._read(lambda connection: probe.look_up(connection, probes))

@@ -1,0 +1,120 @@
+"""Admit: tells whether an authentic message may be taken, against its deployment record. Fails closed.
+
+A report is admitted when its number is new, a usable record names its device, the device has stated what it
+runs, it reports nothing undeclared (G7), what it runs is what the record says (G6), and its window has
+passed, is not too old and was not reported before. The first rule that does not hold gives the reason.
+
+Pure: all that is known comes in as arguments.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from peilmerk_gateway.deployments.mandate import Mandate
+from peilmerk_gateway.open import Opened
+from peilmerk_gateway.refusal import Reason, Refusal
+from peilmerk_gateway.store.rows import AttestationRow, Known
+from peilmerk_protocol.report import Report
+from peilmerk_protocol.statement import Statement
+
+# How far a board's clock may be ahead of ours, seconds; a window must have passed by either clock.
+AHEAD_S = 120
+# A board keeps ten days and more; a quarter of a year is a board that came back from a drawer.
+BEHIND_S = 92 * 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A report that may be taken, and the terms."""
+
+    device_id: str
+    report: Report = field(repr=False)
+    mandate: Mandate
+    digest: bytes = field(repr=False)
+
+    @property
+    def window_start(self) -> int:
+        """Unix seconds."""
+        return self.report.window * self.mandate.window_s
+
+
+@dataclass(frozen=True, slots=True)
+class Redelivered:
+    """What the broker brought again although it is stored: no message too many was sent, so no refusal."""
+
+    device_id: str
+
+
+def admit_statement(
+    opened: Opened, message: Statement, known: Known, now: float
+) -> AttestationRow | Redelivered | Refusal:
+    """Take a statement whose number is new. No record is asked: what a device runs is worth knowing."""
+    if known.is_stored:
+        return _came_again(opened, known, now, is_report=False)
+    return AttestationRow(
+        device_id=opened.device_id,
+        seq=message.seq,
+        revision=message.revision,
+        firmware_digest=message.firmware_digest,
+        profile_digest=message.profile_digest,
+        reset_cause=message.reset_cause,
+        boot_count=message.boot_count,
+    )
+
+
+def admit_report(
+    opened: Opened, message: Report, known: Known, terms: Mandate | Reason, now: float
+) -> Admitted | Redelivered | Refusal:
+    """Judge a report by the terms of its device, or by the reason why it has none.
+
+    `known` is what the store knows that bears on it.
+    """
+    if known.is_stored:
+        return _came_again(opened, known, now, is_report=True)
+    if isinstance(terms, Reason):
+        return _refused(terms, opened, now)
+    reason = _against(terms, message, known, now)
+    if reason is not None:
+        return _refused(reason, opened, now)
+    return Admitted(opened.device_id, message, terms, opened.digest)
+
+
+def _against(mandate: Mandate, message: Report, known: Known, now: float) -> Reason | None:
+    """Return the first rule that speaks against a report."""
+    if not mandate.active:
+        return Reason.DEVICE_INACTIVE
+    attested = known.attested
+    if attested is None or attested.revision != message.revision:
+        return Reason.NOT_ATTESTED
+    if message.set & ~mandate.declared:
+        return Reason.G7
+    if attested.firmware_digest != mandate.firmware_digest:
+        return Reason.G6
+    if attested.profile_digest != mandate.profile_digest(message.revision):
+        return Reason.G6
+    start = message.window * mandate.window_s
+    end = start + mandate.window_s
+    if end > now + AHEAD_S:
+        return Reason.WINDOW_AHEAD
+    if end < now - BEHIND_S:
+        return Reason.WINDOW_BEHIND
+    if known.window_end_before is not None and known.window_end_before > start:
+        return Reason.WINDOW_REPEATED
+    return None
+
+
+def _came_again(opened: Opened, known: Known, now: float, *, is_report: bool) -> Redelivered | Refusal:
+    """Tell the broker's repetition from a replay, and a replay from a number that was used twice."""
+    if is_report:
+        # A report of which a figure was withheld is stored without digest: any content may be the same.
+        same = known.report_digest is not None and known.report_digest in (b"", opened.digest)
+    else:
+        same = known.is_statement
+    if not same:
+        return _refused(Reason.SEQUENCE_REUSED, opened, now)
+    return Redelivered(opened.device_id) if opened.redelivered else _refused(Reason.REPLAYED, opened, now)
+
+
+def _refused(reason: Reason, opened: Opened, now: float) -> Refusal:
+    return Refusal(reason, opened.device_id, opened.size, now)

@@ -1,0 +1,49 @@
+"""What is known about a message of a batch: what the store knew before, and what the batch brought.
+
+Two messages of one batch must not be judged as if neither had come before the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from peilmerk_gateway.store import AttestationRow, Known, Probe, ReportRow
+
+
+class BatchMemory:
+    """Answers like the store, with the batch's own reports and statements already in it."""
+
+    def __init__(self, stored: Mapping[Probe, Known]) -> None:
+        self._stored = stored
+        self._reports: dict[tuple[str, int], bytes] = {}
+        self._windows: dict[str, list[tuple[int, int]]] = {}
+        self._statements: dict[str, dict[int, AttestationRow]] = {}
+
+    def add_report(self, report: ReportRow, digest: bytes) -> None:
+        """Take note of a report that will be stored."""
+        self._reports[report.device_id, report.seq] = digest
+        window = report.window_start, report.window_start + report.window_s
+        self._windows.setdefault(report.device_id, []).append(window)
+
+    def add_statement(self, row: AttestationRow) -> None:
+        """Take note of a statement that will be stored."""
+        self._statements.setdefault(row.device_id, {})[row.seq] = row
+
+    def known(self, probe: Probe) -> Known:
+        """Return what is known that bears on a message. KeyError for what the store was not asked."""
+        device_id, seq = probe.device_id, probe.seq
+        known = self._stored[probe]
+        digest = self._reports.get((device_id, seq))
+        if digest is not None:
+            known = replace(known, report_digest=digest)
+        statements = self._statements.get(device_id, {})
+        if seq in statements:
+            known = replace(known, is_statement=True)
+        earlier = max((number for number in statements if number < seq), default=None)
+        if earlier is not None and (known.attested is None or known.attested.seq < earlier):
+            known = replace(known, attested=statements[earlier])
+        ends = [end for start, end in self._windows.get(device_id, ()) if start < probe.window_end]
+        if known.window_end_before is not None:
+            ends.append(known.window_end_before)
+        return replace(known, window_end_before=max(ends, default=None))
