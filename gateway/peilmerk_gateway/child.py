@@ -37,6 +37,11 @@ os.execv(program[0], program)
 """
 
 
+def tied(program: Sequence[str]) -> list[str]:
+    """Return the command that runs `program` as a child which ends when this process does."""
+    return [sys.executable, "-I", "-S", "-c", _TIE, str(os.getpid()), *program]
+
+
 class ChildError(PeilmerkError):
     """The child process cannot be had; the text says what is in the way."""
 
@@ -71,7 +76,7 @@ class Lease:
         if not os.access(program[0], os.X_OK):
             raise ChildError(f"{program[0]}: found no program to run")
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-I", "-S", "-c", _TIE, str(os.getpid()), *program),
+            *tied(program),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

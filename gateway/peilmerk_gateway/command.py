@@ -11,7 +11,6 @@ import sys
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import Any
 
-import click
 import typer
 import typer.core
 import typer.main
@@ -37,10 +36,10 @@ class Groups(typer.core.TyperGroup):
     def _announced(self) -> dict[str, EntryPoint]:
         return {point.name: point for point in entry_points(group=GROUP)}
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         return sorted({*super().list_commands(ctx), *self._announced()})
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
         own = super().get_command(ctx, cmd_name)
         if own is not None:
             return own
@@ -48,16 +47,15 @@ class Groups(typer.core.TyperGroup):
         if point is None:
             return None
         # Help and completion of the root need a name and a line only; loading every room would take a second.
-        if ctx.resilient_parsing or _asks_root_help():
-            return click.Command(cmd_name, help=SUMMARIES.get(cmd_name, ""))
+        if (ctx is not None and ctx.resilient_parsing) or _asks_root_help():
+            return typer.core.TyperCommand(cmd_name, help=SUMMARIES.get(cmd_name, ""))
         try:
             app: Any = point.load()
         except ModuleNotFoundError as missing:
             extra = EXTRAS.get(cmd_name)
             hint = f": pip install 'peilmerk[{extra}]'" if extra else ""
-            raise click.ClickException(
-                f"peilmerk {cmd_name} needs the package {missing.name!r}, not found{hint}"
-            ) from missing
+            typer.echo(f"error: peilmerk {cmd_name} needs {missing.name!r}, not found{hint}", err=True)
+            raise typer.Exit(2) from None
         command = typer.main.get_command(app)
         command.name = cmd_name
         return command
