@@ -3,7 +3,14 @@
 `VirtualBoard(spec, clock, run_dir)` is one board; `BoardSpec` and `SensorSpec` say which.
 """
 
-from peilmerk_bench.board.spec import BoardError, BoardSpec, SensorSpec, WifiNetwork, air_sensors, counter_sensors
+from peilmerk_bench.board.spec import (
+    BoardError,
+    BoardSpec,
+    SensorSpec,
+    WifiNetwork,
+    air_sensors,
+    counter_sensors,
+)
 from peilmerk_bench.board.virtual_board import VirtualBoard
 
 __all__ = [

@@ -1,8 +1,8 @@
 """What the interpreter writes, made into what a board writes.
 
 Lines end in CR LF. In between, the board's shims leave marks that only the supervisor understands: that the
-flash is mounted (READY), that boot.py and main.py are over (BOOTED), and where bytes are data that must not be
-touched (DATA to TEXT, `micropython.kbd_intr`).
+flash is mounted (READY), that boot.py and main.py are over (BOOTED), and where bytes are data that must not
+be touched (DATA to TEXT, `micropython.kbd_intr`).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The file behind a board's flash, and the ledger in which the board counts its writes.
 
-The ledger is two unsigned 64-bit numbers, shared with the board's process: the number of the write at which the
-power goes (0: never), and how many writes there were. The image is locked while a board has it.
+The ledger is two unsigned 64-bit numbers, shared with the board's process: the number of the write at which
+the power goes (0: never), and how many writes there were. The image is locked while a board has it.
 """
 
 from __future__ import annotations

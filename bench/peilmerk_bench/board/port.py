@@ -24,8 +24,8 @@ TIOCPKT_FLUSHREAD = 1
 class Port:
     """The outer pseudo-terminal.
 
-    on_input: gets what the other side writes. on_room: is called with False when output must wait and with True
-    when it may go on.
+    on_input: gets what the other side writes. on_room: is called with False when output must wait and with
+    True when it may go on.
     """
 
     def __init__(self, on_input: Callable[[bytes], None], on_room: Callable[[bool], None]) -> None:

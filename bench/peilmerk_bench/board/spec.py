@@ -60,7 +60,9 @@ class SensorSpec:
         return cls("sds011", lambda name: SDS011(name, air=replay), uart=uart, tx=tx, rx=rx)
 
     @classmethod
-    def sht3x(cls, climate: ClimateAt | None = None, i2c: int = 0, scl: int = 22, sda: int = 21) -> SensorSpec:
+    def sht3x(
+        cls, climate: ClimateAt | None = None, i2c: int = 0, scl: int = 22, sda: int = 21
+    ) -> SensorSpec:
         """Temperature and humidity; by default the recorded day of Aberdeen."""
         replay = climate or Climate()
         return cls("sht3x", lambda name: SHT3x(name, climate=replay), i2c=i2c, scl=scl, sda=sda)
@@ -89,11 +91,11 @@ class BoardSpec:
     """One board.
 
     name: also makes its unique id; kind: "counter", "air" or whatever the caller wants to remember;
-    flash: image file, made blank if it is not there; heap_kib: heap for the board's own code, the simulation's
-    comes on top; entropy_seed: None for the system's randomness, else os.urandom is a reproducible stream and
-    every hand-out is logged; wifi: networks within reach, empty for "any network takes anybody";
-    run_main: whether main.py is run after boot.py; power_cut_at_write: cut the power at the n-th flash write
-    (programs and erases counted from the first time the power comes).
+    flash: image file, made blank if it is not there; heap_kib: heap for the board's own code, the
+    simulation's comes on top; entropy_seed: None for the system's randomness, else os.urandom is a
+    reproducible stream and every hand-out is logged; wifi: networks within reach, empty for "any network
+    takes anybody"; run_main: whether main.py is run after boot.py; power_cut_at_write: cut the power at the
+    n-th flash write (programs and erases counted from the first time the power comes).
     """
 
     name: str
@@ -109,7 +111,9 @@ class BoardSpec:
 
     def __post_init__(self) -> None:
         if self.flash_bytes % BLOCK_BYTES or self.flash_bytes < 2 * BLOCK_BYTES:
-            raise BoardError(f"flash of {self.flash_bytes} bytes: wanted a multiple of {BLOCK_BYTES}, at least two")
+            raise BoardError(
+                f"flash of {self.flash_bytes} bytes: wanted a multiple of {BLOCK_BYTES}, at least two"
+            )
         if self.heap_kib < 32:
             raise BoardError(f"heap of {self.heap_kib} KiB: wanted at least 32")
         names = [sensor.name for sensor in self.sensors]

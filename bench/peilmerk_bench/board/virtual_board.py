@@ -36,7 +36,9 @@ PWRON_RESET, HARD_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = range(1, 6)
 RTC_AT_POWER_ON_US = 946_684_800 * US
 CONSOLE_KEPT = 65_536
 WATCHDOG_FLOOR_S = 2.0
-"""A watchdog waits at least so long in host time (or its own time-out, if shorter): a busy host is no hung board."""
+"""A watchdog waits at least so long in host time (or its own time-out, if shorter): a busy host is no hung
+board.
+"""
 
 JOINED, NO_AP_FOUND, WRONG_PASSWORD = 1010, 201, 202
 JOIN_US, SEARCH_US = 2 * US, 3 * US
@@ -44,7 +46,9 @@ RESTARTS_IN_A_ROW = 5
 
 
 class VirtualBoard:
-    """One board. spec: what it is made of; clock: the world's; run_dir: an existing directory for its ledger."""
+    """One board. spec: what it is made of; clock: the world's; run_dir: an existing directory for its
+    ledger.
+    """
 
     def __init__(self, spec: BoardSpec, clock: WorldClock, run_dir: Path) -> None:
         self.spec = spec
@@ -147,7 +151,7 @@ class VirtualBoard:
         """Whether power is there; True in deep sleep."""
         return self._lives is not None and not self._lives.done()
 
-    # -- what can be seen from outside -------------------------------------------------------------------------
+    # -- what can be seen from outside -------------------------------------------------------------
 
     @property
     def port(self) -> str:
@@ -225,7 +229,9 @@ class VirtualBoard:
             async with asyncio.timeout(timeout), self._news:
                 await self._news.wait_for(lambda: wanted in self._tail)
         except TimeoutError:
-            raise TimeoutError(f"board {self.spec.name} never wrote {text!r}; it wrote {self.console_tail!r}") from None
+            raise TimeoutError(
+                f"board {self.spec.name} never wrote {text!r}; it wrote {self.console_tail!r}"
+            ) from None
 
     def type(self, text: str | bytes) -> None:
         """Type on the console, as a client of the port would."""
@@ -325,7 +331,7 @@ class VirtualBoard:
             self._interpreter.kill()
         self._tell()
 
-    # -- console -----------------------------------------------------------------------------------------------
+    # -- console -----------------------------------------------------------------------------------
 
     def _typed(self, data: bytes) -> None:
         if self._held is not None:
@@ -385,7 +391,7 @@ class VirtualBoard:
         self._news_tasks.add(task)
         task.add_done_callback(self._news_tasks.discard)
 
-    # -- what the board asks -----------------------------------------------------------------------------------
+    # -- what the board asks -----------------------------------------------------------------------
 
     def _push(self, *message: object) -> None:
         if self._interpreter is not None and self._held is None:

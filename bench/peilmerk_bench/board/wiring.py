@@ -60,7 +60,7 @@ class Wiring:
             self.sensors[spec.name] = sensor
             if isinstance(sensor, SDS011) and spec.uart is not None:
                 self._uarts[spec.uart] = _Uart(sensor, spec)
-                sensor.on_change = lambda number=spec.uart: self.push("uart", number)  # type: ignore[misc]
+                sensor.on_change = lambda number=spec.uart: self.push("uart", number)
             elif isinstance(sensor, SHT3x) and spec.i2c is not None:
                 self._i2c.append((spec, sensor))
             elif isinstance(sensor, BeamPair):
@@ -112,7 +112,15 @@ class Wiring:
         self.levels_set.append((at_us / US, pin, level))
 
     def uart_open(
-        self, at_us: int, number: int, baud: int, bits: int, parity: int, stop: int, pins: list[int | None], rxbuf: int
+        self,
+        at_us: int,
+        number: int,
+        baud: int,
+        bits: int,
+        parity: int,
+        stop: int,
+        pins: list[int | None],
+        rxbuf: int,
     ) -> None:
         """A wrong speed, format or pin leaves the line dead."""
         port = self._uarts.get(number)
@@ -157,7 +165,9 @@ class Wiring:
 
     def i2c_scan(self, at_us: int, wiring: list[int]) -> list[int]:
         """The addresses that acknowledge."""
-        return sorted(s.address for spec, s in self._i2c if _on(spec, wiring) and not s.silent and not s.hanging)
+        return sorted(
+            s.address for spec, s in self._i2c if _on(spec, wiring) and not s.silent and not s.hanging
+        )
 
 
 def _on(spec: SensorSpec, wiring: list[int]) -> bool:

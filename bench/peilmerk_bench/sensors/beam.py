@@ -1,6 +1,7 @@
 """A pair of break-beams across a path: two GPIO inputs, high while the beam is seen, low while it is broken.
 
-Who comes towards the city ("in") breaks A first, who leaves ("out") breaks B first; the beams stand 0.3 m apart.
+Who comes towards the city ("in") breaks A first, who leaves ("out") breaks B first; the beams stand 0.3 m
+apart.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""What every simulated sensor has in common: a name, faults that can be set at any time, a log of what it served.
+"""What every simulated sensor has in common: a name, faults that can be set at any time, a log of what it
+served.
 
-Contract towards a board: a UART device has `receive(at, data)`, `read(at)` and `next_at(at)`; an I2C device has
-`write(at, data)` and `read(at, size)` and raises `Nack` or `BusHang`; a pin device has `pins`, `levels(at)` and
-`edges(after, until)`. Moments are seconds of world time since 1970.
+Contract towards a board: a UART device has `receive(at, data)`, `read(at)` and `next_at(at)`; an I2C device
+has `write(at, data)` and `read(at, size)` and raises `Nack` or `BusHang`; a pin device has `pins`,
+`levels(at)` and `edges(after, until)`. Moments are seconds of world time since 1970.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ class Device:
     on_change: Callable[[], None] | None = None
 
     def __setattr__(self, attribute: str, value: Any) -> None:
-        changed = attribute in ("silent", "bad_checksums", "hanging") and getattr(self, attribute, None) != value
+        changed = (
+            attribute in ("silent", "bad_checksums", "hanging") and getattr(self, attribute, None) != value
+        )
         super().__setattr__(attribute, value)
         if changed and getattr(self, "on_change", None):
             self.on_change()  # type: ignore[misc]

@@ -1,8 +1,9 @@
 """SDS011 particle sensor on a UART, 9600 8N1 (Nova Fitness, Laser Dust Sensor Control Protocol V1.3).
 
-Frames to the host are 10 bytes: AA C0 PM2.5 (u16 LE, 0.1 ug/m3) PM10 (u16 LE) ID1 ID2 checksum AB, and AA C5 in
-answer to a command. Commands are 19 bytes: AA B4 d0..d14 checksum AB with d0 the command, d1 0 to ask and 1 to
-set, d13 d14 the id or FF FF for any. The checksum is the sum of the bytes between the second and itself.
+Frames to the host are 10 bytes: AA C0 PM2.5 (u16 LE, 0.1 ug/m3) PM10 (u16 LE) ID1 ID2 checksum AB, and AA
+C5 in answer to a command. Commands are 19 bytes: AA B4 d0..d14 checksum AB with d0 the command, d1 0 to ask
+and 1 to set, d13 d14 the id or FF FF for any. The checksum is the sum of the bytes between the second and
+itself.
 
 Report mode, period and id are kept without power; whether it sleeps is not. A reset of the host changes
 nothing. Asleep, only the command that wakes it is answered.
@@ -53,8 +54,8 @@ def answer_frame(payload: bytes, identity: bytes) -> bytes:
 class SDS011(Device):
     """The simulator.
 
-    air: what it would measure; warm_up_s: for so long after it starts to work it shows too little (the fan has
-    not filled the chamber); a driver that does not wait is wrong by up to 70 %.
+    air: what it would measure; warm_up_s: for so long after it starts to work it shows too little (the fan
+    has not filled the chamber); a driver that does not wait is wrong by up to 70 %.
     """
 
     air: Air = lambda at: (0.0, 0.0)
@@ -81,7 +82,9 @@ class SDS011(Device):
             self._start(at)
 
     def receive(self, at: float, data: bytes) -> None:
-        """Bytes from the host, sent from `at` on; commands with another's id or a wrong checksum are ignored."""
+        """Bytes from the host, sent from `at` on; commands with another's id or a wrong checksum are
+        ignored.
+        """
         self._advance(at)
         self._inbox += data
         done = at + len(data) * BYTE_S

@@ -2,8 +2,8 @@
 
 Commands are two bytes. Words come back with a CRC-8 each (polynomial 31, start FF). Temperature is
 -45 + 175 w / 65535 in degrees Celsius, humidity 100 w / 65535 in percent. A single shot without clock
-stretching takes up to 15.5, 6.5 or 4.5 ms by repeatability; until then, and when there is nothing to read, the
-sensor does not acknowledge. A result is read once.
+stretching takes up to 15.5, 6.5 or 4.5 ms by repeatability; until then, and when there is nothing to read,
+the sensor does not acknowledge. A result is read once.
 """
 
 from __future__ import annotations

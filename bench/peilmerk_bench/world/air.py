@@ -37,11 +37,12 @@ class Particles(AirReplay):
 
 
 class Climate(AirReplay):
-    """Temperature in degrees Celsius and relative humidity in percent; by default the shipped day of Aberdeen."""
+    """Temperature in degrees Celsius and relative humidity in percent; by default Aberdeen's shipped day."""
 
     def __init__(self, samples: tuple[Sample, ...] | None = None, shift_s: int = 0) -> None:
-        default = samples is None
-        super().__init__(air_day(CLIMATE, ("temperature", "humidity")) if default else samples, shift_s)  # type: ignore[arg-type]
+        super().__init__(
+            air_day(CLIMATE, ("temperature", "humidity")) if samples is None else samples, shift_s
+        )
 
     def __call__(self, at: float) -> tuple[float, float]:
         celsius, percent = super().__call__(at)

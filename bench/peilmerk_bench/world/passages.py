@@ -44,8 +44,8 @@ class Passage:
 class PassageReplay:
     """A recorded day, replayed every day.
 
-    crossings: the day; shift_s: another board's street, the same day moved by so many seconds. Calling it with
-    (since, until) gives the passages that begin in [since, until), in order.
+    crossings: the day; shift_s: another board's street, the same day moved by so many seconds. Calling it
+    with (since, until) gives the passages that begin in [since, until), in order.
     """
 
     def __init__(self, crossings: tuple[Crossing, ...] | None = None, shift_s: int = 0) -> None:

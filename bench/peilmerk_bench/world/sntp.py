@@ -36,7 +36,9 @@ def answer(request: bytes, received: float, sent: float) -> bytes | None:
     stamps = (*reference, *originate, *timestamp(received), *timestamp(sent))
     dispersion = 66  # a millisecond in units of 2**-16 s
     identity = int.from_bytes(b"PEIL", "big")
-    return PACKET.pack(version << 3 | SERVER, STRATUM, request[2] & 0x7F, PRECISION, 0, dispersion, identity, *stamps)
+    return PACKET.pack(
+        version << 3 | SERVER, STRATUM, request[2] & 0x7F, PRECISION, 0, dispersion, identity, *stamps
+    )
 
 
 class SntpServer(asyncio.DatagramProtocol):

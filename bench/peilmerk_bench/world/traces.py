@@ -1,4 +1,5 @@
-"""Recorded traces and how they are read: files with one heading line and semicolons, as their publishers ship them.
+"""Recorded traces and how they are read: files with one heading line and semicolons, as their publishers
+ship them.
 
 `counting_day` reads passages (columns timestamp, direction, speed), `air_day` one sensor.community station's
 file (timestamp and the named columns). A file may hold many days; one is taken. Errors name file, line and
@@ -42,7 +43,9 @@ class Sample:
     values: tuple[float, ...]
 
 
-def _rows(path: Path, columns: tuple[str, ...], day: date | None) -> Iterator[tuple[str, int, dict[str, str]]]:
+def _rows(
+    path: Path, columns: tuple[str, ...], day: date | None
+) -> Iterator[tuple[str, int, dict[str, str]]]:
     """(where, second of the day, row) of the day's rows; the first day of the file if none is named."""
     try:
         with path.open(encoding="utf-8", newline="") as file:

@@ -1,3 +1,4 @@
+# ruff: noqa: F401, I001, RET503, RUF012
 """The board's `machine`, as on ESP32, over the world that the supervisor simulates."""
 
 import sys

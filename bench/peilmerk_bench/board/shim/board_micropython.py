@@ -1,3 +1,4 @@
+# ruff: noqa: F401, I001
 """The board's `micropython`: interrupts by the console, and scheduling, as on a board with a real UART."""
 
 import sys
@@ -5,11 +6,22 @@ import micropython
 import termios
 import worldtime
 from micropython import (
-    RingIO, const, heap_lock, heap_unlock, mem_current, mem_info, mem_peak, mem_total, opt_level, qstr_info,
+    RingIO,
+    const,
+    heap_lock,
+    heap_unlock,
+    mem_current,
+    mem_info,
+    mem_peak,
+    mem_total,
+    opt_level,
+    qstr_info,
     stack_use,
 )
 
-_RUNNING = 0x20  # ECHOK in c_lflag has no effect without ICANON: the supervisor reads it as "Ctrl-C interrupts"
+_RUNNING = (
+    0x20  # ECHOK in c_lflag has no effect without ICANON: the supervisor reads it as "Ctrl-C interrupts"
+)
 _marks = {}
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: RET503, RUF012
 """The board's `network`: joining a wireless network as ESP32 shows it.
 
 Only the association is simulated, as a state machine in world time over the networks that the supervisor
@@ -58,7 +59,14 @@ class WLAN:
             station._status = STAT_IDLE
             station._credentials = None
             station._entry = None
-            station._config = {"pm": 1, "channel": 6, "txpower": 20, "reconnects": -1, "ssid": "", "essid": ""}
+            station._config = {
+                "pm": 1,
+                "channel": 6,
+                "txpower": 20,
+                "reconnects": -1,
+                "ssid": "",
+                "essid": "",
+            }
         return station
 
     def __init__(self, interface=0):

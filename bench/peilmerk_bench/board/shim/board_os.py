@@ -1,11 +1,26 @@
+# ruff: noqa: F401
 """The board's `os`: files on its flash only, randomness from its supervisor."""
 
 import bus
 import uos
 import worldtime
 from uos import (
-    VfsFat, VfsLfs2, chdir, getcwd, ilistdir, listdir, mkdir, mount, remove, rename, rmdir, sep, stat, statvfs,
-    umount, unlink,
+    VfsFat,
+    VfsLfs2,
+    chdir,
+    getcwd,
+    ilistdir,
+    listdir,
+    mkdir,
+    mount,
+    remove,
+    rename,
+    rmdir,
+    sep,
+    stat,
+    statvfs,
+    umount,
+    unlink,
 )
 
 _from_supervisor = False

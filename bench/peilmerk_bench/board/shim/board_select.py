@@ -1,3 +1,4 @@
+# ruff: noqa: I001
 """The board's `select`: the interpreter's own poll, with timeouts in world time and no busy waiting.
 
 Streams of the host (sockets, the console) wait in the operating system. Streams written in Python (the

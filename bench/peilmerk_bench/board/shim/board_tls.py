@@ -1,8 +1,9 @@
+# ruff: noqa: B007, I001
 """TLS streams that wait in the operating system.
 
-The interpreter's TLS socket has no file descriptor of its own, so its poll would look at it every millisecond.
-Here `ssl.SSLContext.wrap_socket` returns the same stream behind a thin face that remembers what the last read
-or write met: after a read that met nothing, only the socket underneath can bring more.
+The interpreter's TLS socket has no file descriptor of its own, so its poll would look at it every
+millisecond. Here `ssl.SSLContext.wrap_socket` returns the same stream behind a thin face that remembers
+what the last read or write met: after a read that met nothing, only the socket underneath can bring more.
 """
 
 import io

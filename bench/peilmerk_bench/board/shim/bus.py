@@ -1,3 +1,4 @@
+# ruff: noqa: RUF005
 """The wire from the board's shims to its supervisor: one inherited packet socket.
 
 A request is one packet holding a JSON list: ``[id, verb, *arguments]``; id 0 asks for no answer. An answer is

@@ -1,3 +1,4 @@
+# ruff: noqa: I001
 """The board's flash: a block device over an image file of the host, and the place where power may be cut.
 
 Every program and every erase counts as one write. When the count reaches what the supervisor has asked for,

@@ -1,7 +1,8 @@
+# ruff: noqa: I001
 """The board's `machine.UART`: a stream whose other end is a simulated sensor in the supervisor.
 
-The answer to `uart_read` is ``[hex, next]``: what has arrived, and when more will be there (world time, -1 for
-not before somebody writes or the world is changed by hand).
+The answer to `uart_read` is ``[hex, next]``: what has arrived, and when more will be there (world time, -1
+for not before somebody writes or the world is changed by hand).
 """
 
 import io
@@ -27,8 +28,24 @@ class UART(io.IOBase):
         self._pins = [None, None]
         self.init(baudrate, bits, parity, stop, **options)
 
-    def init(self, baudrate=115200, bits=8, parity=None, stop=1, *, tx=None, rx=None, rts=None, cts=None,
-             txbuf=256, rxbuf=None, timeout=None, timeout_char=None, invert=0, flow=0):
+    def init(
+        self,
+        baudrate=115200,
+        bits=8,
+        parity=None,
+        stop=1,
+        *,
+        tx=None,
+        rx=None,
+        rts=None,
+        cts=None,
+        txbuf=256,
+        rxbuf=None,
+        timeout=None,
+        timeout_char=None,
+        invert=0,
+        flow=0,
+    ):
         if tx is not None:
             self._pins[0] = tx if isinstance(tx, int) else tx._number
         if rx is not None:
@@ -43,7 +60,9 @@ class UART(io.IOBase):
         self._next = 0
         self._entry = None
         parity = -1 if parity is None else parity
-        bus.call("uart_open", worldtime.now(), self._id, baudrate, bits, parity, stop, self._pins, self._rxbuf)
+        bus.call(
+            "uart_open", worldtime.now(), self._id, baudrate, bits, parity, stop, self._pins, self._rxbuf
+        )
         _opened[self._id] = self
         worldtime.on_push("uart", _changed)
 

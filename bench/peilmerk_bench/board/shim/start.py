@@ -1,3 +1,4 @@
+# ruff: noqa: E402, F401, I001
 """First code of every virtual board: put the shims in place, mount the flash, run boot.py and main.py.
 
 Started by the interpreter as `start.py FD` with FD the wire to the supervisor. Leaves nothing behind in the
@@ -41,10 +42,19 @@ def prepare():
     for part in (board_machine, board_micropython, board_os):
         part.begin(hello)
     shims = {
-        "time": board_time, "utime": board_time, "select": board_select, "uselect": board_select,
-        "_asyncio": board_asyncio, "machine": board_machine, "umachine": board_machine,
-        "micropython": board_micropython, "network": board_network, "os": board_os, "uos": board_os,
-        "vfs": board_vfs, "uvfs": board_vfs,
+        "time": board_time,
+        "utime": board_time,
+        "select": board_select,
+        "uselect": board_select,
+        "_asyncio": board_asyncio,
+        "machine": board_machine,
+        "umachine": board_machine,
+        "micropython": board_micropython,
+        "network": board_network,
+        "os": board_os,
+        "uos": board_os,
+        "vfs": board_vfs,
+        "uvfs": board_vfs,
     }
     image = open(hello["image"], "r+b")
     ledger = open(hello["ledger"], "r+b")

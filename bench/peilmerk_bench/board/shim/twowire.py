@@ -1,3 +1,4 @@
+# ruff: noqa: I001
 """The board's `machine.I2C`: every transfer is one question to the simulated sensors, at its moment.
 
 The answer to `i2c` is hex of what was read, or the name of the error as on ESP32: ENODEV when nobody

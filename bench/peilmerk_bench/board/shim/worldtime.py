@@ -1,3 +1,4 @@
+# ruff: noqa: I001
 """World time on the board, and everything that happens at a moment of it.
 
 World time runs `speed` times as fast as the host's clock. A call planned with `at` runs before any function
@@ -139,8 +140,8 @@ def pushes():
 def pause(until, poller=None, host_us=NEVER):
     """Let real time pass until the next planned call, `until`, a push, or an event of the poller.
 
-    poller: a uselect.poll that holds the bus as well; host_us: upper limit in microseconds of the host's time.
-    Returns the poller's events other than the bus's.
+    poller: a uselect.poll that holds the bus as well; host_us: upper limit in microseconds of the host's
+    time. Returns the poller's events other than the bus's.
     """
     if bus.pushed:
         return ()

@@ -1,0 +1,157 @@
+"""`peilmerk bench`: virtual boards and measurements from the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from peilmerk_bench.board import BoardError, BoardSpec, SensorSpec, VirtualBoard, air_sensors, counter_sensors
+from peilmerk_bench.board.spec import FLASH_BYTES, HEAP_KIB
+from peilmerk_bench.world.air import Climate, Particles
+from peilmerk_bench.world.clock import WorldClock
+from peilmerk_bench.world.passages import PassageReplay
+from peilmerk_bench.world.sntp import SntpServer
+from peilmerk_bench.world.traces import CLIMATE, COUNTS, PARTICLES, TraceError, air_day, counting_day
+
+app = typer.Typer(
+    name="bench",
+    help="Virtual boards and measurements, without hardware.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+
+KINDS = ("counter", "air", "both", "bare")
+
+BAD_INPUT = 2
+
+
+@app.command()
+def board(
+    kind: Annotated[str, typer.Option(help="Sensors on it: counter, air, both or bare (none).")] = "counter",
+    flash: Annotated[
+        Path | None,
+        typer.Option(help="Flash image to use and keep; by default a blank one that is thrown away."),
+    ] = None,
+    heap: Annotated[
+        int, typer.Option(help="MicroPython heap in KiB; objects take twice an ESP32's.")
+    ] = HEAP_KIB,
+    speed: Annotated[
+        float, typer.Option(help="How many times faster than life the board's world runs.")
+    ] = 1.0,
+    world_start: Annotated[
+        str | None,
+        typer.Option(help="What time it is in the world at the start, ISO 8601; by default the time now."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name; the board's unique id is made of it.")] = "board",
+    counts: Annotated[Path, typer.Option(help="Recorded passages to replay.")] = COUNTS,
+    particles: Annotated[
+        Path, typer.Option(help="Recorded particles to replay (sensor.community SDS011).")
+    ] = PARTICLES,
+    climate: Annotated[
+        Path, typer.Option(help="Recorded climate to replay (sensor.community DHT22).")
+    ] = CLIMATE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of text.")] = False,
+) -> None:
+    """Start one virtual board, print its port, and run it until Ctrl-C.
+
+    \b
+    Examples:
+      peilmerk bench board
+      mpremote connect /dev/pts/5 repl            (with the port it printed)
+      peilmerk bench board --kind air --flash air.img
+      peilmerk bench board --speed 60 --world-start 2026-03-02T07:30:00Z --json
+    """
+    try:
+        if kind not in KINDS:
+            raise BoardError(f"kind is {kind!r}, wanted one of {', '.join(KINDS)}")
+        clock = WorldClock.starting(_moment(world_start), speed)
+        sensors: tuple[SensorSpec, ...] = ()
+        if kind in ("counter", "both"):
+            sensors += counter_sensors(PassageReplay(counting_day(counts)))
+        if kind in ("air", "both"):
+            sensors += air_sensors(
+                Particles(air_day(particles, ("P2", "P1"))),
+                Climate(air_day(climate, ("temperature", "humidity"))),
+            )
+        with tempfile.TemporaryDirectory(prefix="peilmerk-board-") as run_dir:
+            image = flash or Path(run_dir) / "flash.img"
+            size = image.stat().st_size if image.exists() and image.stat().st_size else FLASH_BYTES
+            spec = BoardSpec(name, kind, image, heap_kib=heap, sensors=sensors, flash_bytes=size)
+            asyncio.run(_run(VirtualBoard(spec, clock, Path(run_dir)), as_json))
+    except (BoardError, TraceError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(BAD_INPUT) from None
+
+
+def _moment(text: str | None) -> float:
+    """Seconds since 1970; a moment without a zone is UTC."""
+    if text is None:
+        return datetime.now(UTC).timestamp()
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise BoardError(f"world start is {text!r}, wanted ISO 8601 such as 2026-03-02T07:30:00Z") from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+async def _run(board: VirtualBoard, as_json: bool) -> None:
+    over = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, over.set)
+    time_server = SntpServer(board.clock)
+    try:
+        await board.start()
+        ntp_port = await time_server.start()
+        told = {
+            "name": board.spec.name,
+            "kind": board.spec.kind,
+            "port": board.port,
+            "flash": str(board.spec.flash),
+            "unique_id": board.unique_id.hex(),
+            "ntp_port": ntp_port,
+            "clock": json.loads(board.clock.to_json()),
+        }
+        if as_json:
+            print(json.dumps(told), flush=True)
+        else:
+            print(f"port {board.port}", flush=True)
+            print(
+                f"{board.spec.kind} board {board.spec.name!r} at {board.clock.speed:g} times speed; "
+                f"world time by SNTP on 127.0.0.1 port {ntp_port}; Ctrl-C ends it",
+                file=sys.stderr,
+            )
+        await over.wait()
+    finally:
+        with contextlib.suppress(BoardError):
+            await board.stop()
+        await time_server.stop()
+
+
+@app.command()
+def wire(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+    """Measure the size of sealed reports beside other formats with the same content.
+
+    Exit code 1 when a limit is exceeded.
+
+    \b
+    Examples:
+      peilmerk bench wire
+      peilmerk bench wire --json
+    """
+    from peilmerk_bench.measure.wire import run
+
+    raise typer.Exit(run(as_json))
+
+
+if __name__ == "__main__":
+    app()
