@@ -251,6 +251,8 @@ async def test_secrets_are_the_owners_alone_and_on_no_command_line(
     assert broker.pid is not None
     assert command_line(broker.pid).split() == [str(program_path()), "-c", str(folder / "nats.conf")]
     config = (folder / "nats.conf").read_text()
+    # What a SIGKILL cannot show, because the kernel keeps what was written: only a power cut would.
+    assert "  sync_interval: always\n" in config
     assert device.password_hash in config
     for secret in (password, device.mqtt_password, device.root_key.hex()):
         assert str(secret) not in config

@@ -159,8 +159,8 @@ class JetStreamIngest:
         """Return how many messages the broker still holds for the gateway.
 
         Delivered but unacknowledged ones are included; an acknowledgement counts some milliseconds after it
-        was sent. Asked on a connection of its own, so that it does not matter what `batches()` is doing. Raises
-        IngestError when the broker cannot be asked.
+        was sent. Asked on a connection of its own, so that it does not matter what `batches()` is doing.
+        Raises IngestError when the broker cannot be asked.
         """
         try:
             connection = await connect(self._access())
