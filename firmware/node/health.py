@@ -16,6 +16,8 @@ from node.mark import Mark, make_folder
 from peilmerk_protocol import profile as profiles
 from peilmerk_protocol import report, statement
 
+# The largest figure that a statement carries.
+_MOST = 0xFFFFFFFF
 # After Ctrl-C: long enough to work on the board, and a board that was forgotten starts again by itself.
 _MAINTENANCE_MS = 3600000
 # The clock drifts about 2 s in this time (20 ppm); synchronisation is asked for every hour.
@@ -98,7 +100,7 @@ class Health:
                 sys.implementation[1][:3],
                 self.boots,
                 gc.mem_free(),
-                flash[0] * flash[3],
+                min(flash[0] * flash[3], _MOST),
             )
         )
 

@@ -81,7 +81,7 @@ class Outbox:
         # Where the next record goes, and where the oldest entry that still waits lies.
         self._tail = 0
         self._appendable = False
-        self._read_segment = self._last + 1
+        self._read_segment = self._last
         self._read_offset = 0
         self._scan()
 
@@ -215,6 +215,10 @@ class Outbox:
             if segment == self._last:
                 self._tail = offset
                 self._appendable = offset == self._size(segment)
+        if not self._waiting:
+            # The next record may still go into this segment, behind what was done.
+            self._read_segment = self._last
+            self._read_offset = self._tail
 
     def _size(self, segment):
         try:

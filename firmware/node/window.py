@@ -8,11 +8,6 @@ fills.
 
 from array import array
 
-from micropython import const
-
-# A window that began up to this much late still counts as whole: the sensors lose nothing in it.
-_WHOLE_WITHIN_MS = const(2000)
-
 
 def isqrt(square):
     """The integer square root, rounded down, of a non-negative integer."""
@@ -96,10 +91,9 @@ class Windows:
         self.started = False
 
     def start(self, now_ms):
-        """Open the window of `now_ms`: it is partial unless it began just now."""
+        """Open the window of `now_ms`: partial, because nobody watched from its beginning."""
         index = now_ms // self.window_ms
-        late = now_ms - index * self.window_ms > _WHOLE_WITHIN_MS
-        self._open.begin(index, late)
+        self._open.begin(index, True)
         self._after.begin(index + 1, False)
         self.started = True
 
@@ -146,4 +140,3 @@ class Windows:
         self._after.begin(self._open.index + 1, False)
         if now_ms // self.window_ms != self._open.index:
             self.start(now_ms)
-            self._open.partial = True

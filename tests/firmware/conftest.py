@@ -1,33 +1,20 @@
-"""The firmware's tests run it where it lives: under real MicroPython, the modules as they lie in firmware/."""
+"""The firmware's tests run it where it lives: on real MicroPython, the modules as they lie in firmware/."""
 
 import json
-import os
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-FIRMWARE = ROOT / "firmware"
-PROTOCOL = ROOT / "protocol"
-SHIM = Path(__file__).parent / "shim"
-MICROPYTHON = Path(sys.executable).with_name("micropython")
+from on_micropython import FIRMWARE, MICROPYTHON, environment
 
 # The outbox and the mark are read by the bench under CPython too.
 sys.path.insert(0, str(FIRMWARE))
 
 
-def environment():
-    """The environment in which MicroPython finds shim, firmware, protocol and its own frozen modules."""
-    path = os.pathsep.join([str(SHIM), str(FIRMWARE), str(PROTOCOL), ".frozen"])
-    return {**os.environ, "MICROPYPATH": path}
-
-
 @pytest.fixture
 def micropython(tmp_path):
-    """run(source, *arguments, heap="256K", timeout=60): what the script printed last, read as JSON."""
+    """run(source, *arguments, heap="512K", timeout=60): what the script printed last, read as JSON."""
 
     def run(source, *arguments, heap="512K", timeout=60):
         script = tmp_path / "script.py"

@@ -112,9 +112,10 @@ class MqttClient:
         except asyncio.TimeoutError:
             await self.close()
             raise LinkError("connect: found no answer in %d s" % self._timeout_s)
-        except (OSError, ValueError) as fault:
+        except (OSError, ValueError, EOFError) as fault:
             await self.close()
-            raise LinkError("connect: %s" % fault)
+            # mbedTLS explains itself in several lines.
+            raise LinkError("connect: " + " ".join(str(fault).split()))
         except BaseException:
             await self.close()
             raise
@@ -199,7 +200,7 @@ class MqttClient:
         self._line = line
         self._stream = stream = asyncio.StreamReader(line)
         flags = 0xC2  # user name, password, clean session
-        await self._send(
+        stream.write(
             packet(
                 _CONNECT,
                 text("MQTT"),
@@ -210,6 +211,8 @@ class MqttClient:
                 text(self._password),
             )
         )
+        await stream.drain()
+        self._sent_at = ticks_ms()
         kind, body = await _receive(stream)
         if kind != _CONNACK or len(body) != 2:
             raise OSError("found packet %02x, wanted CONNACK" % kind)

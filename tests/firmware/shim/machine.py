@@ -1,7 +1,7 @@
 """Just enough of `machine` for one module under test; the virtual board has the real simulators.
 
-Pins are set by the test and call their handlers at once; a UART or an I2C bus answers through a function that the
-test puts into `answers`.
+Pins are set by the test and call their handlers at once; a UART or an I2C bus answers through a function
+that the test puts into `answers`.
 """
 
 answers = {}
@@ -13,7 +13,6 @@ class Pin:
     PULL_UP = 2
     IRQ_FALLING = 1
     IRQ_RISING = 2
-    made = {}
 
     def __init__(self, number, mode=-1, pull=-1):
         self.number = number
@@ -32,6 +31,9 @@ class Pin:
             self.level = level
             if self.handler:
                 self.handler(self)
+
+
+Pin.made = {}
 
 
 class UART:
@@ -74,13 +76,15 @@ class RTC:
 
 class WDT:
     fed = 0
-    timeouts = []
 
     def __init__(self, timeout=5000):
         WDT.timeouts.append(timeout)
 
     def feed(self):
         WDT.fed += 1
+
+
+WDT.timeouts = []
 
 
 def reset_cause():

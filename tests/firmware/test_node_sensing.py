@@ -272,7 +272,12 @@ print(json.dumps(asyncio.run(main())))
     )
     assert seen[0] == [[0, 1236], [1, 2618]]
     assert seen[1:4] == [True, 1, 2]
-    assert seen[4][1:] == ["020101", "080100", "040000"] or seen[4] == ["060101", "020101", "080100", "040000"]
+    assert seen[4][1:] == ["020101", "080100", "040000"] or seen[4] == [
+        "060101",
+        "020101",
+        "080100",
+        "040000",
+    ]
     assert seen[5] is True
 
 
@@ -287,8 +292,8 @@ def test_sht3x_vectors_crc_and_range(micropython):
         def word(n):
             return bytes((n >> 8, n & 255, crc8(bytes((n >> 8, n & 255)))))
         seen.append([parse(word(t) + word(h)) for t, h in ((1873, 0), (46811, 65535))])
-        for answer in (b"", bytes.fromhex("61478b8ccc2c"), bytes.fromhex("61478a8ccc2d"), word(65535) + word(0),
-                       word(0) + word(0)):
+        bad = [bytes.fromhex("61478b8ccc2c"), bytes.fromhex("61478a8ccc2d")]
+        for answer in (b"", *bad, word(65535) + word(0), word(0) + word(0)):
             try:
                 seen.append(parse(answer))
             except SensorFault as fault:

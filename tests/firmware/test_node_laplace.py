@@ -51,13 +51,11 @@ def chi_square(found, p, q):
 
 
 def test_the_chi_square_test_itself_rejects_a_scale_off_by_a_tenth():
-    generator = random.Random(1)  # noqa: S311  # proves the test's power, not the noise
+    generator = random.Random(1)  # proves the test's power, not the noise
 
     def draw():
         a = math.exp(-0.77)
-        return sum(
-            sign * int(math.log(1 - generator.random()) / math.log(a)) for sign in (1, -1)
-        )
+        return sum(sign * int(math.log(1 - generator.random()) / math.log(a)) for sign in (1, -1))
 
     found = {}
     for _ in range(DRAWS):
@@ -68,7 +66,7 @@ def test_the_chi_square_test_itself_rejects_a_scale_off_by_a_tenth():
 
 
 class Bits:
-    """The documented order of consumption, written a second time: 32-byte blocks, least significant bit first."""
+    """The documented order of consumption, written anew: 32-byte blocks, least significant bit first."""
 
     def __init__(self, stream):
         self.stream = stream
@@ -115,7 +113,7 @@ def reference_draw(bits, p, q):
 
 
 def test_draws_are_reproduced_from_the_logged_bytes(micropython):
-    stream = random.Random(20240229).randbytes(32 * 400)  # noqa: S311
+    stream = random.Random(20240229).randbytes(32 * 400)
     drawn = micropython(
         f"""
         import json
@@ -197,7 +195,7 @@ def test_entropy_is_refused_while_the_radio_is_off(micropython):
 def test_no_float_and_no_pseudo_random_generator_on_the_privacy_path():
     import ast
 
-    from conftest import FIRMWARE
+    from on_micropython import FIRMWARE
 
     for name in ("entropy", "laplace", "release", "window"):
         tree = ast.parse((FIRMWARE / "node" / f"{name}.py").read_text())

@@ -1,42 +1,11 @@
 """Time: SNTP against a real UDP server, bounds, eras, and a clock that counts from 2000."""
 
 import asyncio
-import struct
 import time
 
 import pytest
-from conftest import MICROPYTHON, environment
-
-OFFSET = 2208988800
-
-
-class Sntp(asyncio.DatagramProtocol):
-    """A small SNTP server whose clock reads `offset` seconds more than this machine's."""
-
-    def __init__(self, offset=0.0, delays=(), **faults):
-        self.offset = offset
-        self.delays = list(delays)
-        self.faults = faults
-        self.asked = 0
-
-    def connection_made(self, transport):
-        self.transport = transport
-
-    def datagram_received(self, data, address):
-        self.asked += 1
-        received = time.time() + self.offset
-        delay = self.delays.pop(0) if self.delays else 0.0
-        asyncio.get_running_loop().call_later(delay, self.answer, data, received, address)
-
-    def answer(self, data, received, address):
-        def stamp(t):
-            t += OFFSET
-            return struct.pack(">II", int(t) & 0xFFFFFFFF, int((t % 1) * 2**32))
-
-        head = bytes((self.faults.get("flags", 0x24), self.faults.get("stratum", 2), 6, 0xE9)) + bytes(12)
-        cookie = bytes(8) if "cookie" in self.faults else data[40:48]
-        packet = head + bytes(8) + cookie + stamp(received) + stamp(time.time() + self.offset)
-        self.transport.sendto(packet, address)
+from on_micropython import MICROPYTHON, environment
+from sntp_server import Sntp
 
 
 async def ask(tmp_path, servers, tail, timeout_s=1, not_before=0):
@@ -75,7 +44,7 @@ asyncio.run(main())
     return out.decode().strip()
 
 
-PRINT = '    print(c.unix_ms() - time.time_ns() // 1000000, doubt, c.known, c.age_s())'
+PRINT = "    print(c.unix_ms() - time.time_ns() // 1000000, doubt, c.known, c.age_s())"
 
 
 @pytest.mark.parametrize("offset", [0.0, 3600.5, -86400.25, 15 * 365.25 * 86400])

@@ -1,6 +1,7 @@
 """The outbox: nothing lost, nothing renumbered, nothing drawn twice, wherever the power goes."""
 
 import pytest
+
 from node.mark import Mark
 from node.outbox import AlreadyReleased, Outbox, OutboxError
 
@@ -305,6 +306,6 @@ print(json.dumps({"writes": writes, "cuts": cuts}))
 
 
 def test_power_cut_at_every_flash_write(micropython):
-    """3 appends and up to 2 acknowledgements a round, rotating and dropping: cut at every program and erase."""
+    """Appends, acknowledgements, rotations and drops, cut at every program and erase."""
     result = micropython(POWER_CUTS.replace("ROUNDS", "24"), heap="4M", timeout=240)
     assert result["cuts"] == result["writes"] > 300
