@@ -69,8 +69,8 @@ def render(
             f"max_payload: {MAX_PAYLOAD}",
             "jetstream {",
             f"  store_dir: {_quoted(store)}",
-            # A report is acknowledged only once it is on the disk, not in the kernel's cache. Measured where a
-            # sync takes 0.23 ms: one board pipelining gets 2,800 reports a second acknowledged instead of
+            # A report is acknowledged only once it is on the disk, not in the kernel's cache. Measured where
+            # a sync takes 0.23 ms: one board pipelining gets 2,800 reports a second acknowledged instead of
             # 7,100; one at a time 1,000 instead of 1,100.
             f"  sync_interval: {sync}",
             f"  max_file_store: {store_bytes}",
