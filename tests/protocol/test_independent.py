@@ -12,7 +12,7 @@ import independent
 import pycddl
 import pytest
 import write_vectors
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from peilmerk_protocol import command, cose, keys, profile, report, statement, topics
@@ -150,6 +150,9 @@ def test_what_we_seal_verifies_elsewhere_and_back(root: bytes, kind: int, ten: b
     assert cose.open_sealed(key, kind, device, sealed) == body
 
 
+@example(key=bytes(range(63)), message=b"below a block")
+@example(key=bytes(range(64)), message=b"a whole block")
+@example(key=bytes(range(65)), message=b"above a block")
 @given(key=st.binary(max_size=200), message=st.binary(max_size=300))
 def test_hmac_is_the_standard_librarys(key: bytes, message: bytes) -> None:
     assert keys.hmac_sha256(key, message) == hmac.new(key, message, hashlib.sha256).digest()

@@ -279,6 +279,7 @@ def command_file() -> dict[str, object]:
         ("verb 0", other.canonical([1, EXPIRY, 0, None]), "verb"),
         ("verb 10", other.canonical([1, EXPIRY, 10, None]), "verb"),
         ("reboot with an argument", other.canonical([1, EXPIRY, 7, 1]), "argument"),
+        ("identify for no time", other.canonical([1, EXPIRY, 3, 0]), "argument"),
         ("identify for ever", other.canonical([1, EXPIRY, 3, 3601]), "argument"),
         ("time below zero", other.canonical([1, EXPIRY, 2, -1]), "argument"),
         (
@@ -552,6 +553,8 @@ def cbor_file() -> dict[str, object]:
         ("text that is not UTF-8", "61ff", "text"),
         ("text with a line break", "610a", "text"),
         ("text with a null", "6100", "text"),
+        ("text with a delete", "617f", "text"),
+        ("too long and too deep", "818181819affffffff", "truncated"),
     ]
     return {
         "about": 'Core deterministic CBOR. {"bytes": hex}: byte string; {"map": [[key, value], …]}: map.',
