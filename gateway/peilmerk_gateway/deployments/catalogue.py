@@ -8,7 +8,7 @@ message is judged by half of a change.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from peilmerk_gateway.deployments.complaints import Complaint
@@ -40,30 +40,50 @@ class Declared:
         return self.stream.key
 
 
+@dataclass(frozen=True)
+class _InForce:
+    """What one reading of the folder found; replaced as a whole."""
+
+    deployments: Mapping[str, Deployment] = field(default_factory=dict)
+    broken: tuple[RecordError, ...] = ()
+    mandates: Mapping[str, Mandate] = field(default_factory=dict)
+    refused: Mapping[str, Reason] = field(default_factory=dict)
+    declared: Mapping[str, Declared] = field(default_factory=dict)
+    signature: Signature | None = None
+    revision: int = 0
+
+
 class Catalogue:
-    """The records of one folder. `revision` rises whenever what is in force changed."""
+    """The records of one folder. One thread may read it anew while others ask."""
 
     def __init__(self, directory: Path) -> None:
         """Read the folder; a missing one is an empty one."""
         self.directory = Path(directory)
-        self.revision = 0
-        self.deployments: Mapping[str, Deployment] = {}
-        """Usable deployments by id."""
-        self.broken: tuple[RecordError, ...] = ()
-        """Unusable files, each with its complaints."""
-        self._mandates: Mapping[str, Mandate] = {}
-        self._refused: Mapping[str, Reason] = {}
-        self._declared: Mapping[str, Declared] = {}
+        self._now = _InForce()
         # What a file was about when it could last be told, so that its devices are refused with the right
         # reason.
         self._about: dict[Path, frozenset[str]] = {}
-        self._signature: Signature | None = None
         self.reload()
+
+    @property
+    def revision(self) -> int:
+        """A number that rises whenever what is in force changed."""
+        return self._now.revision
+
+    @property
+    def deployments(self) -> Mapping[str, Deployment]:
+        """Usable deployments by id."""
+        return self._now.deployments
+
+    @property
+    def broken(self) -> tuple[RecordError, ...]:
+        """Unusable files, each with its complaints."""
+        return self._now.broken
 
     def reload(self) -> bool:
         """Read the folder anew if anything in it changed; return whether it had."""
         signature = self._look()
-        if signature == self._signature:
+        if signature == self._now.signature:
             return False
         deployments: dict[str, Deployment] = {}
         broken: list[RecordError] = []
@@ -84,17 +104,19 @@ class Catalogue:
             for reason in reversed(broken)
             for device_id in sorted(reason.device_ids or self._about.get(reason.file, frozenset()))
         }
-        self.deployments = deployments
-        self.broken = tuple(broken)
-        self._mandates = mandates
-        self._refused = {device_id: why for device_id, why in refused.items() if device_id not in mandates}
-        self._declared = {
-            declared.key: declared
-            for deployment in deployments.values()
-            for declared in declared_in(deployment)
-        }
-        self._signature = signature
-        self.revision += 1
+        self._now = _InForce(
+            deployments=deployments,
+            broken=tuple(broken),
+            mandates=mandates,
+            refused=refused,
+            declared={
+                declared.key: declared
+                for deployment in deployments.values()
+                for declared in declared_in(deployment)
+            },
+            signature=signature,
+            revision=self._now.revision + 1,
+        )
         return True
 
     def _look(self) -> Signature:
@@ -114,20 +136,20 @@ class Catalogue:
 
     def mandate(self, device_id: str) -> Mandate | None:
         """Return the terms of a device, or None when no usable record names it."""
-        return self._mandates.get(device_id)
+        return self._now.mandates.get(device_id)
 
     def refusal(self, device_id: str) -> Reason:
         """Say why a device without a mandate has none."""
-        return self._refused.get(device_id, Reason.NO_DEPLOYMENT)
+        return self._now.refused.get(device_id, Reason.NO_DEPLOYMENT)
 
     @property
     def datastreams(self) -> Mapping[str, Declared]:
         """Everything that is declared, by datastream key, public or not."""
-        return self._declared
+        return self._now.declared
 
     def describe(self, datastream: str) -> Description | None:
         """Return what may be told in public of a datastream, or None when nothing of it may be now."""
-        declared = self._declared.get(datastream)
+        declared = self._now.declared.get(datastream)
         if declared is None or not declared.stream.is_public or declared.deployment.record.location.indoor:
             return None
         return _describe(declared)

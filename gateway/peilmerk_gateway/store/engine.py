@@ -44,6 +44,12 @@ def database_url(where: str | os.PathLike[str]) -> URL:
         raise StoreError(f"found store {text!r}, wanted a path or a database URL") from reason
 
 
+def check_there(url: URL) -> None:
+    """Raise StoreError when an SQLite file is not there: connecting would make an empty one."""
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+        raise StoreError(f"{url.database}: found no store, wanted one: 'peilmerk gateway run' makes it")
+
+
 def open_engine(url: URL, *, writer: bool) -> Engine:
     """Make an engine; with SQLite, a writer's transactions take the write lock at their beginning.
 

@@ -65,6 +65,22 @@ class Store:
             raise
         return store
 
+    @classmethod
+    async def look(cls, where: str | os.PathLike[str], sinks: Sequence[str] = ()) -> Store:
+        """Open a store to read it, changing nothing. Raises StoreError when there is none of this version."""
+        engine.check_there(engine.database_url(where))
+        store = cls(where, sinks)
+        try:
+            found, wanted = await store._in(store._readers, lambda: engine.revisions(store._reading))
+            if found != wanted:
+                raise StoreError(
+                    f"{store.url.render_as_string()}: found a store of revision {found}, wanted {wanted}"
+                )
+        except BaseException:
+            await store.close()
+            raise
+        return store
+
     def _protect(self) -> None:
         """Make an SQLite file before SQLite does, readable by its owner only; the journals take its mode."""
         if self.url.get_backend_name() != "sqlite" or self.url.database is None:

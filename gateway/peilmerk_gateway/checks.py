@@ -1,0 +1,67 @@
+"""What can be told about a gateway from outside: whether it could run, and what it has done so far."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from typing import Any
+
+from peilmerk_gateway.broker import program_path
+from peilmerk_gateway.deployments.catalogue import Catalogue
+from peilmerk_gateway.errors import PeilmerkError
+from peilmerk_gateway.registry import Registry
+from peilmerk_gateway.service import STORE_FILE
+from peilmerk_gateway.settings import Settings
+from peilmerk_gateway.store import Store
+from peilmerk_gateway.trust import ensure_trust
+
+
+async def check_gateway(settings: Settings) -> tuple[dict[str, Any], list[str]]:
+    """Return the report of a check and everything that speaks against running, as sentences.
+
+    Makes what a first start would make: registry, certificates.
+    """
+    complaints: list[str] = []
+    devices = 0
+    try:
+        with Registry(settings.gateway.registry) as registry:
+            devices = sum(not device.revoked for device in registry.all())
+    except PeilmerkError as reason:
+        complaints.append(str(reason))
+    for part in (program_path, lambda: ensure_trust(settings)):
+        try:
+            await asyncio.to_thread(part)
+        except PeilmerkError as reason:
+            complaints.append(str(reason))
+    file = settings.gateway.data_dir / STORE_FILE
+    if file.exists():
+        try:
+            async with await Store.look(file) as store:
+                await store.ping()
+        except PeilmerkError as reason:
+            complaints.append(str(reason))
+    for sink in settings.sinks:
+        if sink.token_file is not None and not sink.token_file.is_file():
+            complaints.append(
+                f"{settings.file}: sinks: found no file {sink.token_file}, wanted {sink.name}'s token"
+            )
+    catalogue = await asyncio.to_thread(Catalogue, settings.deployments.directory)
+    complaints += [line for error in catalogue.broken for line in str(error).splitlines()]
+    figures = {
+        "devices": devices,
+        "deployments": len(catalogue.deployments),
+        "datastreams": len(catalogue.datastreams),
+        "broken_records": len(catalogue.broken),
+        "sinks": len(settings.sinks),
+        "complaints": len(complaints),
+    }
+    limits = {"broken_records": 0, "complaints": 0}
+    return {"name": "gateway check", "ok": not complaints, "figures": figures, "limits": limits}, complaints
+
+
+async def gateway_status(settings: Settings) -> dict[str, Any]:
+    """Return the totals of the store. Raises StoreError when there is no store yet."""
+    sinks = [sink.name for sink in settings.sinks]
+    async with await Store.look(settings.gateway.data_dir / STORE_FILE, sinks) as store:
+        figures = asdict(await store.figures())
+    return {"name": "gateway status", "ok": True, "figures": figures, "limits": {}}

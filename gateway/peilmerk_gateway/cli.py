@@ -1,0 +1,165 @@
+"""`peilmerk gateway`: set up, check, run and inspect a gateway.
+
+Results go to stdout (one JSON object with --json), logs and errors to stderr. Exit codes: 0 ok, 1 a check
+failed, 2 bad input, with the reason in a line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from peilmerk_gateway import settings as gateway_settings
+from peilmerk_gateway.errors import PeilmerkError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help="Run and inspect the gateway. FOLDER is where gateway.toml lies.",
+)
+
+FolderArgument = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="Folder of gateway.toml, or the file itself.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+HERE = Path()
+
+
+@contextmanager
+def told_to_people() -> Iterator[None]:
+    """Print what a person can put right on stderr, without a traceback, and end with 2."""
+    try:
+        yield
+    except PeilmerkError as reason:
+        for line in str(reason).splitlines():
+            typer.echo(f"error: {line}", err=True)
+        raise typer.Exit(2) from None
+
+
+@app.command(
+    epilog="Examples: peilmerk gateway init /srv/peilmerk --server-name gateway.example.nl    "
+    "peilmerk gateway init . --sink https://sensors.example.nl/v1.1"
+)
+def init(
+    folder: FolderArgument = HERE,
+    server_name: Annotated[
+        list[str] | None,
+        typer.Option(help="Name or address by which boards reach this machine; may be given again."),
+    ] = None,
+    mqtt_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Where boards connect (MQTT over TLS).")
+    ] = gateway_settings.MQTT_TLS_PORT,
+    web_port: Annotated[int, typer.Option(min=0, max=65535, help="Where the page is.")] = 8080,
+    sink: Annotated[
+        str | None, typer.Option(metavar="URL", help="SensorThings service to publish to, with its version.")
+    ] = None,
+) -> None:
+    """Write gateway.toml and the folder for deployment records; nothing that is there is overwritten."""
+    names = server_name or ["localhost", "127.0.0.1"]
+    with told_to_people():
+        sinks = []
+        if sink is not None:
+            try:
+                sinks = [gateway_settings.SinkSettings(name="platform", kind="sensorthings", url=sink)]
+            except ValueError:
+                raise PeilmerkError(f"--sink: found {sink!r}, wanted an http or https address") from None
+        file = gateway_settings.write_default(
+            folder, server_names=names, mqtt_port=mqtt_port, web_port=web_port, sinks=sinks
+        )
+    typer.echo(f"wrote {file}")
+    typer.echo(
+        f"next: deployment records into {file.parent / 'deployments'}, then: peilmerk gateway run {folder}"
+    )
+
+
+@app.command(epilog="Examples: peilmerk gateway run    peilmerk gateway run /srv/peilmerk")
+def run(folder: FolderArgument = HERE) -> None:
+    """Run the gateway until SIGTERM or Ctrl-C; it ends in good order within ten seconds.
+
+    Once everything listens, one JSON line {"event": "gateway.ready", ...} goes to stdout. Logs go to stderr.
+    """
+    from peilmerk_gateway import logs
+    from peilmerk_gateway.service import Ready, Service
+
+    def announce(ready: Ready) -> None:
+        print(json.dumps({"event": "gateway.ready", **asdict(ready)}), flush=True)
+
+    with told_to_people():
+        settings = gateway_settings.load(folder)
+        logs.configure()
+        if settings.clock is not None:
+            _banner(settings.clock)
+        try:
+            asyncio.run(_serve(Service, settings, announce))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            raise typer.Exit(130) from None
+
+
+async def _serve(service: Any, settings: gateway_settings.Settings, announce: Any) -> None:
+    await service(settings, announce).run()
+
+
+def _banner(clock: gateway_settings.ClockSettings) -> None:
+    Console(stderr=True).print(
+        f"[bold]bench clock[/bold]: this gateway lives {clock.speed:g} times as fast as the wall clock; "
+        "[clock] in its settings says so. Not for a street with people in it.".replace(
+            "[clock]", r"\[clock]"
+        ),
+        highlight=False,
+    )
+
+
+@app.command(epilog="Examples: peilmerk gateway check    peilmerk gateway check /srv/peilmerk --json")
+def check(folder: FolderArgument = HERE, as_json: JsonOption = False) -> None:
+    """Check settings, certificates, store and deployment records without running anything.
+
+    Ends with 1 when a record or a part cannot be used.
+    """
+    from peilmerk_gateway.checks import check_gateway
+
+    with told_to_people():
+        report, complaints = asyncio.run(check_gateway(gateway_settings.load(folder)))
+    for complaint in complaints:
+        typer.echo(f"error: {complaint}", err=True)
+    _print(report, as_json)
+    raise typer.Exit(0 if report["ok"] else 1)
+
+
+@app.command(epilog="Examples: peilmerk gateway status    peilmerk gateway status /srv/peilmerk --json")
+def status(folder: FolderArgument = HERE, as_json: JsonOption = False) -> None:
+    """Print what was received, refused, stored, withheld and published so far, also while it runs."""
+    from peilmerk_gateway.checks import gateway_status
+
+    with told_to_people():
+        report = asyncio.run(gateway_status(gateway_settings.load(folder)))
+    _print(report, as_json)
+
+
+def _print(report: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(report))
+        return
+    table = Table(box=None, show_header=False)
+    for name, value in report["figures"].items():
+        if isinstance(value, dict):
+            for inner, figure in value.items():
+                text = figure if not isinstance(figure, dict) else _pairs(figure)
+                table.add_row(f"{name.replace('_', ' ')}: {inner}", str(text))
+        else:
+            table.add_row(name.replace("_", " "), str(value))
+    Console(file=sys.stdout).print(table)
+
+
+def _pairs(figures: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in figures.items())
