@@ -14,6 +14,7 @@ import pytest_asyncio
 from peilmerk_bench.platform import SensorThingsServer
 from peilmerk_gateway.clock import SystemClock
 from peilmerk_gateway.publish import Sink
+from peilmerk_gateway.publish.describe import Describes
 from peilmerk_gateway.publish.outbox import publish_loop
 from peilmerk_gateway.store import Store
 
@@ -57,7 +58,7 @@ async def settled(store: Store, sink: str = SINK) -> bool:
 
 
 @asynccontextmanager
-async def publishing(store: Store, sink: Sink, words: Words) -> AsyncIterator[None]:
+async def publishing(store: Store, sink: Sink, words: Describes) -> AsyncIterator[None]:
     """A publisher at work; an error in it is the test's."""
     stop = asyncio.Event()
     task = asyncio.create_task(publish_loop(store, sink, words, SystemClock(), stop, QUICK))

@@ -21,7 +21,7 @@ def observations(url: str) -> tuple[dict[tuple[str, int], float], Counter[tuple[
         query = service.observations().query().filter(f"Datastream/id eq {datastream.id}")
         for entity in query.orderby("resultTime").top(100).list():
             start = datetime.fromisoformat(entity.phenomenon_time.partition("/")[0])
-            place = (datastream.properties["peilmerk"], round(start.timestamp()))
+            place = (datastream.properties["datastream"], round(start.timestamp()))
             figures[place] = entity.result
             often[place] += 1
     return figures, often

@@ -1,7 +1,8 @@
-"""A small street for the publishers' tests: two sensors, five datastreams, windows of a quarter of an hour."""
+"""A small street for the publishers' tests: two sensors, five datastreams, windows of 15 minutes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from peilmerk_gateway.publish import Description
@@ -106,13 +107,18 @@ def air_entry(window: int, pm2_5: int, temperature: int, humidity: int) -> Entry
     return Entry(ReportRow(DEVICES[AIR], window + 1, start, WINDOW_S, 1, 0, None), rows)
 
 
+def batch(entries: Sequence[Entry]) -> BatchRows:
+    """One judged batch of these reports."""
+    return BatchRows(entries=entries, received=len(entries))
+
+
 async def fill(store: Store, windows: range) -> int:
     """Store five observations for each of these windows; return how many that are."""
     entries = []
     for window in windows:
         entries.append(counter_entry(window, 10 + window, 500 + window))
         entries.append(air_entry(window, 123 + window, -35 + window, 800 + window % 100))
-    stored = await store.commit_batch(BatchRows(entries=entries, received=len(entries)), DAY)
+    stored = await store.commit_batch(batch(entries), DAY)
     return stored.observations
 
 

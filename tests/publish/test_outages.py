@@ -146,7 +146,7 @@ def test_pauses_grow_to_a_bound_and_are_never_all_alike() -> None:
 
 async def _in_order_of_arrival(service: Service, key: str) -> list[int]:
     """Start times of a datastream's observations, by the service's id."""
-    datastreams = await service.get("Datastreams", {"$filter": f"properties/peilmerk eq '{key}'"})
+    datastreams = await service.get("Datastreams", {"$filter": f"properties/datastream eq '{key}'"})
     (datastream,) = datastreams["value"]
     answer = await service.get(
         f"Datastreams('{datastream['@iot.id']}')/Observations", {"$orderby": "id asc", "$top": "100"}

@@ -1,10 +1,10 @@
 """A length of wire between publisher and platform that can be cut: forwards HTTP as it is, and does to chosen
 requests what networks do.
 
-`Wiretap.on_request` decides by method and path what happens to a request: PASS it; NO_REQUEST: cut the line
-before it reaches the platform; NO_ANSWER: the platform gets it and answers, the answer is lost; HOLD: the
-line hangs until `release`. `before_answer` is called when the platform has answered and the publisher does
-not know it yet. Every byte that passed is in `sent`.
+`Wiretap.on_request` decides by method and path what happens to a request:
+PASS it; NO_REQUEST: cut the line before it reaches the platform; NO_ANSWER: the platform gets it and answers,
+the answer is lost; HOLD: the line hangs until `release`. `before_answer` is called when the platform has
+answered and the publisher does not know it yet. Every byte that passed is in `sent`.
 """
 
 from __future__ import annotations

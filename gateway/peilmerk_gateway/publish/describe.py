@@ -6,11 +6,15 @@ point, no address and no name of a person, so that no publisher can tell what it
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Protocol
 
 from peilmerk_protocol.quantities_names import Quantity
+
+_METHOD = ("window_s", "statistic", "noise", "epsilon_leaf", "epsilon_day", "threshold_k")
 
 
 @dataclass(frozen=True)
@@ -39,8 +43,26 @@ class Description:
 
     @property
     def sensor_key(self) -> str:
-        """Key of the kind of sensor, shared by all of the same make: "<type>/<model>"."""
-        return f"{self.sensor_type}/{self.sensor_model}"
+        """Key of the kind of sensor, shared by all of the same make: "<type>/<model>", cut to 200 characters
+        and a digest where it would be longer."""
+        key = f"{self.sensor_type}/{self.sensor_model}"
+        return key if len(key) <= 200 else f"{key[:183]} {sha256(key.encode()).hexdigest()[:16]}"
+
+    @property
+    def place_key(self) -> str:
+        """Key of the sensor in its cell: "<deployment>/<thing>@<cell>"."""
+        return f"{self.thing_key}@{self.cell}"
+
+    @property
+    def series_key(self) -> str:
+        """Key of figures that may be compared: same datastream, same cell, obtained in the same way.
+
+        "<datastream>@<cell>#<method>", the method being eight hexadecimal digits of a digest of the kind of
+        sensor and of all facts that bear on a figure.
+        """
+        method = {name: self.facts.get(name) for name in _METHOD} | {"sensor": self.sensor_key}
+        digest = sha256(json.dumps(method, sort_keys=True).encode()).hexdigest()
+        return f"{self.datastream}@{self.cell}#{digest[:8]}"
 
 
 class Describes(Protocol):

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
-from peilmerk_gateway.publish import Description, OutboxRow, Outcome, Unavailable, Verdict
+from peilmerk_gateway.publish import Description, OutboxRow, Outcome, PublishError, Unavailable, Verdict
 from peilmerk_gateway.publish.sensorthings_entities import Entities
 from peilmerk_gateway.publish.sensorthings_http import Denied, Lost, Service, id_of, values
 from peilmerk_gateway.publish.sensorthings_observations import (
@@ -94,7 +94,9 @@ class _Run:
 
 
 def open_sink(settings: SinkSettings, store: Store) -> SensorThingsSink:
-    """Make the sink that a `[[sinks]]` table of kind "sensorthings" asks for."""
+    """Make the sink that a `[[sinks]]` table asks for. Raises PublishError for a kind that there is not."""
+    if settings.kind != "sensorthings":
+        raise PublishError(f"found sink {settings.name!r} of kind {settings.kind!r}, wanted sensorthings")
     return SensorThingsSink(settings.name, Service(str(settings.url), settings.token_file), store)
 
 
@@ -172,9 +174,9 @@ class SensorThingsSink:
         """See `Sink.find`."""
         there: dict[int, str] = {}
         for group in _by_datastream(rows):
-            datastream = await self._entities.locate("Datastreams", group[0].datastream)
+            datastream = await self._entities.current(group[0].datastream)
             if datastream is None:
-                continue  # nothing can have been sent to what does not exist
+                continue  # nothing can have been sent to what never was
             wanted = {
                 (row.window_start, row.window_start + row.window_s): row.observation_id for row in group
             }
@@ -268,7 +270,7 @@ class SensorThingsSink:
         if any(run.done(row) for row in rows if row.datastream == key):
             return
         try:
-            known = await self._entities.known("Datastreams", key)
+            known = await self._entities.current(key)
             if known is None or await self._entities.exists("Datastreams", known):
                 return
         except Unavailable as away:
@@ -281,7 +283,7 @@ class SensorThingsSink:
         body = []
         # The rows of a datastream lie together (see `send`); the answers come back in the order of the rows.
         for key, group in groupby(rows, key=lambda row: row.datastream):
-            datastream = await self._entities.known("Datastreams", key)
+            datastream = await self._entities.current(key)
             if datastream is None:
                 raise Unavailable(f"datastream {key} was not prepared")
             body.append(

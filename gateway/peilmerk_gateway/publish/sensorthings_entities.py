@@ -5,6 +5,10 @@ Every entity carries a key of ours in `properties.peilmerk`. Before one is made,
 key; before it is asked to make one, the intent is on our disk. After a crash in between, the intent says that
 the service has to be given time to finish before it is asked for the key again.
 
+Nothing that was made is changed later: a sensor that moves to another cell is another Thing there, and
+figures that are obtained in another way are another Datastream. So what was published stays true of its
+place and time, and nobody takes one for the other.
+
 What is said there is public: where a sensor hangs is a cell of the public grid, and nothing tells which board
 it is.
 """
@@ -32,6 +36,10 @@ from peilmerk_gateway.store import Store
 KEY = "peilmerk"
 _INTENT = "?"
 _NONE = ""
+# Kind of the notes in which is written down where rows of a datastream go.
+_CURRENT = "current"
+# Kind of the notes on the service itself.
+_LEARNT = "learnt"
 
 _COUNT = "http://www.opengis.net/def/observationType/OGC-OM/2.0/OM_CountObservation"
 _MEASUREMENT = "http://www.opengis.net/def/observationType/OGC-OM/2.0/OM_Measurement"
@@ -55,35 +63,41 @@ class Entities:
 
         Raises Denied, Unavailable.
         """
-        key = about.datastream
-        if (known := await self.known("Datastreams", key)) is not None:
-            return known
-        location = await self._ensure("Locations", about.cell, _location(about))
-        thing = await self._ensure("Things", about.thing_key, _thing(about, location))
-        quantity = await self._ensure("ObservedProperties", about.quantity.name, _observed_property(about))
-        sensor = await self._ensure("Sensors", about.sensor_key, _sensor(about))
-        return await self._ensure("Datastreams", key, _datastream(about, thing, quantity, sensor))
+        known = await self.known("Datastreams", about.series_key)
+        if known is None:
+            place = about.place_key
+            location = await self._ensure("Locations", place, _location(about))
+            thing = await self._ensure("Things", place, _thing(about, location))
+            quantity = await self._ensure(
+                "ObservedProperties", about.quantity.name, _observed_property(about)
+            )
+            sensor = await self._ensure("Sensors", about.sensor_key, _sensor(about))
+            body = _datastream(about, thing, quantity, sensor)
+            known = await self._ensure("Datastreams", about.series_key, body)
+        if await self.current(about.datastream) != known:
+            await self._remember(_CURRENT, about.datastream, known)
+        return known
+
+    async def current(self, datastream: str) -> str | None:
+        """Return the id to which rows of a datastream go, or last went; None when none ever did."""
+        return await self.known(_CURRENT, datastream)
 
     async def known(self, kind: str, key: str) -> str | None:
         """Return the id that is written down for a key, or None."""
         known = (await self._book()).get((kind, key), _NONE)
         return None if known in (_NONE, _INTENT) else known
 
-    async def locate(self, kind: str, key: str) -> str | None:
-        """Return the id of a key, asking the service when it is not written down; None when there is none."""
-        known = await self.known(kind, key)
-        return known if known is not None else await self._look_up(kind, key)
-
     async def forget(self, about: Description) -> None:
         """Drop what is written down of a datastream and what it stands on: each is looked up anew when
         needed.
         """
         for kind, key in (
-            ("Datastreams", about.datastream),
+            (_CURRENT, about.datastream),
+            ("Datastreams", about.series_key),
             ("Sensors", about.sensor_key),
             ("ObservedProperties", about.quantity.name),
-            ("Things", about.thing_key),
-            ("Locations", about.cell),
+            ("Things", about.place_key),
+            ("Locations", about.place_key),
         ):
             await self._remember(kind, key, _NONE)
 
@@ -99,11 +113,11 @@ class Entities:
 
     async def note(self, name: str) -> str | None:
         """Return what was learnt about the service under a name."""
-        return await self.known("note", name)
+        return await self.known(_LEARNT, name)
 
     async def take_note(self, name: str, value: str) -> None:
         """Write down something learnt about the service."""
-        await self._remember("note", name, value)
+        await self._remember(_LEARNT, name, value)
 
     async def _ensure(self, kind: str, key: str, body: Body) -> str:
         if (known := await self.known(kind, key)) is not None:
@@ -165,7 +179,7 @@ def _location(about: Description) -> Body:
         "description": "A cell of the national grid. The sensor hangs somewhere within it.",
         "encodingType": "application/geo+json",
         "location": {"type": "Polygon", "coordinates": [[list(corner) for corner in about.outline]]},
-        "properties": {KEY: about.cell},
+        "properties": {KEY: about.place_key, "cell": about.cell},
     }
 
 
@@ -173,7 +187,7 @@ def _thing(about: Description, location: str) -> Body:
     return {
         "name": about.thing,
         "description": about.deployment_text,
-        "properties": {KEY: about.thing_key, "deployment": about.deployment, "cell": about.cell},
+        "properties": {KEY: about.place_key, "deployment": about.deployment, "cell": about.cell},
         "Locations": [_link(location)],
     }
 
@@ -209,7 +223,7 @@ def _datastream(about: Description, thing: str, quantity: str, sensor: str) -> B
             "symbol": about.quantity.unit_label or "1",
             "definition": f"http://unitsofmeasure.org/ucum.html#{about.quantity.unit}",
         },
-        "properties": {KEY: about.datastream, **about.facts},
+        "properties": {**about.facts, KEY: about.series_key, "datastream": about.datastream},
         "Thing": _link(thing),
         "ObservedProperty": _link(quantity),
         "Sensor": _link(sensor),

@@ -4,7 +4,7 @@ Contract: a request ends in one of four ways.
 
 - it returns: the service did what was asked;
 - `Denied`: the service said no to this request and did nothing;
-- `Unavailable`: nothing was done, or it was a question, which may be asked again at any time;
+- `Unavailable`: nothing was done, or it was something that may be asked again at any time;
 - `Lost`: a POST that may or may not have been carried out.
 
 The token comes from its file at every request, so that a new one needs no restart; it goes to the configured
@@ -82,8 +82,7 @@ class Service:
 
         Raises Denied, Unavailable or Lost.
         """
-        content = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
-        headers = self._headers() | {"Content-Type": "application/json"}
+        content, headers = self._content(body)
         try:
             answer = await self._client.post(f"{self._url}/{path}", content=content, headers=headers)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
@@ -101,6 +100,10 @@ class Service:
             return location, _json(answer)
         except Unavailable as error:
             raise Lost(error.reason) from error
+
+    def _content(self, body: object) -> tuple[bytes, dict[str, str]]:
+        content = json.dumps(body, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+        return content, self._headers() | {"Content-Type": "application/json"}
 
     def _headers(self) -> dict[str, str]:
         headers = {"Accept": "application/json"}
