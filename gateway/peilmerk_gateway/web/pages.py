@@ -26,7 +26,7 @@ STEP = 900
 
 
 class Pages:
-    """The page in every language and part. `full` limits of `reading` hold."""
+    """The page in every language and part."""
 
     def __init__(self, store: Store, catalogue: Catalogue, clock: Clock, settings: Settings) -> None:
         self._store = store
@@ -54,6 +54,7 @@ class Pages:
     async def page(self, view: View) -> str:
         """The whole page of a view as HTML."""
         street, fragments = await self._current(view)
+        view = view._replace(part=street.part)
         return self._renderer.page(street, fragments, view, self._clock.now(), self._bench())
 
     def message(self, language: str, kind: str, status: int) -> str:
@@ -61,6 +62,7 @@ class Pages:
         return self._renderer.message(language, kind, status)
 
     async def _current(self, view: View) -> tuple[Street, dict[str, Fragment]]:
+        view = view._replace(part=min(max(1, view.part), reading.parts(self._catalogue)))
         async with self._making:
             # Taken before reading: what is written while reading makes the stamp old, and is read the
             # next time.

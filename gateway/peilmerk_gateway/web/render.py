@@ -23,6 +23,7 @@ from peilmerk_gateway.web import chart
 from peilmerk_gateway.web.events import View
 from peilmerk_gateway.web.language import LANGUAGES, Language, languages
 from peilmerk_gateway.web.street import Sensor, Series, Street
+from peilmerk_protocol.quantities_names import Quantity
 
 STATIC = Path(__file__).with_name("static")
 TEMPLATES = Path(__file__).with_name("templates")
@@ -161,7 +162,6 @@ def _words(language: Language) -> dict[str, Callable[..., object]]:
         "reachable": reachable,
         "explain": partial(_explain, language),
         "label": partial(_label, language),
-        "unit": partial(_unit, language),
         "chart": partial(_chart, language),
     }
 
@@ -171,18 +171,14 @@ def _explain(language: Language, reason: str) -> str:
     return language.text("refused.unknown") if text == reason else text
 
 
-def _label(language: Language, series: Series) -> str:
-    return str(series.quantity.label_nl if language.code == "nl" else series.quantity.label)
-
-
-def _unit(language: Language, series: Series) -> str:
-    return str(series.quantity.unit_label)
+def _label(language: Language, quantity: Quantity) -> str:
+    return quantity.label_nl if language.code == "nl" else quantity.label
 
 
 def _chart(language: Language, series: Series, sensor: Sensor) -> Markup:
     frame = chart.Frame(
         key=series.name,
-        title=language.text("series.title", label=_label(language, series), n=len(series.slots)),
+        title=language.text("series.title", label=_label(language, series.quantity), n=len(series.slots)),
         description=_description(language, series, sensor.window_s),
         write_value=language.number,
         write_time=language.clock,
@@ -212,7 +208,7 @@ def _description(language: Language, series: Series, window_s: int) -> str:
                 last=written(values[-1]),
                 low=written(min(values)),
                 high=written(max(values)),
-                unit=_unit(language, series),
+                unit=series.quantity.unit_label,
             ).replace(" .", ".")
         )
     else:

@@ -84,8 +84,11 @@ class Sensor:
     """One sensor of the street as its record tells the public, with what it published."""
 
     name: str
+    key: str
+    """"<deployment>/<name>", under which platforms know it."""
     fragment: str
     kind: Kind
+    model: str
     description: str
     cell: str
     cell_m: int
@@ -97,6 +100,8 @@ class Sensor:
     window_s: int
     active: bool
     series: tuple[Series, ...]
+    kept: tuple[Quantity, ...]
+    """What is measured but not published."""
     budget: Budget | None
     last_window: int | None
     """Start of the newest window heard of, published or withheld, unix s."""
