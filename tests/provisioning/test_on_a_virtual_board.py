@@ -83,7 +83,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     ensure_trust(settings)
     now = time.time()
     spec = BoardSpec(name="board", kind="counter", flash=tmp_path / "flash.img")
-    virtual = VirtualBoard(spec, WorldClock(now, now, 1.0), tmp_path / "run")
+    virtual = VirtualBoard(spec, WorldClock(now, now, 1.0), tmp_path)
     await virtual.start()
     yield Bench(virtual, settings, asyncio.get_running_loop())
     await virtual.stop()
@@ -307,21 +307,56 @@ async def test_wrong_port_is_one_line_and_leaves_the_registry_alone(bench: Bench
         assert registry.all() == []
 
 
-async def test_plain_mpremote_of_the_guide_does_the_same(
-    bench: Bench, bundle: Bundle, tmp_path: Path
+@pytest.mark.parametrize("share", [0.5, 0.98])
+async def test_power_lost_at_a_flash_write_is_mended_by_a_second_run(
+    bench: Bench, bundle: Bundle, share: float
 ) -> None:
-    """The row of docs/technician.md, word for word but for the port."""
-    rows = (Path(__file__).parents[2] / "docs/technician.md").read_text().splitlines()
-    (row,) = [line for line in rows if "fs cp -r board/boot.py" in line]
-    plain = row.split("`")[5]
-    assert plain.startswith("mpremote connect PORT fs cp -r ")
-    run("bundle", "--output", str(tmp_path / "board"))
+    """At half of the writes files are being staged, near the end they are being moved."""
+    await asyncio.to_thread(deploy, bench.board, "counter", bundle)
+    before = bench.virtual.flash_writes
+    new = Bundle({path: data + b"\n" for path, data in bundle.files.items()}, bundle.mpy)
+    await asyncio.to_thread(deploy, bench.board, "counter", new)
+    writes = bench.virtual.flash_writes - before
 
-    def copy() -> Any:
+    bench.virtual.cut_power_after_writes(int(writes * share))
+    with pytest.raises(BoardError):
+        await asyncio.to_thread(deploy, bench.board, "counter", bundle)
+    assert not bench.virtual.powered
+    await bench.virtual.power_on()
+    found = await asyncio.to_thread(bench.board.inspect)
+    assert share > 0.5 or found.digest == new.digest
+    mended = await asyncio.to_thread(deploy, bench.board, "counter", bundle)
+    assert mended.digest == bundle.digest
+    found = await asyncio.to_thread(bench.board.inspect)
+    assert found.files == bundle.hashes
+
+
+async def test_power_lost_at_a_flash_write_of_enrolment_leaves_no_valid_identity(bench: Bench) -> None:
+    bench.virtual.cut_power_after_writes(8)
+    with pytest.raises(EnrolError, match="new identity was revoked again"):
+        await asyncio.to_thread(bench.enrol)
+    with bench.registry() as registry:
+        assert [device.revoked for device in registry.all()] == [True]
+    await bench.virtual.power_on()
+    again = await asyncio.to_thread(bench.enrol, replace=True)
+    with bench.registry() as registry:
+        assert [device.device_id for device in registry.all() if not device.revoked] == [again.device_id]
+    assert (await asyncio.to_thread(bench.board.inspect)).device_id == again.device_id
+
+
+async def test_plain_mpremote_of_the_guide_does_the_same(bench: Bench, tmp_path: Path) -> None:
+    """The row of docs/technician.md, word for word but for the port."""
+
+    def copy() -> tuple[Any, Any]:
+        rows = (Path(__file__).parents[2] / "docs/technician.md").read_text().splitlines()
+        (row,) = [line for line in rows if "fs cp -r board/boot.py" in line]
+        plain = row.split("`")[5]
+        assert plain.startswith("mpremote connect PORT fs cp -r ")
+        made = json.loads(run("bundle", "--output", str(tmp_path / "board"), "--json").stdout)
         words = plain.replace("PORT", bench.port).split()
         subprocess.run([sys.executable, "-m", *words], cwd=tmp_path, check=True, timeout=120)
-        return bench.board.inspect(then=[Reset()])
+        return made["figures"], bench.board.inspect(then=[Reset()])
 
-    found = await asyncio.to_thread(copy)
-    assert found.digest == bundle.digest
-    assert (await asyncio.to_thread(deploy, bench.board, "counter", bundle)).copied == ()
+    made, found = await asyncio.to_thread(copy)
+    assert found.digest == made["firmware_digest"]
+    assert len(found.files) == made["files"]

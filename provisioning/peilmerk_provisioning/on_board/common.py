@@ -98,15 +98,22 @@ def replace_file(path, data):
 
 
 def remove_tree(path):
-    """Remove a folder with all that is in it; nothing happens if it is missing."""
+    """Remove a folder with all that is in it; nothing happens if it is missing.
+
+    Looks again until it is empty: a file whose move out of the folder was cut short by a power loss is hidden
+    by LittleFS at first and comes back when others are removed.
+    """
     if not exists(path):
         return
-    for entry in list(os.ilistdir(path)):
-        inner = path + "/" + entry[0]
-        if entry[1] == 0x4000:
-            remove_tree(inner)
-        else:
-            os.remove(inner)
+    entries = list(os.ilistdir(path))
+    while entries:
+        for entry in entries:
+            inner = path + "/" + entry[0]
+            if entry[1] == 0x4000:
+                remove_tree(inner)
+            else:
+                os.remove(inner)
+        entries = list(os.ilistdir(path))
     os.rmdir(path)
 
 
