@@ -43,11 +43,11 @@ async def test_a_platform_that_is_away_gets_everything_when_it_is_back(
     assert set(often.values()) == {1}
 
 
-@pytest.mark.parametrize("fate", [Line.NO_REQUEST, Line.NO_ANSWER])
-async def test_lines_cut_before_and_after_the_platform_heard(
+@pytest.mark.parametrize("fate", [Line.NO_REQUEST, Line.NO_ANSWER, Line.LATE, Line.BROKEN, Line.BUSY])
+async def test_whatever_happens_to_a_request_its_rows_arrive_once(
     platform: SensorThingsServer, store: Store, words: Words, fate: Line
 ) -> None:
-    """Every third POST is cut, those that make things and those that send observations."""
+    """It happens to every third POST, to those that make things and those that send observations."""
     posts = 0
 
     def every_third_post(method: str, path: str) -> Line:

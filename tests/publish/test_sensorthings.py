@@ -193,10 +193,13 @@ async def test_look_up_tells_what_is_there_from_what_is_not(
     assert not await sink.find(rows)  # nothing is prepared: nothing can be there
     await sink.prepare([about for row in rows if (about := words.describe(row.datastream)) is not None])
     sent: list[Outcome] = list(await sink.send(half))
-    there = await sink.find(rows)
+    assert await sink.find(rows) == {outcome.observation_id: outcome.remote_id for outcome in sent}
+    assert len(sent) == 325
+    # Sparse questions: between two rows that are asked for lie many that are not.
+    await sink.send([row for row in rows if row not in half])
+    sparse = [row for row in rows if (row.window_start - DAY) // WINDOW_S % 5 == 0]
+    assert set(await sink.find(sparse)) == {row.observation_id for row in sparse}
     await sink.close()
-    assert there == {outcome.observation_id: outcome.remote_id for outcome in sent}
-    assert len(there) == 325
 
 
 def refuse_result(database: Path, figure: int) -> None:

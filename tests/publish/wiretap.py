@@ -1,10 +1,12 @@
 """A length of wire between publisher and platform that can be cut: forwards HTTP as it is, and does to chosen
 requests what networks do.
 
-`Wiretap.on_request` decides by method and path what happens to a request:
-PASS it; NO_REQUEST: cut the line before it reaches the platform; NO_ANSWER: the platform gets it and answers,
-the answer is lost; HOLD: the line hangs until `release`. `before_answer` is called when the platform has
-answered and the publisher does not know it yet. Every byte that passed is in `sent`.
+`Wiretap.on_request` decides by method and path what happens to a request: PASS it; NO_REQUEST: cut the line
+before it reaches the platform; NO_ANSWER: the platform gets it and answers, the answer is lost; HOLD: the
+line hangs until `release`; LATE: the line is cut, and only then does the platform get the request; BROKEN:
+the platform does as it is told, the publisher is told of an error 500; BUSY: it is told to come back in a
+second, the platform hears nothing. `before_answer` is called when the platform has answered and the publisher
+does not know it yet. Every byte that passed is in `sent`.
 """
 
 from __future__ import annotations
@@ -15,6 +17,9 @@ from contextlib import suppress
 from enum import Enum
 from urllib.parse import urlsplit
 
+# How late a late request is, s; less than what the tests' publishers allow a platform to finish in.
+LATE_S = 0.25
+
 
 class Line(Enum):
     """What happens to a request."""
@@ -23,6 +28,9 @@ class Line(Enum):
     NO_REQUEST = 2
     NO_ANSWER = 3
     HOLD = 4
+    LATE = 5
+    BROKEN = 6
+    BUSY = 7
 
 
 class Wiretap:
@@ -79,6 +87,13 @@ class Wiretap:
             await self._released.wait()
         if fate is Line.NO_REQUEST:
             return False
+        if fate is Line.BUSY:
+            writer.write(b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")
+            await writer.drain()
+            return True
+        if fate is Line.LATE:
+            writer.close()
+            await asyncio.sleep(LATE_S)
         self.sent += request
         try:
             near, far = await asyncio.open_connection(self._platform.hostname, self._platform.port)
@@ -91,8 +106,10 @@ class Wiretap:
         finally:
             far.close()
         self.before_answer(method, path)
-        if fate is Line.NO_ANSWER:
+        if fate in (Line.NO_ANSWER, Line.LATE):
             return False
+        if fate is Line.BROKEN:
+            answer = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
         writer.write(answer)
         await writer.drain()
         return True
