@@ -8,7 +8,9 @@ flash is whole at any time.
 import asyncio
 import gc
 import sys
+import time
 
+import machine
 from micropython import const
 
 from node import config as configuration
@@ -79,6 +81,9 @@ class Node:
         for driver in self._drivers:
             driver.stop()
         self._link.client.drop()
+
+    def rest(self):
+        """The work ends by intention: give whoever is at the console time before the watchdog resets."""
         self._vigil.rest()
 
     async def _keep_time(self):
@@ -218,8 +223,16 @@ def main():
         return
     node = Node(config)
     try:
-        asyncio.run(node.run())
+        try:
+            asyncio.run(node.run())
+        except Exception as fault:
+            # Every part restarts by itself; what comes here is the loop itself, out of memory perhaps.
+            sys.print_exception(fault)
+            say("starts again in %d s", _RESTART_S)
+            time.sleep(_RESTART_S)
+            machine.reset()
     except KeyboardInterrupt:
+        node.rest()
         say("stopped; reset the board to start again")
     finally:
         node.stop()

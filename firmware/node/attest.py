@@ -16,7 +16,7 @@ def firmware_digest(root="/"):
     """Return the 32-byte digest of the firmware below `root` (ends with a slash). A missing top is left
     out.
     """
-    paths = []
+    paths: list = []
     for top in _TOPS:
         _collect(root, top, paths)
     # MicroPython compares text by its bytes, which is the order wanted.

@@ -97,7 +97,7 @@ class Health:
                 profiles.digest(profile),
                 self.reset_cause,
                 VERSION,
-                sys.implementation[1][:3],
+                sys.implementation.version[:3],
                 self.boots,
                 gc.mem_free(),
                 min(flash[0] * flash[3], _MOST),

@@ -38,7 +38,7 @@ try:
     from micropython import const
 except ImportError:  # CPython, where the bench reads an outbox offline
 
-    def const(value):
+    def const(value):  # type: ignore[misc]
         return value
 
 
@@ -73,7 +73,7 @@ class Outbox:
         self._segment_bytes = segment_bytes
         self._max_segments = max(2, limit_bytes // segment_bytes)
         self._mark = Mark(root + "/mark", "IIIII")
-        kept = self._mark.load() or (0, 0, 0, 0, 0)
+        kept: tuple = self._mark.load() or (0, 0, 0, 0, 0)
         self._acknowledged, self._dropped, self._seq, self._reports, self._window = kept
         self._waiting = 0
         self._cached = None
@@ -187,7 +187,7 @@ class Outbox:
         try:
             names = os.listdir(self._root)
         except OSError:
-            names = ()
+            names = []
         for name in names:
             if name.endswith(".log") and name[:-4].isdigit():
                 number = int(name[:-4])

@@ -82,6 +82,7 @@ node = app.Node(config.load(root), root, root + "data")
 try:
     asyncio.run(main())
 except KeyboardInterrupt:
+    node.rest()
     print("interrupted")
 finally:
     node.stop()

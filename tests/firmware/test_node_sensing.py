@@ -58,7 +58,7 @@ at(7200, (5, 0)); at(7300, (5, 1))             # 2.2 s later: not the same passa
 seen.append(taken())
 at(10000, (4, 0)); at(10050, (5, 0))           # both broken, A again before all is clear
 at(10060, (4, 1)); at(10070, (4, 0)); at(10080, (4, 1)); at(10100, (5, 1))
-at(10110, (5, 0)); at(10112, (5, 1))           # 10 ms after: the beam bounces
+at(10109, (5, 0)); at(10112, (5, 1))           # 9 ms after: the beam bounces
 seen.append(taken())
 at(20000, (4, 0)); at(20010, (4, 1)); at(20020, (4, 0)); at(20100, (5, 0)); at(20200, (4, 1), (5, 1))
 seen.append(taken())                           # a thin wheel breaks A twice

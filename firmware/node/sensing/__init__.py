@@ -5,7 +5,7 @@ drivers that node.json names are imported.
 """
 
 _NAME = "abcdefghijklmnopqrstuvwxyz0123456789_"
-_drivers = {}
+_drivers: dict = {}
 
 
 class SensingError(Exception):
@@ -25,7 +25,7 @@ class Driver:
     that window may still be under way.
     """
 
-    quantities = ()
+    quantities: tuple = ()
     settle_ms = 0
 
     def __init__(self):

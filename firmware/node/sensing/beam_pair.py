@@ -5,7 +5,7 @@ handler allocates nothing and stores one thing of a passage: which beam broke fi
 other beam breaks or `pair_ms` is over. A passage belongs to the window in which its first beam broke; the
 counts of two windows are kept apart by the tick of the border, so that a late reader changes nothing.
 
-node.json: {"driver": "beam_pair", "pins": [A, B], "class": "bicycle", "pair_ms": 2000, "dead_ms": 30}.
+node.json: {"driver": "beam_pair", "pins": [A, B], "class": "bicycle", "pair_ms": 2000, "dead_ms": 10}.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ class BeamPair(Driver):
             raise SensingError("sensors: beam_pair: class: found %r, wanted %s" % (name, ", ".join(_CLASSES)))
         self.quantities = _CLASSES[name]
         self._pair_ms = whole(spec, "pair_ms", 50, 5000, 2000)
-        self._dead_ms = whole(spec, "dead_ms", 0, 1000, 30)
+        self._dead_ms = whole(spec, "dead_ms", 0, 1000, 10)
         self.settle_ms = self._pair_ms
         self._pins = (Pin(pins[_A], Pin.IN, Pin.PULL_UP), Pin(pins[_B], Pin.IN, Pin.PULL_UP))
         # Towards and away of the open window and of the one after it; which half is the open one is `_open`.

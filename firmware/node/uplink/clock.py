@@ -91,7 +91,7 @@ class Clock:
         """Set the clock from `servers`, a list of (host, port). Returns the uncertainty in ms; raises
         ClockError.
         """
-        bounds = []
+        bounds: list = []
         reason = "no server is configured"
         for host, port in servers:
             try:
@@ -173,7 +173,7 @@ async def _ask_server(host, port, timeout_s):
         stream = asyncio.StreamReader(line)
         for _ in range(_ASKS):
             try:
-                bounds = await asyncio.wait_for(_ask_once(line, stream), timeout_s)
+                bounds: tuple = await asyncio.wait_for(_ask_once(line, stream), timeout_s)
             except (OSError, ClockError, asyncio.TimeoutError) as fault:
                 reason = fault
                 if best is None:

@@ -66,7 +66,7 @@ def text(value):
 def tls_context(authority):
     """A client context that accepts only what descends from `authority` (DER bytes). Raises LinkError."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.verify_mode = ssl.CERT_REQUIRED
+    context.verify_mode = ssl.CERT_REQUIRED  # type: ignore[attr-defined]  # the stubs lack it
     try:
         context.load_verify_locations(cadata=authority)
     except (ValueError, OSError) as fault:
@@ -91,13 +91,13 @@ class MqttClient:
         self._keepalive_s = keepalive_s
         self._line = None
         self._stream = None
-        self._reader = None
+        self._listener = None
         self._packet_id = 0
         self._acknowledged = 0
         self._news = asyncio.Event()
         self._fault = None
-        self._sent_at = 0
-        self._heard_at = 0
+        self._sent_at = ticks_ms()
+        self._heard_at = self._sent_at
 
     def connected(self):
         """Whether the connection stands, as far as is known."""
@@ -120,7 +120,7 @@ class MqttClient:
             await self.close()
             raise
         self._heard_at = ticks_ms()
-        self._reader = asyncio.create_task(self._listen(self._stream))
+        self._listener = asyncio.create_task(self._listen(self._line))
 
     async def publish(self, topic, payload, again=False):
         """Publish with QoS 1 and return when the broker has acknowledged it; `again` marks a repetition
@@ -156,9 +156,9 @@ class MqttClient:
     async def close(self, politely=False):
         """Close the connection; `politely` tells the broker first (3.14)."""
         stream, self._stream = self._stream, None
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.cancel()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.cancel()
         try:
             if stream is not None and politely and not self._fault:
                 stream.write(_DISCONNECT)
@@ -198,7 +198,7 @@ class MqttClient:
             line.close()
             raise
         self._line = line
-        self._stream = stream = asyncio.StreamReader(line)
+        self._stream = stream = asyncio.StreamWriter(line, {})
         flags = 0xC2  # user name, password, clean session
         stream.write(
             packet(
@@ -213,7 +213,7 @@ class MqttClient:
         )
         await stream.drain()
         self._sent_at = ticks_ms()
-        kind, body = await _receive(stream)
+        kind, body = await _receive(asyncio.StreamReader(line))
         if kind != _CONNACK or len(body) != 2:
             raise OSError("found packet %02x, wanted CONNACK" % kind)
         if body[1]:
@@ -223,7 +223,7 @@ class MqttClient:
     async def _send(self, data):
         stream = self._stream
         if stream is None:
-            await self._fail("not connected")
+            raise LinkError("not connected")
         try:
             stream.write(data)
             await asyncio.wait_for(stream.drain(), self._timeout_s)
@@ -233,7 +233,8 @@ class MqttClient:
             await self._fail("send: %s" % fault)
         self._sent_at = ticks_ms()
 
-    async def _listen(self, stream):
+    async def _listen(self, line):
+        stream = asyncio.StreamReader(line)
         try:
             while True:
                 kind, body = await _receive(stream)

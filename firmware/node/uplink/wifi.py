@@ -1,6 +1,7 @@
 """The radio: joins the first of the configured networks that lets the board in.
 
-A port without a `network` module is on the network already (the virtual board, the unix port).
+Without a `network` module, or with no networks configured, the board is on a network by other means (the unix
+port, a cable); the radio is switched on all the same where there is one, for the sake of true randomness.
 """
 
 import asyncio
@@ -19,16 +20,11 @@ class Wifi:
 
     def __init__(self, networks):
         self._networks = networks
-        try:
-            import network
-
-            self._station = network.WLAN(network.STA_IF)
-        except (ImportError, AttributeError):
-            self._station = None
+        self._station = _find_station()
 
     def joined(self):
         """Whether the board is on a network now."""
-        return self._station is None or self._station.isconnected()
+        return self._station is None or not self._networks or self._station.isconnected()
 
     def switch_on(self):
         """Turn the radio on; the random generator is true only while it is (entropy.py)."""
@@ -53,3 +49,11 @@ class Wifi:
                     return
                 await asyncio.sleep_ms(_LOOK_MS)
         raise WifiError("found none of %d networks that lets us in" % len(self._networks))
+
+
+def _find_station():
+    try:
+        import network
+    except ImportError:
+        return None
+    return network.WLAN(network.STA_IF)

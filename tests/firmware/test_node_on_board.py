@@ -1,0 +1,228 @@
+"""The firmware as it is flashed, on virtual boards at 60 times speed: a recorded street in, reports out."""
+
+import asyncio
+import collections
+import json
+import re
+import statistics
+
+import nats
+import pytest_asyncio
+from littlefs import LittleFS
+from mqtt_broker import NAME, Broker, der
+from test_node_laplace import Bits, reference_draw
+
+from node.outbox import Outbox
+from peilmerk_bench.board.spec import BLOCK_BYTES, FLASH_BYTES, BoardSpec, air_sensors, counter_sensors
+from peilmerk_bench.board.virtual_board import VirtualBoard
+from peilmerk_bench.world.clock import WorldClock
+from peilmerk_bench.world.passages import PassageReplay
+from peilmerk_bench.world.sntp import SntpServer
+from peilmerk_protocol import cose, keys, profile, report, statement
+from peilmerk_provisioning import bundle, kinds
+
+SPEED = 60
+# The morning of a day, a minute before a border.
+START = 1_893_456_000 + 8 * 3600 - 60
+WINDOW_S = 300
+DEVICE = "cbcdefghijklmnop"
+ROOT_KEY = bytes(range(100, 132))
+KEY = keys.derive(ROOT_KEY, keys.UP)
+
+
+class Bench:
+    """World, time server, broker and one board, firmware and settings on its flash."""
+
+    def __init__(self, folder, kind, broker, ntp_port, clock, sensors, cut=None):
+        flash = folder / "flash.img"
+        link = {
+            "host": "127.0.0.1",
+            "port": broker.mqtt_port,
+            "server_name": NAME,
+            "ntp": [["127.0.0.1", ntp_port]],
+            "timeout_s": 600,
+            "wifi": [["street", "a password"]],
+        }
+        identity = {"device_id": DEVICE, "mqtt_password": "secret", "root_key": ROOT_KEY.hex()}
+        self.bundle = bundle.build()
+        files = dict(self.bundle.files)
+        settings = kinds.node_settings(kind)
+        settings["profile"]["window_s"] = WINDOW_S
+        files["node.json"] = json.dumps({**settings, "link": link}).encode()
+        files["identity.json"] = json.dumps(identity).encode()
+        files["trust.der"] = der(broker.authority)
+        write_flash(flash, files)
+        spec = BoardSpec("counter-1", kind, flash, sensors=sensors, entropy_seed=7, power_cut_at_write=cut)
+        self.flash = flash
+        self.board = VirtualBoard(spec, clock, folder)
+        self.messages = []
+
+    async def until(self, condition, seconds=90):
+        deadline = asyncio.get_running_loop().time() + seconds
+        while not condition():
+            assert asyncio.get_running_loop().time() < deadline, self.board.console_tail[-3000:]
+            await asyncio.sleep(0.05)
+
+    def reports(self):
+        """Reports in order of arrival, opened; repetitions (byte for byte) only once."""
+        found = dict.fromkeys(data for subject, data in self.messages if subject.endswith("report"))
+        return [report.decode(cose.open_sealed(KEY, 1, DEVICE, data)) for data in found]
+
+    def noise(self, draws):
+        """{window: noise} from the entropy log: 32-byte hand-outs are the release's, grouped by window."""
+        windows = collections.OrderedDict()
+        for handout in self.board.entropy_log:
+            if len(handout.data) == 32:
+                # Released within seconds after the end of the window.
+                windows.setdefault(int(handout.at - 1) // WINDOW_S - 1, []).append(handout.data)
+        found = {}
+        for window, blocks in windows.items():
+            bits = Bits(b"".join(blocks))
+            found[window] = [reference_draw(bits, 7, 10) for _ in range(draws)]
+            assert bits.blocks == len(blocks)
+        return found
+
+
+def file_system(image, mount):
+    return LittleFS(
+        context=image,
+        block_size=BLOCK_BYTES,
+        block_count=FLASH_BYTES // BLOCK_BYTES,
+        read_size=32,
+        prog_size=32,
+        lookahead_size=32,
+        cache_size=128,
+        disk_version=0x00020000,
+        mount=mount,
+    )
+
+
+def write_flash(path, files):
+    fs = LittleFS(block_size=BLOCK_BYTES, block_count=FLASH_BYTES // BLOCK_BYTES, disk_version=0x00020000)
+    for name, data in files.items():
+        if "/" in name:
+            fs.makedirs(name.rpartition("/")[0], exist_ok=True)
+        with fs.open(name, "wb") as file:
+            file.write(data)
+    path.write_bytes(fs.context.buffer)
+
+
+def read_outbox(flash, folder):
+    """The outbox that lies on a flash image."""
+    fs = LittleFS(block_size=BLOCK_BYTES, block_count=FLASH_BYTES // BLOCK_BYTES, mount=False)
+    fs.context.buffer = bytearray(flash.read_bytes())
+    fs.mount()
+    target = folder / "outbox"
+    target.mkdir(exist_ok=True)
+    for name in fs.listdir("/data/outbox"):
+        with fs.open("/data/outbox/" + name, "rb") as file:
+            (target / name).write_bytes(file.read())
+    return Outbox(str(target))
+
+
+@pytest_asyncio.fixture
+async def bench(tmp_path):
+    """make(kind, sensors): a started Bench; everything is stopped afterwards."""
+    broker = Broker(tmp_path, DEVICE, "secret")
+    await broker.start()
+    clock = WorldClock.starting(START, SPEED)
+    time_server = SntpServer(clock)
+    port = await time_server.start()
+    client = await nats.connect(f"nats://gateway:gateway@127.0.0.1:{broker.client_port}")
+    made = []
+
+    async def make(kind, sensors, cut=None):
+        it = Bench(tmp_path, kind, broker, port, clock, sensors, cut)
+        made.append(it)
+        it.broker = broker
+
+        async def note(message):
+            it.messages.append((message.subject, message.data))
+
+        await client.subscribe("peilmerk.>", cb=note)
+        await client.flush()
+        await it.board.start()
+        return it
+
+    try:
+        yield make
+    finally:
+        for it in made:
+            await it.board.stop()
+        await client.close()
+        await time_server.stop()
+        await broker.stop()
+
+
+async def test_a_counter_counts_the_recorded_street(bench):
+    it = await bench("counter", counter_sensors())
+    await it.until(lambda: len(it.reports()) >= 5)
+    reports = it.reports()
+    noise = it.noise(2)
+    replay = PassageReplay()
+    assert reports[0].health == report.HEALTH_PARTIAL | report.HEALTH_REBOOT
+    for r in reports[1:]:
+        assert r.health == 0
+        true = replay.counts(r.window * WINDOW_S, (r.window + 1) * WINDOW_S)
+        towards, away = noise[r.window]
+        assert r.values == {5: (true["in"] + towards,), 6: (true["out"] + away,)}
+    first, last = reports[1].window, reports[-1].window + 1
+    assert sum(replay.counts(first * WINDOW_S, last * WINDOW_S).values()) > 20
+    told = statement.decode(cose.open_sealed(KEY, 2, DEVICE, it.messages[0][1]))
+    assert told.firmware_digest.hex() == it.bundle.digest
+    assert told.profile_digest == profile.digest(
+        profile.Profile(1, WINDOW_S, 1 << 5 | 1 << 6, (7, 10), (3, 10), 10, 4)
+    )
+
+
+async def test_an_air_node_reports_what_its_sensors_served(bench):
+    it = await bench("air", air_sensors())
+    await it.until(lambda: len(it.reports()) >= 4)
+    served = it.board.served
+    quantities = ((0, "pm2_5"), (1, "pm10"), (2, "temperature"), (3, "humidity"))
+    for r in it.reports()[1:]:
+        assert r.health == 0
+        fewest = []
+        for number, name in quantities:
+            seen = [
+                round(10 * s.values[name])
+                for s in served
+                if name in s.values and s.good and r.window == int(s.at) // WINDOW_S
+            ]
+            fewest.append(len(seen))
+            mean, spread = r.values[number]
+            assert abs(mean - statistics.fmean(seen)) <= 1
+            assert abs(spread - statistics.pstdev(seen)) <= 1
+        assert r.values[4] == (min(fewest),)
+        assert min(fewest) >= 2
+
+
+async def test_power_cuts_lose_no_sealed_report_and_double_none(bench, tmp_path):
+    it = await bench("counter", counter_sensors())
+    await it.until(lambda: len(it.reports()) >= 1)
+    for writes in (3, 8):
+        it.board.cut_power_after_writes(writes)
+        await asyncio.wait_for(it.board.until_off(), 60)
+        await it.board.power_on()
+    seen = len(it.reports())
+    await it.until(lambda: len(it.reports()) >= seen + 2)
+    await it.board.power_cut()
+    outbox = read_outbox(it.flash, tmp_path)
+    reports = it.reports()
+    windows = [r.window for r in reports]
+    assert windows == sorted(set(windows))
+    assert outbox.sealed() - outbox.waiting() <= len(reports) <= outbox.sealed()
+    seqs = [r.seq for r in reports]
+    assert len(set(seqs)) == len(seqs)
+    assert max(seqs) <= outbox.last_seq()
+
+
+async def test_ctrl_c_gives_a_working_prompt(bench):
+    it = await bench("counter", counter_sensors())
+    await it.board.console_shows("link: connected")
+    it.board.type(b"\x03")
+    await it.board.console_shows("peilmerk: stopped; reset the board to start again")
+    it.board.type(b"import os; print('files', sorted(os.listdir('/')))\r\n")
+    await it.board.console_shows("files ['boot.py', 'data',")
+    heap = re.search(r"(\d+) bytes of heap in use, (\d+) free", it.board.console_tail)
+    print(heap.group(0))
