@@ -17,11 +17,11 @@ from tempfile import TemporaryDirectory
 import browser
 from street_of_test import NOW, TestStreet
 
-PHONE, WIDE = (390, 844), (1200, 1330)
+PHONE, WIDE = (390, 844), (1200, 900)
 
 
 def take(url: str, file: Path, *, dark: bool = False, phone: bool = False, whole: bool = False) -> None:
-    """Save the page at `url` as a PNG once it is live: its first screen, or the whole of it."""
+    """Save the page at `url` as a PNG once it is live: to the end of the first sensor, or the whole."""
     width, height = PHONE if phone else WIDE
     with browser.started() as window:
         # Full size would be megabytes; half again as sharp as a plain screen is enough for a page.
@@ -30,9 +30,8 @@ def take(url: str, file: Path, *, dark: bool = False, phone: bool = False, whole
         window.until(
             lambda: window.run("return document.getElementById('live-line').className === 'on'"), "live"
         )
-        # A headless browser paints what is below the fold only when asked.
-        window.run("document.querySelectorAll('.fresh').forEach(e => e.classList.remove('fresh'))")
-        window.picture(file, None if whole else height)
+        end = window.run("return document.querySelector('article')?.getBoundingClientRect().bottom ?? 0")
+        window.picture(file, None if whole else int(max(height, end + 24)))
 
 
 async def take_of_filled_street(file: Path, language: str, dark: bool, phone: bool, whole: bool) -> None:

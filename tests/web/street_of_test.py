@@ -177,9 +177,9 @@ class TestStreet:
         for index in range(windows):
             start = NOON - (windows - index) * WINDOW
             phase = index / max(1, windows - 1)
-            rush = int(64 * (1 - abs(phase - 0.3) * 1.6)) + (7 * index) % 5
+            rush = int(64 * (1 - abs(phase - 0.3) * 1.2)) + (7 * index) % 5
             quiet = int(34 * phase) + (11 * index) % 7
-            await self.count("canal-north", start, rush, quiet if quiet >= 10 else None)
+            await self.count("canal-north", start, max(10, rush), quiet if quiet >= 10 else None)
             await self.count("canal-south", start, 18 + (5 * index) % 9, max(12, 52 - index * 2))
             if index not in (windows // 2, windows // 2 + 1):
                 wave = (3 * index) % 11 - 5

@@ -180,7 +180,7 @@ async def test_a_silent_sensor_is_called_silent(street, visit):
         street.clock.at = NOON + 3 * WINDOW
         assert not (await get(client)).texts("p", class_="state silent")
         street.clock.at = NOON + 3 * WINDOW + 1
-        street.catalogue.revision += 1
+        await street.refuse(Reason.FORGED)
         silent = (await get(client)).texts("p", class_="state silent")
     assert silent == ["Silent since Monday 26 February 2024, 13:00"]
 
@@ -444,6 +444,8 @@ async def test_health(street, visit):
     async with visit(broker_seen=lambda: time.time() - 2) as client:
         answer = await client.get("/healthz")
         assert answer.json()["broker"]["seen_seconds_ago"] == pytest.approx(2, abs=1)
+    async with visit(broker_seen=lambda: time.time() - 60) as client:
+        assert (await client.get("/healthz")).status_code == 503
     async with visit(broker_seen=lambda: None) as client:
         answer = await client.get("/healthz")
         assert answer.status_code == 503

@@ -40,6 +40,8 @@ log = structlog.get_logger(__name__)
 
 # More fragments than a page asks for in one go.
 MOST_NAMES = 64
+# The broker is started anew when it dies; how long that may take before the gateway counts as unwell, s.
+BROKER_PATIENCE = 30.0
 
 
 def create_app(
@@ -147,10 +149,9 @@ async def _health(store: Store, broker_seen: Callable[[], float | None] | None) 
     }
     if broker_seen is not None:
         seen = broker_seen()
-        report["broker"] = {
-            "seen_seconds_ago": None if seen is None else round(max(0.0, time.time() - seen), 1)
-        }
-        report["ok"] = seen is not None
+        ago = None if seen is None else round(max(0.0, time.time() - seen), 1)
+        report["broker"] = {"seen_seconds_ago": ago}
+        report["ok"] = ago is not None and ago < BROKER_PATIENCE
     return report
 
 
