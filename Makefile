@@ -51,7 +51,7 @@ soak: $(STAMP)  ## longer campaigns: the street for ten minutes, the decoders un
 
 lock: $(STAMP)  ## write requirements.lock anew from pyproject.toml
 	$(BIN)/python -m uv pip compile --quiet --all-extras --universal --generate-hashes --python-version 3.11 \
-	  --emit-build-options --output-file requirements.lock pyproject.toml
+	  --custom-compile-command "make lock" --output-file requirements.lock pyproject.toml
 
 clean:  ## remove the virtual environment, caches and the demo's street
 	rm -rf $(VENV) $(STREET) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -108,6 +108,7 @@ async def _watch(
     """
     first: float | None = None
     shown = 0.0
+    before = (await asyncio.to_thread(_totals, street.store_file)).get("published", 0)
     live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
     with live if live is not None else contextlib.nullcontext():
         while not stop.is_set():
@@ -115,7 +116,7 @@ async def _watch(
             if seconds is not None and elapsed >= seconds:
                 break
             now = await asyncio.to_thread(_totals, street.store_file)
-            if first is None and now.get("published"):
+            if first is None and now.get("published", 0) > before:
                 first = elapsed
             if live is not None:
                 live.update(_screen(street, now, elapsed, seconds), refresh=True)

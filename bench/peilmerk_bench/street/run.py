@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from peilmerk_bench.board import BoardSpec, VirtualBoard
 from peilmerk_bench.board.spec import air_sensors, counter_sensors
@@ -58,6 +57,7 @@ class Street:
         self.platform: SensorThingsServer | None = None
         self.gateway = GatewayProcess(self.gateway_folder)
         self.boards: dict[str, VirtualBoard] = {}
+        self._powered: list[VirtualBoard] = []
         self._sntp: SntpServer | None = None
         self._noting: asyncio.Task[None] | None = None
         # Sockets have short paths only, so what must have a path of its own lies in a short folder.
@@ -120,6 +120,7 @@ class Street:
         for house in plan.boards:
             board = VirtualBoard(self._spec(house), self.clock, self._run_dir / house.name)
             self.boards[house.name] = board
+            self._powered.append(board)
             await board.start()
         self._say(f"{len(plan.boards)} boards switched on")
         # Two at a time: mpremote talks over a pseudo-terminal as over a cable, and this machine may be small.
@@ -196,7 +197,8 @@ class Street:
 
     async def power_off_boards(self) -> None:
         """Pull every board's plug. What is sealed is on flash; the window at hand is lost, as in a street."""
-        await asyncio.gather(*(board.stop() for board in self.boards.values()))
+        boards, self._powered = self._powered, []
+        await asyncio.gather(*(board.stop() for board in boards))
 
     async def stop(self) -> None:
         """Stop everything, boards first, and note where world time is."""
@@ -215,7 +217,3 @@ class Street:
         if self._run_dir is not None:
             await asyncio.to_thread(shutil.rmtree, self._run_dir, ignore_errors=True)
             self._run_dir = None
-
-    def figures(self) -> dict[str, Any]:
-        """What the boards' consoles say, for progress."""
-        return {name: board.console_tail for name, board in self.boards.items()}

@@ -27,7 +27,7 @@ from peilmerk_provisioning.bundle import firmware_folder
 
 BLOCK_BYTES = 4096
 OUTBOX = "/data/outbox"
-PAGE = 1000
+PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ async def observations_on(platform_url: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
         for stream in await _all(client, f"{platform_url}/Datastreams?$top={PAGE}"):
-            link = f"{platform_url}/Datastreams({stream['@iot.id']})/Observations?$top={PAGE}"
+            link = f"{stream['Observations@iot.navigationLink']}?$top={PAGE}"
             rows: Iterable[dict[str, Any]] = await _all(client, link)
             found.extend(row | {"datastream": stream["name"]} for row in rows)
     return found
