@@ -197,21 +197,7 @@ class Outbox:
 
     def _scan(self):
         for segment in range(self._first, self._last + 1):
-            offset = 0
-            while True:
-                entry, following = self._read(segment, offset)
-                if entry is None:
-                    break
-                # A lost mark leaves segments in the middle as the only witness of the highest numbers.
-                self._seq = max(self._seq, entry.seq)
-                self._reports = max(self._reports, entry.reports)
-                self._window = max(self._window, entry.window)
-                if entry.seq > self._acknowledged:
-                    if not self._waiting:
-                        self._read_segment = segment
-                        self._read_offset = offset
-                    self._waiting += 1
-                offset = following
+            offset = self._scan_segment(segment)
             if segment == self._last:
                 self._tail = offset
                 self._appendable = offset == self._size(segment)
@@ -220,36 +206,44 @@ class Outbox:
             self._read_segment = self._last
             self._read_offset = self._tail
 
+    def _scan_segment(self, segment):
+        """Take in what `segment` holds; returns where its whole records end."""
+        offset = 0
+        try:
+            with open(self._name(segment), "rb") as file:
+                while True:
+                    entry, following = _read_record(file, offset)
+                    if entry is None:
+                        return offset
+                    # A lost mark leaves the records as the only witnesses of the highest numbers.
+                    self._seq = max(self._seq, entry.seq)
+                    self._reports = max(self._reports, entry.reports)
+                    self._window = max(self._window, entry.window)
+                    if entry.seq > self._acknowledged:
+                        if not self._waiting:
+                            self._read_segment = segment
+                            self._read_offset = offset
+                        self._waiting += 1
+                    offset = following
+        except OSError:
+            return offset  # a hole in the numbering
+
     def _size(self, segment):
         try:
             return os.stat(self._name(segment))[6]
         except OSError:
             return 0
 
-    def _read(self, segment, offset):
-        """The record at `offset` and where the next one starts; (None, offset) where no whole record is."""
+    def _next_waiting(self, segment, offset):
+        """The first record at or after `offset` that is not acknowledged, and where the next one starts."""
         try:
             with open(self._name(segment), "rb") as file:
-                file.seek(offset)
-                header = file.read(_HEADER_BYTES)
-                if len(header) < _HEADER_BYTES:
-                    return None, offset
-                magic, kind, length, seq, window, reports = struct.unpack(_HEADER, header[:16])
-                if magic != _MAGIC or length > _MAX_PAYLOAD:
-                    return None, offset
-                payload = file.read(length)
+                while True:
+                    entry, offset = _read_record(file, offset)
+                    if entry is None or entry.seq > self._acknowledged:
+                        return entry, offset
         except OSError:
             return None, offset
-        check = struct.unpack("<I", header[16:])[0]
-        if len(payload) != length or check != crc32(payload, crc32(header[:16])):
-            return None, offset
-        return Entry(kind, seq, window, reports, payload), offset + _HEADER_BYTES + length
-
-    def _next_waiting(self, segment, offset):
-        while True:
-            entry, offset = self._read(segment, offset)
-            if entry is None or entry.seq > self._acknowledged:
-                return entry, offset
 
     def _save_mark(self, acknowledged, dropped):
         self._mark.save(acknowledged, dropped, self._seq, self._reports, self._window)
@@ -298,3 +292,19 @@ class Outbox:
         except OSError:
             pass  # a hole in the numbering: nothing to remove
         self._first += 1
+
+
+def _read_record(file, offset):
+    """The record at `offset` and where the next one starts; (None, offset) where no whole record is."""
+    file.seek(offset)
+    header = file.read(_HEADER_BYTES)
+    if len(header) < _HEADER_BYTES:
+        return None, offset
+    magic, kind, length, seq, window, reports = struct.unpack(_HEADER, header[:16])
+    if magic != _MAGIC or length > _MAX_PAYLOAD:
+        return None, offset
+    payload = file.read(length)
+    check = struct.unpack("<I", header[16:])[0]
+    if len(payload) != length or check != crc32(payload, crc32(header[:16])):
+        return None, offset
+    return Entry(kind, seq, window, reports, payload), offset + _HEADER_BYTES + length

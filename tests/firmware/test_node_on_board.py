@@ -56,6 +56,7 @@ class Bench:
         self.flash = flash
         self.board = VirtualBoard(spec, clock, folder)
         self.messages = []
+        self.arrived = []
 
     async def until(self, condition, seconds=90):
         deadline = asyncio.get_running_loop().time() + seconds
@@ -138,6 +139,7 @@ async def bench(tmp_path):
 
         async def note(message):
             it.messages.append((message.subject, message.data))
+            it.arrived.append(clock.now())
 
         await client.subscribe("peilmerk.>", cb=note)
         await client.flush()
@@ -166,6 +168,12 @@ async def test_a_counter_counts_the_recorded_street(bench):
         true = replay.counts(r.window * WINDOW_S, (r.window + 1) * WINDOW_S)
         towards, away = noise[r.window]
         assert r.values == {5: (true["in"] + towards,), 6: (true["out"] + away,)}
+    # Sent at the device's own slot after the end of the window, whatever is in it.
+    late = [
+        at - (r.window + 1) * WINDOW_S for r, at in zip(reports, it.arrived[-len(reports) :], strict=True)
+    ]
+    assert 5 <= min(late) <= max(late) < 65
+    assert max(late) - min(late) < 10
     first, last = reports[1].window, reports[-1].window + 1
     assert sum(replay.counts(first * WINDOW_S, last * WINDOW_S).values()) > 20
     told = statement.decode(cose.open_sealed(KEY, 2, DEVICE, it.messages[0][1]))

@@ -293,7 +293,7 @@ def test_sht3x_vectors_crc_and_range(micropython):
             return bytes((n >> 8, n & 255, crc8(bytes((n >> 8, n & 255)))))
         seen.append([parse(word(t) + word(h)) for t, h in ((1873, 0), (46811, 65535))])
         bad = [bytes.fromhex("61478b8ccc2c"), bytes.fromhex("61478a8ccc2d")]
-        for answer in (b"", *bad, word(65535) + word(0), word(0) + word(0)):
+        for answer in [b""] + bad + [word(65535) + word(0), word(0) + word(0)]:
             try:
                 seen.append(parse(answer))
             except SensorFault as fault:

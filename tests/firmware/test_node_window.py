@@ -134,3 +134,50 @@ def test_air_leaves_out_what_was_not_measured(micropython):
     )
     assert seen[0] == [[4, [0]]]
     assert seen[1] == [[0, [110, 8]], [1, [220, 16]], [2, [-5, 0]], [4, [1]]]
+
+
+def test_a_moved_clock_marks_both_windows(micropython):
+    seen = micropython(
+        """
+        import json
+        from node.window import Windows
+        w = Windows(900, (0,))
+        start = 1893456000000
+        w.start(start)
+        w.advance(start + 900000)
+        fresh = w.ended().partial
+        w.disturb()
+        now = [fresh, w.ended().partial]
+        w.advance(start + 1800000)
+        now.append(w.ended().partial)
+        w.advance(start + 2700000)
+        now.append(w.ended().partial)
+        print(json.dumps(now))
+        """
+    )
+    assert seen == [False, True, True, False]
+
+
+def test_the_watchdog_is_fed_by_all_the_work_or_not_at_all(micropython):
+    seen = micropython(
+        """
+        import json
+        from machine import WDT
+        from node import health
+        now = 0
+        health.ticks_ms = lambda: now
+        v = health.Vigil({"windows": 60, "link": 300}, 300)
+        fed = []
+        def at(seconds, name):
+            global now
+            now = seconds * 1000
+            v.done(name)
+            fed.append(WDT.fed)
+        at(10, "windows"); at(60, "windows"); at(120, "link"); at(121, "windows"); at(180, "link")
+        at(181, "windows"); at(400, "windows"); at(480, "windows"); at(481, "windows"); at(482, "link")
+        idle = health.Vigil({"windows": 60}, 0)
+        idle.done("windows"); idle.rest()
+        print(json.dumps([fed, WDT.timeouts]))
+        """
+    )
+    assert seen == [[1, 2, 3, 4, 5, 6, 7, 8, 8, 9], [300000]]

@@ -37,7 +37,10 @@ class Wifi:
             return
         self._station.active(True)
         for name, password in self._networks:
-            self._station.disconnect()
+            try:
+                self._station.disconnect()
+            except OSError:
+                pass  # it was not connected
             # Access points refuse who comes back at once.
             await asyncio.sleep(1)
             try:
