@@ -93,7 +93,7 @@ async def run_demo(plan: Plan, *, speed: float, seconds: float | None, console: 
         ran = time.monotonic() - booted
         console.print("switching the boards off and counting", style="dim")
         await street.power_off_boards()
-        total = await _settled(street)
+        total = await settled(street)
     finally:
         stopping.cancel()
         await asyncio.shield(street.stop())
@@ -174,7 +174,7 @@ def _screen(street: Street, totals: dict[str, int], elapsed: float, seconds: flo
     return Group(head, table, boards)
 
 
-async def _settled(street: Street) -> Tally:
+async def settled(street: Street) -> Tally:
     """Count until everything has arrived, or its time is up."""
     deadline = time.monotonic() + SETTLE_S
     assert street.platform is not None

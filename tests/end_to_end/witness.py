@@ -1,0 +1,61 @@
+"""Run a street and keep what every side saw, so that tests can compare them after everything has stopped."""
+
+from __future__ import annotations
+
+import socket
+import sqlite3
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from peilmerk_bench.board import VirtualBoard
+from peilmerk_bench.street import Plan, Street, Tally, tally
+from peilmerk_bench.street.tally import observations_on
+
+
+def free_port() -> int:
+    """A port of this machine that is free now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Witness:
+    """What was seen: `boards` by public name, rows of the store by table, the platform's observations."""
+
+    plan: Plan
+    boards: dict[str, VirtualBoard]
+    tally: Tally
+    rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    platform: list[dict[str, Any]] = field(default_factory=list)
+
+    def device(self, name: str) -> str:
+        """The device id of a board."""
+        return next(house.device_id for house in self.plan.boards if house.name == name)
+
+
+def read_store(store: Path) -> dict[str, list[dict[str, Any]]]:
+    """Every row of the store's tables."""
+    with closing(sqlite3.connect(f"file:{store}?mode=ro", uri=True)) as db:
+        db.row_factory = sqlite3.Row
+        tables = ("report", "observation", "withheld", "ledger", "attestation", "refusal", "publish_outbox")
+        return {table: [dict(row) for row in db.execute(f"SELECT * FROM {table}")] for table in tables}
+
+
+async def look(street: Street, until_ok: Any) -> Witness:
+    """Switch the boards off, wait until everything has arrived, and read every side."""
+    await street.power_off_boards()
+    total = await until_ok(street)
+    assert street.platform is not None
+    return Witness(
+        street.plan,
+        street.boards,
+        total,
+        read_store(street.store_file),
+        await observations_on(street.platform.url),
+    )
+
+
+__all__ = ["Witness", "free_port", "look", "read_store", "tally"]
