@@ -70,7 +70,7 @@ def admit_report(
 
     `known` is what the store knows that bears on it.
     """
-    if known.is_stored:
+    if known.is_stored or known.parked_digest is not None:
         return _came_again(opened, known, now, is_report=True)
     if isinstance(terms, Reason):
         return _refused(terms, opened, now)
@@ -78,6 +78,17 @@ def admit_report(
     if reason is not None:
         return _refused(reason, opened, now)
     return Admitted(opened.device_id, message, terms, opened.digest)
+
+
+def may_wait(refusal: Refusal, known: Known) -> bool:
+    """Tell whether a refusal may rest on a statement that has yet to come, so that the report is to wait.
+
+    A broker brings what a crash left unacknowledged again later than what followed it. With the number before
+    the report at hand, nothing can be missing in between, and the statement that is known is the one.
+    """
+    if refusal.reason is Reason.NOT_ATTESTED:
+        return True
+    return refusal.reason is Reason.G6 and not known.follows
 
 
 def _against(mandate: Mandate, message: Report, known: Known, now: float) -> Reason | None:
@@ -108,7 +119,7 @@ def _came_again(opened: Opened, known: Known, now: float, *, is_report: bool) ->
     """Tell the broker's repetition from a replay, and a replay from a number that was used twice."""
     if is_report:
         # A report of which a figure was withheld is stored without digest: any content may be the same.
-        same = known.report_digest is not None and known.report_digest in (b"", opened.digest)
+        same = opened.digest in (known.report_digest, known.parked_digest) or known.report_digest == b""
     else:
         same = known.is_statement
     if not same:

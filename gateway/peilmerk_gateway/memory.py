@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from peilmerk_gateway.store import AttestationRow, Known, Probe, ReportRow
+from peilmerk_gateway.store import AttestationRow, Known, ParkedRow, Probe, ReportRow
 
 
 class BatchMemory:
@@ -17,6 +17,7 @@ class BatchMemory:
     def __init__(self, stored: Mapping[Probe, Known]) -> None:
         self._stored = stored
         self._reports: dict[tuple[str, int], bytes] = {}
+        self._parked: dict[tuple[str, int], bytes] = {}
         self._windows: dict[str, list[tuple[int, int]]] = {}
         self._statements: dict[str, dict[int, AttestationRow]] = {}
 
@@ -25,6 +26,10 @@ class BatchMemory:
         self._reports[report.device_id, report.seq] = digest
         window = report.window_start, report.window_start + report.window_s
         self._windows.setdefault(report.device_id, []).append(window)
+
+    def add_parked(self, row: ParkedRow) -> None:
+        """Take note of a report that will wait."""
+        self._parked[row.device_id, row.seq] = row.digest
 
     def add_statement(self, row: AttestationRow) -> None:
         """Take note of a statement that will be stored."""
@@ -37,9 +42,13 @@ class BatchMemory:
         digest = self._reports.get((device_id, seq))
         if digest is not None:
             known = replace(known, report_digest=digest)
+        if (device_id, seq) in self._parked:
+            known = replace(known, parked_digest=self._parked[device_id, seq])
         statements = self._statements.get(device_id, {})
         if seq in statements:
             known = replace(known, is_statement=True)
+        if (device_id, seq - 1) in self._reports or seq - 1 in statements:
+            known = replace(known, follows=True)
         earlier = max((number for number in statements if number < seq), default=None)
         if earlier is not None and (known.attested is None or known.attested.seq < earlier):
             known = replace(known, attested=statements[earlier])

@@ -85,13 +85,14 @@ class Service:
             stack.push_async_callback(broker.stop)
             ingest = JetStreamIngest(broker.access)
             stack.push_async_callback(ingest.close)
-            app = create_app(store, catalogue, clock, settings, broker_seen=lambda: self._broker_seen)
+            app = create_app(store, catalogue, clock, settings, broker_seen=lambda: self._seen(ingest))
             web = WebServer(app, settings.web.host, settings.web.port)
             await web.start()
             stack.push_async_callback(web.stop)
             flow = Flow(Keyring(registry), catalogue, store, clock)
             work = [
                 asyncio.create_task(flow.run(ingest, self._stop), name="flow"),
+                asyncio.create_task(flow.settle_loop(self._stop), name="settle"),
                 *(
                     asyncio.create_task(
                         publish_loop(store, sink, catalogue, clock, self._stop), name=f"publish {sink.name}"
@@ -129,11 +130,16 @@ class Service:
                 task.result()
                 raise RuntimeError(f"{task.get_name()} ended unasked")
 
+    def _seen(self, ingest: JetStreamIngest) -> float | None:
+        """Return when the broker was last there (wall clock, unix seconds), None for never."""
+        if ingest.connected:
+            self._broker_seen = time.time()
+        return self._broker_seen
+
     async def _watch(self, catalogue: Catalogue, ingest: JetStreamIngest) -> None:
         """Take changed records into force, and note whether the broker is there."""
         while not self._stop.is_set():
-            if ingest.connected:
-                self._broker_seen = time.time()
+            self._seen(ingest)
             if await asyncio.to_thread(catalogue.reload):
                 _log.info(
                     "deployment records read anew",

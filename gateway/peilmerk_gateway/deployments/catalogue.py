@@ -150,7 +150,7 @@ class Catalogue:
     def describe(self, datastream: str) -> Description | None:
         """Return what may be told in public of a datastream, or None when nothing of it may be now."""
         declared = self._now.declared.get(datastream)
-        if declared is None or not declared.stream.is_public or declared.deployment.record.location.indoor:
+        if declared is None or not declared.stream.is_public:
             return None
         return _describe(declared)
 

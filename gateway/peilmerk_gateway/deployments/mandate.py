@@ -109,7 +109,10 @@ def _mandate(record: Record, device: Device) -> Mandate:
         m_assumed=privacy.m_assumed if counts else 0,
         streams={
             stream.measures.number: Stream(
-                f"{record.id}/{device.name}/{stream.measures.name}", stream.measures, stream.is_public
+                f"{record.id}/{device.name}/{stream.measures.name}",
+                stream.measures,
+                # What happens indoors is never public, whatever the record says of its datastreams.
+                stream.is_public and not record.location.indoor,
             )
             for stream in declared
         },

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, bindparam, delete, func, select
 
 from peilmerk_gateway.store import schema
 from peilmerk_gateway.store.rows import BatchRows, Entry, Stored
@@ -38,6 +38,7 @@ def write_batch(connection: Connection, batch: BatchRows, sinks: Sequence[str], 
         connection.execute(insert(connection, schema.ledger).on_conflict_do_nothing(), ledger)
     statements = _write_attestations(connection, batch, now)
     _write_refusals(connection, batch)
+    _park(connection, batch)
     stored = Stored(
         reports=len(reports),
         statements=statements,
@@ -132,6 +133,20 @@ def _write_refusals(connection: Connection, batch: BatchRows) -> None:
     connection.execute(insert(connection, schema.refusal), rows)
     newest = select(func.max(schema.refusal.c.id)).scalar_subquery()
     connection.execute(delete(schema.refusal).where(schema.refusal.c.id <= newest - REFUSALS_KEPT))
+
+
+def _park(connection: Connection, batch: BatchRows) -> None:
+    parked = schema.parked.c
+    if batch.unparked:
+        connection.execute(
+            delete(schema.parked).where(
+                parked.device_id == bindparam("b_device"), parked.seq == bindparam("b_seq")
+            ),
+            [{"b_device": device_id, "b_seq": seq} for device_id, seq in batch.unparked],
+        )
+    if batch.parked:
+        rows = [asdict(row) for row in batch.parked]
+        connection.execute(insert(connection, schema.parked).on_conflict_do_nothing(), rows)
 
 
 def raise_tally(connection: Connection, by: Mapping[str, int]) -> None:

@@ -40,6 +40,7 @@ def figures(connection: Connection, sinks: Sequence[str] = ()) -> Figures:
         statements=tally.get("statements", 0),
         observations=tally.get("observations", 0),
         withheld=tally.get("withheld", 0),
+        parked=connection.execute(select(func.count()).select_from(schema.parked)).scalar_one(),
         refused=_with_prefix(tally, "refused:"),
         sinks={
             sink: SinkFigures(

@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Connection, String, and_, column, func, selec
 from sqlalchemy.sql.selectable import CTE
 
 from peilmerk_gateway.store import schema
-from peilmerk_gateway.store.rows import AttestationRow, Known, Probe
+from peilmerk_gateway.store.rows import AttestationRow, Known, ParkedRow, Probe
 
 # SQLite takes 32,766 parameters in a statement; three a message.
 AT_ONCE = 5_000
@@ -39,6 +39,8 @@ def _look_up(connection: Connection, probes: Sequence[Probe]) -> dict[Probe, Kno
     number_report = schema.report.alias("number_report")
     before = schema.report.alias("before")
     number_statement = schema.attestation.alias("number_statement")
+    previous_report = schema.report.alias("previous_report")
+    previous_statement = schema.attestation.alias("previous_statement")
     attested = schema.attestation.alias("attested")
     earlier = schema.attestation.alias("earlier")
     # Stored windows are disjoint, so of those that begin before the end of ours the last one ends last.
@@ -61,6 +63,9 @@ def _look_up(connection: Connection, probes: Sequence[Probe]) -> dict[Probe, Kno
         number_report.c.seq,
         number_report.c.digest,
         number_statement.c.seq,
+        schema.parked.c.digest,
+        previous_report.c.seq,
+        previous_statement.c.seq,
         window_end_before,
         attested.c.device_id,
         attested.c.seq,
@@ -79,17 +84,49 @@ def _look_up(connection: Connection, probes: Sequence[Probe]) -> dict[Probe, Kno
             and_(number_statement.c.device_id == asked.c.device_id, number_statement.c.seq == asked.c.seq),
         )
         .outerjoin(
+            schema.parked,
+            and_(schema.parked.c.device_id == asked.c.device_id, schema.parked.c.seq == asked.c.seq),
+        )
+        .outerjoin(
+            previous_report,
+            and_(previous_report.c.device_id == asked.c.device_id, previous_report.c.seq == asked.c.seq - 1),
+        )
+        .outerjoin(
+            previous_statement,
+            and_(
+                previous_statement.c.device_id == asked.c.device_id,
+                previous_statement.c.seq == asked.c.seq - 1,
+            ),
+        )
+        .outerjoin(
             attested,
             and_(attested.c.device_id == asked.c.device_id, attested.c.seq == last_statement),
         )
     )
     known = {}
     for row in connection.execute(statement):
-        device_id, seq, window_end, report_seq, digest, statement_seq, end_before, *attestation = row
+        device_id, seq, window_end, report_seq, digest, statement_seq, *rest = row
+        parked_digest, before_report, before_statement, end_before, *attestation = rest
         known[Probe(device_id, seq, window_end)] = Known(
             report_digest=None if report_seq is None else digest or b"",
             is_statement=statement_seq is not None,
+            parked_digest=parked_digest,
+            follows=before_report is not None or before_statement is not None,
             window_end_before=end_before,
             attested=None if attestation[0] is None else AttestationRow(*attestation),
         )
     return known
+
+
+def parked(
+    connection: Connection, device_ids: Sequence[str] | None, before: float | None, limit: int
+) -> list[ParkedRow]:
+    """Return waiting reports, oldest first: of these devices, or that wait since before a moment, or all."""
+    columns = schema.parked.c
+    statement = select(columns.device_id, columns.seq, columns.sealed, columns.digest, columns.at)
+    if device_ids is not None:
+        statement = statement.where(columns.device_id.in_(device_ids))
+    if before is not None:
+        statement = statement.where(columns.at < before)
+    statement = statement.order_by(columns.at, columns.device_id, columns.seq).limit(limit)
+    return [ParkedRow(*row) for row in connection.execute(statement)]

@@ -86,9 +86,21 @@ class AttestationRow:
 
 
 @dataclass(frozen=True, slots=True)
+class ParkedRow:
+    """An authentic report that waits for its device's statement, since `at` (wall clock, unix seconds)."""
+
+    device_id: str
+    seq: int
+    sealed: bytes = field(repr=False)
+    digest: bytes = field(repr=False)
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class BatchRows:
     """One batch of deliveries, judged: all of it goes into one transaction.
 
+    `parked` begin to wait; `unparked` (device, number) end waiting, because they are among the rest.
     `received` counts deliveries, `redelivered` those among them that the broker brought again although they
     were stored.
     """
@@ -98,6 +110,8 @@ class BatchRows:
     refusals: Sequence[Refusal] = ()
     received: int = 0
     redelivered: int = 0
+    parked: Sequence[ParkedRow] = ()
+    unparked: Sequence[tuple[str, int]] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +140,16 @@ class Known:
     """What the store knows that bears on one message.
 
     `report_digest` is None when no report of that number is stored, empty when it is stored without a digest.
-    `window_end_before` is where the latest stored window that starts before the asked window's end, ends.
-    `attested` is the last statement before that number.
+    `parked_digest` is not None when a report of that number waits. `follows` tells whether the number before
+    it is known, so that no statement can be missing in between. `window_end_before` is where the latest
+    stored window that starts before the asked window's end, ends. `attested` is the last statement before
+    that number.
     """
 
     report_digest: bytes | None = None
     is_statement: bool = False
+    parked_digest: bytes | None = None
+    follows: bool = False
     window_end_before: int | None = None
     attested: AttestationRow | None = None
 
@@ -230,5 +248,7 @@ class Figures:
     statements: int = 0
     observations: int = 0
     withheld: int = 0
+    parked: int = 0
+    """How many reports wait now for their device's statement."""
     refused: Mapping[str, int] = field(default_factory=dict)
     sinks: Mapping[str, SinkFigures] = field(default_factory=dict)

@@ -115,6 +115,20 @@ attestation = Table(
     sqlite_with_rowid=False,
 )
 
+# Authentic reports whose device's statement has not come yet: a broker that brings again what a crash left
+# open brings it later than what followed. They wait here, acknowledged, until it comes or patience ends.
+parked = Table(
+    "parked",
+    metadata,
+    Column("device_id", String(16), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("sealed", LargeBinary(512), nullable=False),
+    Column("digest", LargeBinary(32), nullable=False),
+    # By the wall clock, as the broker's patience is.
+    Column("at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 refusal = Table(
     "refusal",
     metadata,

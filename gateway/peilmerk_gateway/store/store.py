@@ -25,6 +25,7 @@ from peilmerk_gateway.store.rows import (
     Figures,
     Known,
     OutboxRow,
+    ParkedRow,
     Probe,
     Seen,
     Stored,
@@ -112,6 +113,15 @@ class Store:
         if not probes:
             return {}
         return await self._read(lambda connection: probe.look_up(connection, probes))
+
+    async def parked(
+        self, device_ids: Sequence[str] | None = None, *, before: float | None = None, limit: int = 1_000
+    ) -> list[ParkedRow]:
+        """Return reports that wait for their device's statement, oldest first: of these devices, or all.
+
+        `before`: only those that wait since before this moment (wall clock, unix seconds).
+        """
+        return await self._read(lambda connection: probe.parked(connection, device_ids, before, limit))
 
     async def commit_batch(self, rows: BatchRows, now: float) -> Stored:
         """Write a judged batch in one transaction; on return it is on the disk. The same again changes no

@@ -54,6 +54,15 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_observation')),
     sa.UniqueConstraint('datastream', 'window_start', name=op.f('uq_observation_datastream_window_start'))
     )
+    op.create_table('parked',
+    sa.Column('device_id', sa.String(length=16), nullable=False),
+    sa.Column('seq', sa.BigInteger(), autoincrement=False, nullable=False),
+    sa.Column('sealed', sa.LargeBinary(length=512), nullable=False),
+    sa.Column('digest', sa.LargeBinary(length=32), nullable=False),
+    sa.Column('at', sa.Float(), nullable=False),
+    sa.PrimaryKeyConstraint('device_id', 'seq', name=op.f('pk_parked')),
+    sqlite_with_rowid=False
+    )
     op.create_table('refusal',
     sa.Column('id', sa.BigInteger().with_variant(sa.Integer(), 'sqlite'), autoincrement=True, nullable=False),
     sa.Column('at', sa.Float(), nullable=False),

@@ -1,0 +1,232 @@
+"""Judge a batch: open, admit and account each message of it, in the light of all of them.
+
+Statements are judged before reports, because a report rests on the statement before it. A report whose
+statement is still under way waits in the store (a broker that brings a crash's leftovers again brings them
+late), and is judged again when the statement comes, or for good when patience ends.
+
+What goes wrong with one message is that message's refusal; the rest goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import structlog
+
+from peilmerk_gateway.account import account
+from peilmerk_gateway.admit import Admitted, Redelivered, admit_report, admit_statement, may_wait
+from peilmerk_gateway.deployments.mandate import Mandate
+from peilmerk_gateway.ingest import Delivery
+from peilmerk_gateway.memory import BatchMemory
+from peilmerk_gateway.open import Keyring, Opened, open_delivery
+from peilmerk_gateway.refusal import Reason, Refusal
+from peilmerk_gateway.store import AttestationRow, BatchRows, Entry, ParkedRow, Probe, Store
+from peilmerk_protocol import topics
+from peilmerk_protocol.report import Report
+from peilmerk_protocol.statement import Statement
+
+# Four times what the broker waits for an acknowledgement before it brings a message again; wall clock.
+PATIENCE_S = 120.0
+
+_log = structlog.get_logger(__name__)
+
+Terms = Mapping[str, Mandate | Reason]
+
+
+class Mandates(Protocol):
+    """What is in force: terms by device, and why a device has none."""
+
+    def mandate(self, device_id: str) -> Mandate | None:
+        """Return the terms of a device, or None when no usable record names it."""
+        ...
+
+    def refusal(self, device_id: str) -> Reason:
+        """Say why a device without terms has none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One authentic message to judge; `waited` is its row when it comes from waiting."""
+
+    opened: Opened
+    sealed: bytes = field(repr=False)
+    waited: ParkedRow | None = None
+
+    @property
+    def rank(self) -> int:
+        """Statements first, then what waited, then what is new."""
+        if isinstance(self.opened.message, Statement):
+            return 0
+        return 2 if self.waited is None else 1
+
+
+@dataclass(slots=True)
+class _Verdicts:
+    """What becomes of a batch, as it is being judged."""
+
+    entries: list[Entry] = field(default_factory=list)
+    attestations: list[AttestationRow] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    parked: list[ParkedRow] = field(default_factory=list)
+    unparked: list[tuple[str, int]] = field(default_factory=list)
+    redelivered: int = 0
+
+    def rows(self, received: int) -> BatchRows:
+        """Return it as rows for the store."""
+        return BatchRows(
+            self.entries,
+            self.attestations,
+            self.refusals,
+            received,
+            self.redelivered,
+            self.parked,
+            self.unparked,
+        )
+
+
+class Judge:
+    """Judges by the keys of the registry, the mandates in force and what the store knows."""
+
+    def __init__(
+        self, keyring: Keyring, mandates: Mandates, store: Store, patience_s: float = PATIENCE_S
+    ) -> None:
+        self._keyring = keyring
+        self._mandates = mandates
+        self._store = store
+        self._patience_s = patience_s
+
+    async def batch(self, deliveries: Sequence[Delivery], now: float) -> BatchRows:
+        """Judge deliveries at the gateway's time `now`. Raises StoreError when the store cannot be asked."""
+        self._keyring.refresh()
+        verdicts = _Verdicts()
+        cases = self._open(deliveries, verdicts, now)
+        stating = {case.opened.device_id for case in cases if isinstance(case.opened.message, Statement)}
+        if stating:
+            waiting = await self._store.parked(sorted(stating))
+            cases += self._open_waiting(waiting, verdicts, now)
+        await self._admit(cases, verdicts, now)
+        return verdicts.rows(len(deliveries))
+
+    async def overdue(self, now: float) -> BatchRows:
+        """Judge for good what has waited too long. Raises StoreError when the store cannot be asked."""
+        self._keyring.refresh()
+        verdicts = _Verdicts()
+        waiting = await self._store.parked(before=time.time() - self._patience_s)
+        await self._admit(self._open_waiting(waiting, verdicts, now), verdicts, now)
+        return verdicts.rows(0)
+
+    def _open(self, deliveries: Iterable[Delivery], verdicts: _Verdicts, now: float) -> list[_Case]:
+        cases = []
+        for delivery in deliveries:
+            try:
+                opened = open_delivery(delivery, self._keyring, now)
+            except Exception as fault:
+                opened = _fault(fault, None, len(delivery.payload), now)
+            if isinstance(opened, Refusal):
+                verdicts.refusals.append(opened)
+            else:
+                cases.append(_Case(opened, delivery.payload))
+        return cases
+
+    def _open_waiting(self, rows: Sequence[ParkedRow], verdicts: _Verdicts, now: float) -> list[_Case]:
+        """Open again what waited; what no longer opens (a revoked device) is refused and waits no more."""
+        cases = []
+        for row in rows:
+            delivery = Delivery(row.device_id, topics.REPORT, row.sealed)
+            opened = self._open([delivery], verdicts, now)
+            if opened:
+                cases.append(replace(opened[0], waited=row))
+            else:
+                verdicts.unparked.append((row.device_id, row.seq))
+        return cases
+
+    async def _admit(self, cases: Sequence[_Case], verdicts: _Verdicts, now: float) -> None:
+        if not cases:
+            return
+        # Fixed for the batch: records may change while the store is asked.
+        terms = {case.opened.device_id: self._terms(case.opened.device_id) for case in cases}
+        probes = [probe for case in cases if (probe := _probe(case.opened, terms)) is not None]
+        memory = BatchMemory(await self._store.known(probes))
+        too_long = time.time() - self._patience_s
+        for case in sorted(cases, key=lambda case: case.rank):
+            try:
+                _judge(case, terms, memory, verdicts, now, too_long)
+            except Exception as fault:
+                opened = case.opened
+                verdicts.refusals.append(_fault(fault, opened.device_id, opened.size, now))
+                if case.waited is not None:
+                    verdicts.unparked.append((case.waited.device_id, case.waited.seq))
+
+    def _terms(self, device_id: str) -> Mandate | Reason:
+        mandate = self._mandates.mandate(device_id)
+        return self._mandates.refusal(device_id) if mandate is None else mandate
+
+
+def _probe(opened: Opened, terms: Terms) -> Probe | None:
+    """Return what to ask the store about a message: its number, for a report with its window's end."""
+    message = opened.message
+    if isinstance(message, Report):
+        mandate = terms[opened.device_id]
+        end = 0 if isinstance(mandate, Reason) else (message.window + 1) * mandate.window_s
+        return Probe(opened.device_id, message.seq, end)
+    if isinstance(message, Statement):
+        return Probe(opened.device_id, message.seq)
+    return None
+
+
+def _judge(
+    case: _Case, terms: Terms, memory: BatchMemory, verdicts: _Verdicts, now: float, too_long: float
+) -> None:
+    """Judge one message and write the verdict down; `too_long` is since when nothing waits any longer."""
+    opened = case.opened
+    probe = _probe(opened, terms)
+    if probe is None:
+        return  # the answer to a command, for which nobody waits
+    known = memory.known(probe)
+    if isinstance(opened.message, Statement):
+        stated = admit_statement(opened, opened.message, known, now)
+        if isinstance(stated, AttestationRow):
+            verdicts.attestations.append(stated)
+            memory.add_statement(stated)
+        elif isinstance(stated, Redelivered):
+            verdicts.redelivered += 1
+        else:
+            verdicts.refusals.append(stated)
+        return
+    assert isinstance(opened.message, Report)
+    if case.waited is not None:
+        # What waits is known to the store as waiting; that is no reason against itself.
+        known = replace(known, parked_digest=None)
+    judged = admit_report(opened, opened.message, known, terms[opened.device_id], now)
+    if isinstance(judged, Refusal) and may_wait(judged, known):
+        if case.waited is None:
+            row = ParkedRow(opened.device_id, opened.message.seq, case.sealed, opened.digest, time.time())
+            verdicts.parked.append(row)
+            memory.add_parked(row)
+            return
+        if case.waited.at >= too_long:
+            return
+    if case.waited is not None:
+        verdicts.unparked.append((opened.device_id, opened.message.seq))
+    if isinstance(judged, Admitted):
+        entry = account(judged)
+        verdicts.entries.append(entry)
+        memory.add_report(entry.report, judged.digest)
+    elif isinstance(judged, Redelivered):
+        verdicts.redelivered += 1
+    else:
+        verdicts.refusals.append(judged)
+
+
+def _fault(fault: Exception, device_id: str | None, size: int, now: float) -> Refusal:
+    """Log what kind of fault happened where; its text may repeat what was in the message."""
+    where = fault.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    place = f"{where.tb_frame.f_code.co_filename}:{where.tb_lineno}" if where else "?"
+    _log.error("message refused by a fault of ours", fault=type(fault).__name__, place=place)
+    return Refusal(Reason.INTERNAL, device_id, size, now)
