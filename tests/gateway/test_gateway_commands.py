@@ -1,0 +1,160 @@
+"""The commands of gateway and deployment: what they print, and the exit codes 0, 1 and 2."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from sealed_street import record
+from typer.testing import CliRunner
+
+from peilmerk_gateway.cli import app as gateway
+from peilmerk_gateway.deployments.cli import app as deployment
+from peilmerk_gateway.refusal import Reason, Refusal
+from peilmerk_gateway.settings import load
+from peilmerk_gateway.store import BatchRows, Store
+
+SHAPE = {"name", "ok", "figures", "limits"}
+A = "a" * 16
+
+
+@pytest.fixture
+def runner() -> CliRunner:
+    return CliRunner()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, runner: CliRunner) -> Path:
+    answer = runner.invoke(gateway, ["init", str(tmp_path), "--mqtt-port", "0", "--web-port", "0"])
+    assert answer.exit_code == 0, answer.output
+    return tmp_path
+
+
+def test_init_writes_settings_that_load_and_never_twice(runner: CliRunner, tmp_path: Path) -> None:
+    sink = "https://sensors.voorbeeld.example/v1.1"
+    wanted = ["init", str(tmp_path), "--server-name", "gateway.voorbeeld.example", "--sink", sink]
+    assert runner.invoke(gateway, wanted).exit_code == 0
+    settings = load(tmp_path)
+    assert settings.broker.server_names == ("gateway.voorbeeld.example",)
+    assert [str(one.url) for one in settings.sinks] == [sink]
+    assert settings.deployments.directory.is_dir()
+    again = runner.invoke(gateway, wanted)
+    assert again.exit_code == 2
+    assert again.stderr.startswith("error: ")
+    bad = runner.invoke(gateway, ["init", str(tmp_path / "x"), "--sink", "sensors"])
+    assert (bad.exit_code, bad.stderr) == (
+        2,
+        "error: --sink: found 'sensors', wanted an http or https address\n",
+    )
+
+
+def test_check_is_green_then_red(runner: CliRunner, folder: Path) -> None:
+    file = folder / "deployments" / "street.toml"
+    file.write_text(record("street", [("fietspad-1", A)]))
+    good = runner.invoke(gateway, ["check", str(folder), "--json"])
+    assert good.exit_code == 0, good.output
+    report = json.loads(good.stdout)
+    assert set(report) == SHAPE
+    assert report["ok"] is True
+    assert report["figures"]["datastreams"] == 2
+    file.write_text(file.read_text().replace("active_until", "# active_until"))
+    bad = runner.invoke(gateway, ["check", str(folder), "--json"])
+    assert bad.exit_code == 1
+    assert json.loads(bad.stdout)["ok"] is False
+    assert bad.stderr == f"error: {file}: G1: active_until: not found, wanted an answer\n"
+
+
+def test_broken_settings_name_file_and_key(runner: CliRunner, folder: Path) -> None:
+    settings = folder / "gateway.toml"
+    settings.write_text(settings.read_text().replace("port = 0", "prt = 0"))
+    for command in ("run", "check", "status"):
+        answer = runner.invoke(gateway, [command, str(folder)])
+        assert answer.exit_code == 2
+        assert answer.stderr.startswith(f"error: {settings}: ")
+        assert "prt" in answer.stderr
+    missing = runner.invoke(gateway, ["run", str(folder / "nowhere")])
+    assert missing.exit_code == 2
+    assert "peilmerk gateway init" in missing.stderr
+
+
+def test_status_tells_the_totals_and_makes_nothing(runner: CliRunner, folder: Path) -> None:
+    file = folder / "data" / "store.db"
+    before = runner.invoke(gateway, ["status", str(folder)])
+    assert before.exit_code == 2
+    assert before.stderr.startswith(f"error: {file}: found no store")
+    assert not file.exists()
+
+    async def fill() -> None:
+        async with await Store.open(file) as store:
+            refusals = [Refusal(Reason.FORGED, None, 40, 1.0)] * 3
+            await store.commit_batch(BatchRows(refusals=refusals, received=3), 1.0)
+
+    asyncio.run(fill())
+    answer = runner.invoke(gateway, ["status", str(folder), "--json"])
+    assert answer.exit_code == 0, answer.output
+    report = json.loads(answer.stdout)
+    assert set(report) == SHAPE
+    assert report["figures"]["received"] == 3
+    assert report["figures"]["refused"] == {"forged": 3}
+    text = runner.invoke(gateway, ["status", str(folder)]).stdout
+    assert "refused: forged" in text
+
+
+def test_deployment_check_tells_file_key_gate_and_sentence(runner: CliRunner, tmp_path: Path) -> None:
+    good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
+    good.write_text(record("good", [("fietspad-1", A)]))
+    bad.write_text(record("bad", [("fietspad-1", "b" * 16)]).replace('retention = "', 'retention = ""#'))
+    answer = runner.invoke(deployment, ["check", str(good)])
+    assert answer.exit_code == 0
+    assert answer.stdout == f"{good}: ok (good, 1 devices)\n"
+    answer = runner.invoke(deployment, ["check", str(tmp_path), "--language", "nl"])
+    assert answer.exit_code == 1
+    assert answer.stderr.splitlines() == [
+        f"error: {bad}: G5: dtpr.retention: found '', wanted some text",
+        "       G5: Het inzetdossier laat een van de acht DTPR-categorieën leeg.",
+    ]
+    report = json.loads(runner.invoke(deployment, ["check", str(tmp_path), "--json"]).stdout)
+    assert set(report) == SHAPE
+    assert report["figures"]["refusals"] == {str(bad): "G5"}
+
+
+def test_deployment_check_sees_records_that_take_each_others(runner: CliRunner, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.toml").write_text(record("same", [("fietspad-1", A)]))
+    answer = runner.invoke(deployment, ["check", str(tmp_path)])
+    assert answer.exit_code == 1
+    assert "id: found 'same', which" in answer.stderr
+    assert "found the board of fietspad-1, which" in answer.stderr
+    assert A not in answer.output
+
+
+def test_deployment_explain(runner: CliRunner, tmp_path: Path) -> None:
+    file = tmp_path / "street.toml"
+    file.write_text(record("street", [("fietspad-1", A)]))
+    answer = runner.invoke(deployment, ["explain", str(file)])
+    assert answer.exit_code == 0
+    assert "Bicycles, towards: published as open data" in answer.stdout
+    file.write_text(file.read_text().replace("contains_personal_data", "# contains_personal_data"))
+    refused = runner.invoke(deployment, ["explain", str(file)])
+    assert refused.exit_code == 1
+    assert "nothing is published: The deployment record lacks" in refused.stderr
+
+
+def test_a_file_that_is_not_there(runner: CliRunner, tmp_path: Path) -> None:
+    for command in ("check", "explain"):
+        answer = runner.invoke(deployment, [command, str(tmp_path / "no.toml")])
+        assert answer.exit_code == 2
+        assert answer.stderr == (
+            f"error: {tmp_path / 'no.toml'}: found no such file, wanted a record or a folder of records\n"
+        )
+
+
+@pytest.mark.parametrize("app", [gateway, deployment])
+def test_every_command_has_help_with_an_example(runner: CliRunner, app: object) -> None:
+    names = [command.name or command.callback.__name__ for command in app.registered_commands]  # type: ignore[attr-defined]
+    for name in names:
+        answer = runner.invoke(app, [name, "--help"])  # type: ignore[arg-type]
+        assert answer.exit_code == 0
+        assert "Examples: peilmerk" in answer.stdout
