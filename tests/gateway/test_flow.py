@@ -144,6 +144,26 @@ async def test_a_report_waits_for_a_statement_that_the_broker_brings_later(stree
     assert len(street.rows("ledger")) == 4
 
 
+async def test_doubles_of_what_waits_are_seen_within_one_batch(street: Street) -> None:
+    board = street.counters[0]
+    async with await street.open() as store:
+        await street.flow(store).store([board.report(2), board.report(2)])
+        assert (await store.figures()).parked == 1
+    assert street.refused() == [("replayed", True)]
+
+
+async def test_what_waits_is_not_refused_by_a_statement_that_is_not_the_one(street: Street) -> None:
+    board = street.counters[0]
+    async with await street.open() as store:
+        flow = street.flow(store)
+        await flow.store([board.report(5)])
+        await flow.store([board.statement(2, revision=9)])
+        assert (await store.figures()).parked == 1
+        await flow.store([board.statement(4)])
+    assert street.refused() == []
+    assert [row[1] for row in street.rows("report")] == [5]
+
+
 async def test_patience_ends(street: Street) -> None:
     board = street.counters[0]
     async with await street.open() as store:
