@@ -69,6 +69,8 @@ app = typer.Typer(
     cls=Groups,
     no_args_is_help=True,
     rich_markup_mode="rich",
+    # A traceback with the values of variables could show a key.
+    pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Start with: peilmerk demo      All options of a group: peilmerk device --help",
 )

@@ -1,8 +1,9 @@
-"""Commands in the guides stay true: every `peilmerk` command names what exists, and the blocks marked as run do run.
+"""Commands in the guides stay true: every `peilmerk` command names what exists, and the blocks marked as
+run do run.
 
-A fenced `sh` block is marked by the HTML comment above it: `<!-- run -->` is run to its end and must succeed,
-`<!-- run: background -->` is started, must say something, and must end at Ctrl-C. Every other command is held against
-the command line's own definition.
+A fenced `sh` block is marked by the HTML comment above it: `<!-- run -->` is run to its end and must
+succeed, `<!-- run: background -->` is started, must say something, and must end at Ctrl-C. Every other
+command is held against the command line's own definition.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from typing import Any
 import httpx
 from littlefs import LittleFS
 from littlefs.context import UserContextFile
+from littlefs.errors import LittleFSError
 
 from peilmerk_bench.street.plan import StreetError
 from peilmerk_provisioning.bundle import firmware_folder
@@ -77,7 +78,9 @@ def read_flash(image: Path) -> OnBoard:
     with tempfile.TemporaryDirectory(prefix="peilmerk-") as folder:
         try:
             names = disk.listdir(OUTBOX)
-        except FileNotFoundError:
+        except LittleFSError as reason:
+            if reason.code != LittleFSError.Error.LFS_ERR_NOENT:
+                raise StreetError(f"{image}: the flash cannot be read: {reason}") from reason
             return OnBoard(0, 0, frozenset(), 0)
         for name in names:
             with disk.open(f"{OUTBOX}/{name}", "rb") as file:
