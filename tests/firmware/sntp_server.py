@@ -22,19 +22,25 @@ class Sntp(asyncio.DatagramProtocol):
 
     def datagram_received(self, data, address):
         self.asked += 1
-        received = time.time() + self.offset
         delay = self.delays.pop(0) if self.delays else 0.0
-        asyncio.get_running_loop().call_later(delay, self.answer, data, received, address)
+        loop = asyncio.get_running_loop()
+        if "late_there" in self.faults:
+            loop.call_later(delay, self.answer, data, address, 0.0)
+        else:
+            self.answer(data, address, delay)
 
-    def answer(self, data, received, address):
+    def answer(self, data, address, delay):
+        """Stamp the answer now and send it `delay` seconds later."""
+
         def stamp(t):
             t += OFFSET
             return struct.pack(">II", int(t) & 0xFFFFFFFF, int((t % 1) * 2**32))
 
+        now = time.time() + self.offset
         head = bytes((self.faults.get("flags", 0x24), self.faults.get("stratum", 2), 6, 0xE9)) + bytes(12)
         cookie = bytes(8) if "cookie" in self.faults else data[40:48]
-        packet = head + bytes(8) + cookie + stamp(received) + stamp(time.time() + self.offset)
-        self.transport.sendto(packet, address)
+        packet = head + bytes(8) + cookie + stamp(now) + stamp(now)
+        asyncio.get_running_loop().call_later(delay, self.transport.sendto, packet, address)
 
 
 async def serve(server):
