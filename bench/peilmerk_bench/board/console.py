@@ -15,7 +15,7 @@ FRIENDLY_BANNER = b'Type "help()" for more information.\r\n'
 
 
 class Marks:
-    """The marks of one run of the interpreter: a control string of the terminal with an unguessable middle."""
+    """The marks of one run: each a control string of the terminal with an unguessable middle."""
 
     def __init__(self) -> None:
         self.prefix = b"\x1b_" + secrets.token_hex(6).encode()

@@ -15,7 +15,7 @@ class Handout:
 
 
 class SeededEntropy:
-    """SHA-256 in counter mode over the seed and the board's name; it goes on through resets and power cuts."""
+    """SHA-256 in counter mode over seed and board's name; it goes on through resets and power cuts."""
 
     def __init__(self, seed: int | bytes, name: str) -> None:
         key = seed if isinstance(seed, bytes) else str(seed).encode()

@@ -38,6 +38,7 @@ class FlashImage:
         elif found != size:
             os.close(self._file)
             raise BoardError(f"flash image {path} has {found} bytes, wanted {size}")
+        run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._ledger, name = tempfile.mkstemp(prefix="ledger-", dir=run_dir)
         self.ledger_path = Path(name)
         os.pwrite(self._ledger, _LEDGER.pack(0, 0), 0)

@@ -46,7 +46,7 @@ def extension() -> str:
 
 
 class Interpreter:
-    """One process. on_output gets what it writes, on_request what it asks, on_end is called once at its end."""
+    """One process. on_output gets what it writes, on_request what it asks."""
 
     def __init__(
         self,
@@ -84,12 +84,13 @@ class Interpreter:
         self._wire, theirs = socket.socketpair(socket.AF_UNIX, kind)
         self._wire.setblocking(False)
         size = f"heapsize={self._heap_kib + SHIM_KIB}K"
-        arguments = ["-X", size, "-i", str(SHIM), str(theirs.fileno())]
+        arguments = ["-X", size, "-i", SHIM.name, str(theirs.fileno())]
         try:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, "-I", "-S", "-B", str(LAUNCHER), origin, *arguments,
                 stdin=slave, stdout=slave, stderr=slave, pass_fds=(theirs.fileno(),), start_new_session=True,
                 env={"PATH": os.defpath},
+                cwd=SHIM.parent,
             )  # fmt: skip
         finally:
             os.close(slave)

@@ -65,6 +65,7 @@ class VirtualBoard:
         self._console: Console | None = None
         self._lives: asyncio.Task[None] | None = None
         self._why: str | None = None
+        self._cut = False
         self._cause = PWRON_RESET
         self._rtc_offset_us = 0
         self._rtc_memory = b""
@@ -107,6 +108,7 @@ class VirtualBoard:
         self._rtc_offset_us = RTC_AT_POWER_ON_US - round(now * US)
         self._rtc_memory = b""
         self._cause = PWRON_RESET
+        self._cut = False
         self._wiring.power(now, True)
         self._ready.clear()
         self._lives = asyncio.create_task(self._live(), name=f"board {self.spec.name}")
@@ -142,6 +144,7 @@ class VirtualBoard:
                 await self._lives
         if self._port is not None:
             self._port.close()
+            self._port = None
         if self._image is not None:
             self._image.close()
             self._image = None
@@ -283,7 +286,7 @@ class VirtualBoard:
 
     async def _sleep(self) -> bool:
         """Deep sleep; False if the power went meanwhile."""
-        self._why = None
+        self._why = "power" if self._cut else None
         wake = asyncio.get_running_loop().time() + self.clock.host_seconds(self._sleep_us / US)
         while self._why is None:
             left = wake - asyncio.get_running_loop().time() if self._sleep_us >= 0 else 3600.0
@@ -296,8 +299,9 @@ class VirtualBoard:
 
     async def _one_life(self, raw: bool) -> tuple[str, bool]:
         """From reset to the next; returns why it ended and whether the REPL was raw."""
+        if self._cut:
+            return "power", False
         self._why = None
-        self._held = bytearray()
         self._waiting_for_raw = raw
         self._marks = Marks()
         self._console = Console(self._marks, raw)
@@ -306,7 +310,7 @@ class VirtualBoard:
             await interpreter.start()
             self._interpreter = interpreter
             self.resets.append((self.clock.now(), self._cause))
-            if self._why is not None:
+            if self._why is not None or self._cut:
                 interpreter.kill()
             code = await interpreter.wait()
         except asyncio.CancelledError:
@@ -314,10 +318,13 @@ class VirtualBoard:
             raise
         finally:
             self._interpreter = None
+            self._held = bytearray()
             self._watch(0.0)
             self._wiring.board_ended(self.clock.now())
         if (rest := self._console.end()) and not self._waiting_for_raw:
             self._emit(rest)
+        if self._cut:
+            return "power", False
         if self._why is None and code < 0:
             self._emit(f"\r\nthe interpreter died of signal {-code}\r\n".encode())
             return "panic", False
@@ -325,7 +332,8 @@ class VirtualBoard:
 
     def _end(self, why: str) -> None:
         """End the life that is being lived; the first reason counts, except that power is always gone."""
-        if self._why is None or why == "power":
+        self._cut = self._cut or why == "power"
+        if self._why is None or self._cut:
             self._why = why
         if self._interpreter is not None:
             self._interpreter.kill()

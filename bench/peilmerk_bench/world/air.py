@@ -1,4 +1,4 @@
-"""What the air is: a recorded day of samples, replayed every day; between two samples the earlier one holds."""
+"""What the air is: a recorded day of samples, replayed every day; between two samples the earlier holds."""
 
 from __future__ import annotations
 

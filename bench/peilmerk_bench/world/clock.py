@@ -14,7 +14,7 @@ from fractions import Fraction
 
 @dataclass(frozen=True)
 class WorldClock:
-    """A clock that showed `world_start` when the host's showed `wall_start`, and runs `speed` times as fast."""
+    """Shows `world_start` when the host's clock shows `wall_start`, and runs `speed` times as fast."""
 
     world_start: float
     wall_start: float

@@ -28,7 +28,7 @@ class TraceError(Exception):
 
 @dataclass(frozen=True)
 class Crossing:
-    """One row of a counting trace: second of the day, direction ("in" or "out"), speed in km/h (0: unknown)."""
+    """A counting trace's row: second of the day, direction ("in" or "out"), speed in km/h (0: unknown)."""
 
     second: int
     direction: str

@@ -2,6 +2,7 @@
 """The board's `micropython`: interrupts by the console, and scheduling, as on a board with a real UART."""
 
 import sys
+import bus
 import micropython
 import termios
 import worldtime
@@ -26,7 +27,14 @@ _marks = {}
 
 
 def begin(hello):
+    worldtime.on_push("interrupt", _interrupted)
     _marks.update(start=hello["marks"][2].encode(), end=hello["marks"][3].encode())
+
+
+def _interrupted(number):
+    """Ctrl-C, unless the supervisor has meanwhile interrupted in the harder way."""
+    if bus.call("interrupting", number):
+        raise KeyboardInterrupt
 
 
 def kbd_intr(character):

@@ -7,6 +7,8 @@ name space of the REPL.
 
 import sys
 
+sys.path[0] = ""  # the process stands in this folder: tracebacks then name files as a board's firmware would
+
 import bus
 
 bus.begin(int(sys.argv[1]))
@@ -80,13 +82,6 @@ def prepare():
     gc.collect()
 
 
-def interrupted(number):
-    """Ctrl-C, unless the supervisor has meanwhile interrupted in the harder way."""
-    if bus.call("interrupting", number):
-        raise KeyboardInterrupt
-
-
-worldtime.on_push("interrupt", interrupted)
 prepare()
 
 
@@ -111,7 +106,7 @@ def run(name, bus):
 
 def boot():
     steps = run, bus, hello
-    for name in ("bus", "worldtime", "prepare", "interrupted", "hello", "run", "boot"):
+    for name in ("bus", "worldtime", "prepare", "hello", "run", "boot"):
         del globals()[name]
     run_file, wire, greeting = steps
     sys.stdout.write(greeting["marks"][0])
