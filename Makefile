@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 STREET ?= street
+# The boards' own standard library, for the types of the firmware; apart, because it would hide CPython's.
+STUBS := $(VENV)/board-stubs/.ready
 # Browser tests need a browser; nothing else comes from outside PyPI.
 DEBIAN_FOR_TESTS := chromium chromium-driver
 
@@ -31,12 +33,18 @@ demo: $(STAMP)  ## a street of virtual boards on recorded traces; prints the pag
 test: $(STAMP) debian-for-tests  ## the whole test suite
 	$(BIN)/python -m pytest
 
-lint: $(STAMP)  ## format, lint, types and the direction of imports
+lint: $(STAMP) $(STUBS)  ## format, lint, types and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/mypy --config-file firmware/mypy.ini
+	$(BIN)/mypy --config-file firmware/mypy.ini firmware
 	PYTHONPATH=firmware $(BIN)/lint-imports --no-cache
+
+$(STUBS): $(STAMP)
+	@rm -rf $(@D)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) \
+	  $$($(BIN)/python -m pip freeze | grep -E '^micropython-(esp32|stdlib)-stubs==')
+	@touch $@
 
 format: $(STAMP)  ## apply the formatter and the safe lint fixes
 	$(BIN)/ruff format .

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from peilmerk_gateway import settings as gateway_settings
 from peilmerk_gateway.errors import PeilmerkError
+from peilmerk_gateway.trust import ensure_trust
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -77,6 +78,8 @@ def init(
         file = gateway_settings.write_default(
             folder, server_names=names, mqtt_port=mqtt_port, web_port=web_port, sinks=sinks
         )
+        # Boards carry the authority's certificate: made now, they can be enrolled before the first run.
+        ensure_trust(gateway_settings.load(file))
     typer.echo(f"wrote {file}")
     typer.echo(
         f"next: deployment records into {file.parent / 'deployments'}, then: peilmerk gateway run {folder}"

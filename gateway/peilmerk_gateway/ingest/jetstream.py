@@ -44,7 +44,7 @@ FILTER = [f"{SUBJECT_PREFIX}peilmerk.1.*.{kind}" for kind in ("report", "stateme
 
 BATCH = 256
 OUTSTANDING = 4
-ACK_WAIT_S = 30.0
+ACK_WAIT_S = 10.0
 MAX_UNACKNOWLEDGED = 16_384
 BATCH_BYTES = 4 << 20
 # How long a pull request stays open at the broker, and how long its answer may be late before the connection
