@@ -14,8 +14,8 @@ import pytest
 from peilmerk_bench.board import BoardSpec, SensorSpec, VirtualBoard
 from peilmerk_bench.world.clock import WorldClock
 
-NOON = 1_772_452_800.0
-"""2 March 2026, 12:00 UTC: a moment at which the recorded street is busy."""
+BUSY = 1_772_471_700.0
+"""2 March 2026, 17:15 UTC: a moment at which the recorded street is busy."""
 
 
 @dataclass
@@ -66,7 +66,7 @@ async def start(tmp_path: Path) -> AsyncIterator[StartBoard]:
         speed: float = 1.0, sensors: tuple[SensorSpec, ...] = (), name: str = "board", **options: object
     ) -> Bench:
         spec = BoardSpec(name, "test", tmp_path / f"{name}.img", sensors=sensors)
-        board = VirtualBoard(replace(spec, **options), WorldClock(NOON, time.time(), speed), tmp_path / "run")
+        board = VirtualBoard(replace(spec, **options), WorldClock(BUSY, time.time(), speed), tmp_path / "run")
         boards.append(board)
         await board.start()
         return Bench(board)

@@ -175,8 +175,8 @@ async def test_ctrl_c_stops_code_that_waits_and_code_that_computes(start) -> Non
 
 async def test_mpremote_enters_a_board_that_is_busy_with_its_main(start) -> None:
     bench = await start()
-    main = "import asyncio\nasync def f():\n    while True: await asyncio.sleep_ms(20)\nprint('up')\nasyncio.run(f())\n"
-    await bench.install("main.py", main)
+    main = "import asyncio\nasync def f():\n    while True: await asyncio.sleep_ms(20)\n"
+    await bench.install("main.py", main + "print('up')\nasyncio.run(f())\n")
     for _ in range(3):
         bench.board._tail.clear()
         bench.board.type(b"\x04")

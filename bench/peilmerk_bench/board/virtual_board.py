@@ -236,6 +236,16 @@ class VirtualBoard:
                 f"board {self.spec.name} never wrote {text!r}; it wrote {self.console_tail!r}"
             ) from None
 
+    def pass_by(self, sensor: str, direction: str, soon_s: float = 0.1) -> Passage:
+        """Somebody passes a beam pair by hand, `soon_s` host seconds from now."""
+        beam = self.sensors[sensor]
+        if not isinstance(beam, BeamPair) or direction not in ("in", "out"):
+            raise BoardError(f"{sensor!r} and {direction!r}: wanted a beam pair, and in or out")
+        passage = Passage(self.clock.now() + soon_s * self.clock.speed, direction)
+        beam.passing.append(passage)
+        self._push("edges")
+        return passage
+
     def type(self, text: str | bytes) -> None:
         """Type on the console, as a client of the port would."""
         self._typed(text.encode() if isinstance(text, str) else text)

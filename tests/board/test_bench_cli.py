@@ -1,0 +1,84 @@
+"""`peilmerk bench board` as somebody at a terminal or a script meets it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+
+async def begin(*words: str, **environment: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "peilmerk_bench.cli", *words),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment},
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_board_tells_its_port_runs_and_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    flash = tmp_path / "flash.img"
+    process = await begin(
+        "board", "--json", "--flash", str(flash), "--speed", "60", "--kind", "both", TMPDIR=str(tmp_path)
+    )
+    assert process.stdout is not None
+    told = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
+    assert told["kind"] == "both"
+    assert told["clock"]["speed"] == 60.0
+    assert told["flash"] == str(flash)
+    mpremote = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "mpremote", "connect", told["port"], "exec", "print(1)"),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert (await asyncio.wait_for(mpremote.communicate(), 30))[0] == b"1\r\n"
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.send_signal(number)
+    assert await asyncio.wait_for(process.wait(), 20) == 0
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+    assert [path.name for path in tmp_path.iterdir()] == ["flash.img"]
+
+
+async def test_text_goes_to_people() -> None:
+    process = await begin("board", "--world-start", "2026-03-02T07:30:00Z")
+    assert process.stdout is not None
+    line = (await asyncio.wait_for(process.stdout.readline(), 30)).decode()
+    assert line.startswith("port /dev/")
+    process.send_signal(signal.SIGINT)
+    _, errors = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == 0
+    assert b"Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (("--kind", "car"), "error: kind is 'car', wanted one of counter, air, both, bare"),
+        (("--world-start", "noon"), "error: world start is 'noon', wanted ISO 8601"),
+        (("--speed", "0"), "error: speed is 0.0, wanted 0.001 to 10000"),
+        (("--counts", "/none.csv"), "error: /none.csv: No such file or directory"),
+        (("--heap", "1"), "error: heap of 1 KiB: wanted at least 32"),
+        (("--flash", "/none/flash.img"), "error: flash image /none/flash.img: No such file or directory"),
+    ],
+)
+async def test_bad_input_is_told_in_one_line(words: tuple[str, ...], wanted: str) -> None:
+    process = await begin("board", *words)
+    _, errors = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 2
+    assert errors.decode().startswith(wanted)
+    assert len(errors.decode().splitlines()) == 1
+
+
+async def test_wire_prints_one_json_object() -> None:
+    process = await begin("wire", "--json")
+    output, errors = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 0, errors
+    assert set(json.loads(output)) == {"name", "ok", "figures", "limits"}
