@@ -124,6 +124,7 @@ class Node:
             tally = self._windows.ended()
             for driver in self._drivers:
                 driver.take(tally)
+            say("window %d closed", tally.index)
             await self._release(tally)
             self._windows.advance(self._clock.unix_ms())
             gc.collect()

@@ -8,6 +8,7 @@ again.
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 import tempfile
 import time
@@ -20,6 +21,7 @@ from peilmerk_bench.platform import SensorThingsServer
 from peilmerk_bench.street.plan import NOTED_EVERY_S, House, Plan
 from peilmerk_bench.street.records import write_records
 from peilmerk_bench.street.service import GatewayProcess
+from peilmerk_bench.street.tally import read_flash
 from peilmerk_bench.world.air import Climate, Particles
 from peilmerk_bench.world.clock import WorldClock
 from peilmerk_bench.world.passages import PassageReplay
@@ -37,6 +39,11 @@ SPEED = 60.0
 # would at ordinary speed.
 LINK_TIMEOUT_S = 15
 SINK = "platform"
+WINDOW_S = 900
+# Reports are sealed and sent within the first minute of the next window (world time).
+QUIET_FROM_S, QUIET_UNTIL_S = 150, 840
+# What the firmware says on its console when a window has ended.
+CLOSED = re.compile(r"window (\d+) closed")
 
 Say = Callable[[str], None]
 
@@ -57,6 +64,10 @@ class Street:
         self.platform: SensorThingsServer | None = None
         self.gateway = GatewayProcess(self.gateway_folder)
         self.boards: dict[str, VirtualBoard] = {}
+        self.closed: set[tuple[str, int]] = set()
+        """(board, window index) of every window that a board closed in this run."""
+        self.sealed_before = 0
+        """Reports that the boards had sealed before this run."""
         self._powered: list[VirtualBoard] = []
         self._sntp: SntpServer | None = None
         self._noting: asyncio.Task[None] | None = None
@@ -116,6 +127,8 @@ class Street:
         plan = self.plan
         assert self._run_dir is not None
         strangers = [house for house in plan.boards if not house.device_id]
+        known = [self.flash(house) for house in plan.boards if self.flash(house).exists()]
+        self.sealed_before = sum(read_flash(image).reports for image in known)
         bundle = await asyncio.to_thread(bundles.build)
         for house in plan.boards:
             board = VirtualBoard(self._spec(house), self.clock, self._run_dir / house.name)
@@ -194,9 +207,22 @@ class Street:
         while True:
             await asyncio.sleep(NOTED_EVERY_S)
             self.plan.save(self.clock.now(), stopped_well=False)
+            self._note_windows()
+
+    def _note_windows(self) -> None:
+        """Keep which windows the boards said they closed; a console forgets, but not within a second."""
+        for name, board in self.boards.items():
+            self.closed.update((name, int(window)) for window in CLOSED.findall(board.console_tail))
+
+    async def quiet_moment(self) -> None:
+        """Return when no board can be about to close a window or to send its report."""
+        into = self.clock.now() % WINDOW_S
+        if not QUIET_FROM_S <= into <= QUIET_UNTIL_S:
+            await asyncio.sleep((QUIET_FROM_S - into) % WINDOW_S / self.speed)
 
     async def power_off_boards(self) -> None:
         """Pull every board's plug. What is sealed is on flash; the window at hand is lost, as in a street."""
+        self._note_windows()
         boards, self._powered = self._powered, []
         await asyncio.gather(*(board.stop() for board in boards))
 

@@ -47,7 +47,6 @@ class OnBoard:
 class Tally:
     """Totals of a street. `lost` are messages neither stored, nor refused, nor waiting on a board."""
 
-    windows_closed: int = 0
     reports_sealed: int = 0
     waiting_on_boards: int = 0
     dropped_on_boards: int = 0
@@ -128,7 +127,6 @@ async def tally(flashes: Mapping[str, Path], store: Path, platform_url: str) -> 
     for device_id, image in flashes.items():
         board = read_flash(image)
         total.reports_sealed += board.reports
-        total.windows_closed += board.reports
         total.dropped_on_boards += board.dropped
         here = kept.get(device_id, set())
         total.waiting_on_boards += len(board.waiting - here)
