@@ -7,7 +7,6 @@ used. A group whose packages are not installed is still listed, and says which e
 
 from __future__ import annotations
 
-import sys
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import Any
 
@@ -33,8 +32,19 @@ SUMMARIES = {
 class Groups(typer.core.TyperGroup):
     """The root group: finds sub-commands by entry point when they are asked for."""
 
+    # Only names and a line each are shown: loading every room for that would take a second.
+    _listing = False
+
     def _announced(self) -> dict[str, EntryPoint]:
         return {point.name: point for point in entry_points(group=GROUP)}
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        self._listing = True
+        super().format_help(ctx, formatter)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        self._listing = True
+        return super().shell_complete(ctx, incomplete)
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted({*super().list_commands(ctx), *self._announced()})
@@ -46,8 +56,7 @@ class Groups(typer.core.TyperGroup):
         point = self._announced().get(cmd_name)
         if point is None:
             return None
-        # Help and completion of the root need a name and a line only; loading every room would take a second.
-        if (ctx is not None and ctx.resilient_parsing) or _asks_root_help():
+        if self._listing:
             return typer.core.TyperCommand(cmd_name, help=SUMMARIES.get(cmd_name, ""))
         try:
             app: Any = point.load()
@@ -59,10 +68,6 @@ class Groups(typer.core.TyperGroup):
         command = typer.main.get_command(app)
         command.name = cmd_name
         return command
-
-
-def _asks_root_help() -> bool:
-    return len(sys.argv) < 2 or sys.argv[1] in ("--help", "-h")
 
 
 app = typer.Typer(
