@@ -10,6 +10,8 @@ import signal
 import sys
 from pathlib import Path
 
+import serial
+
 BINARY = bytes(range(256)) * 11 + b"\x03\x0d\x0a\x0d\x0d\x0a\x0a\x03\x18\x04\x01\x02" * 40
 
 
@@ -222,6 +224,27 @@ async def test_a_slow_reader_gets_every_byte(start) -> None:
     bench = await start()
     shown = await bench.run("for i in range(3000): print(i, 'x' * 40)")
     assert shown.splitlines() == [f"{i} {'x' * 40}" for i in range(3000)]
+
+
+async def test_a_reader_that_holds_the_port_and_pauses_loses_nothing(start) -> None:
+    bench = await start()
+    with serial.Serial(bench.board.port, timeout=0.2, exclusive=True) as port:
+        bench.board.type("for i in range(2000): print(i, 'x' * 40)\r\r")
+        await asyncio.sleep(1.5)  # three times as long as a port without anybody is waited for
+        read = b""
+        async with asyncio.timeout(30):
+            while not read.endswith(b"xx\r\n>>> "):
+                read += await asyncio.to_thread(port.read, 65536)
+    assert read.splitlines()[-2001:-1] == [b"%d %s" % (i, b"x" * 40) for i in range(2000)]
+
+
+async def test_power_goes_while_output_waits_for_a_reader(start) -> None:
+    bench = await start()
+    with serial.Serial(bench.board.port, exclusive=True):
+        bench.board.type("while True: print('x' * 80)\r\r")
+        await asyncio.sleep(0.5)
+        await asyncio.wait_for(bench.board.power_cut(), 5)
+    assert bench.board.pid is None
 
 
 async def test_nothing_is_left_behind(start, tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ class Interpreter:
         self._heap_kib = heap_kib
         self._process: asyncio.subprocess.Process | None = None
         self._reading = False
+        self._killed = False
 
     async def start(self) -> None:
         """Start the process."""
@@ -119,9 +120,13 @@ class Interpreter:
         if self._process is not None and self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
+            self._killed = True
+            self.hold(False)  # the end is noticed by reading
 
     def hold(self, on: bool) -> None:
         """Stop taking output (the process waits when the terminal is full), or go on."""
+        if on and self._killed:
+            return
         if on and self._reading:
             self._loop.remove_reader(self._master)
         elif not on and not self._reading and not self._ended.done():
