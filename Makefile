@@ -23,15 +23,19 @@ $(STAMP): requirements.lock pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "found no venv module, wanted one: apt-get install python3-venv" >&2; exit 2; }
 	@echo "installing what requirements.lock names (about a minute the first time)" >&2
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock || \
+	  { echo "the packages could not be installed; where pip found no matching distribution of a package, it has no" \
+	    "wheel for $$(uname -sm) and $$($(BIN)/python --version): take Linux x86-64, or install what the part you need" \
+	    "asks for: pip install '.[device]' for boards, '.' for the gateway alone" >&2; exit 2; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: $(STAMP)  ## a street of virtual boards on recorded traces; prints the page's address
 	$(BIN)/peilmerk demo --data $(STREET)
 
+# Most tests wait for real parts; three files at a time keep two cores busy. A file stays in one process.
 test: $(STAMP) debian-for-tests  ## the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
 
 lint: $(STAMP) $(STUBS)  ## format, lint, types and the direction of imports
 	$(BIN)/ruff format --check .
