@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 import re
 import signal
@@ -256,14 +257,29 @@ async def test_nothing_is_left_behind(start, tmp_path: Path) -> None:
 
 
 async def test_the_board_dies_with_its_supervisor(tmp_path: Path) -> None:
-    process = await asyncio.create_subprocess_exec(
+    """Also where hang-ups are ignored, as under nohup, and in the middle of a program that sleeps."""
+    words = [
         sys.executable,
-        *("-m", "peilmerk_bench.cli", "board", "--json", "--flash", str(tmp_path / "flash.img")),
+        "-m",
+        "peilmerk_bench.cli",
+        "board",
+        "--json",
+        "--flash",
+        str(tmp_path / "f.img"),
+    ]
+    process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", "trap '' HUP; exec \"$@\"", "sh", *words),
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert process.stdout is not None
-    await asyncio.wait_for(process.stdout.readline(), 30)
+    port = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))["port"]
+    with serial.Serial(port, timeout=0.2) as console:
+        console.write(b"import time; print('asl' + 'eep'); time.sleep(1000)\r")
+        shown = b""
+        async with asyncio.timeout(10):
+            while b"asleep" not in shown:
+                shown += await asyncio.to_thread(console.read, 64)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert len(children) == 1
     process.send_signal(signal.SIGKILL)
