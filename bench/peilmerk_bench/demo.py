@@ -23,7 +23,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from peilmerk_bench.street import Plan, Street, StreetError, Tally, tally
+from peilmerk_bench.street import Plan, Street, StreetError, Tally
 from peilmerk_bench.street.plan import FILE_NAME
 
 # What was sealed before the boards were switched off gets this long to reach the platform.
@@ -178,10 +178,8 @@ def _screen(street: Street, totals: dict[str, int], elapsed: float, seconds: flo
 async def settled(street: Street) -> Tally:
     """Count until everything has arrived, or its time is up."""
     deadline = time.monotonic() + SETTLE_S
-    assert street.platform is not None
-    flashes = {house.device_id: street.flash(house) for house in street.plan.boards}
     while True:
-        total = await tally(flashes, street.store_file, street.platform.url)
+        total = await street.count()
         if total.ok or time.monotonic() > deadline:
             return total
         await asyncio.sleep(0.5)
@@ -190,14 +188,13 @@ async def settled(street: Street) -> Tally:
 def _report(
     street: Street, total: Tally, starting_s: float, ran_s: float, first_s: float | None
 ) -> dict[str, Any]:
-    sealed = total.reports_sealed - street.sealed_before
+    total = total.since(street.before)
     # A window that a board closed and of which there is no report is lost like a report on the way.
-    unsealed = max(0, len(street.closed) - sealed)
+    unsealed = max(0, len(street.closed) - total.reports_sealed)
     figures: dict[str, Any] = {
         "boards_booted": len(street.boards),
         "windows_closed": len(street.closed),
         **asdict(total),
-        "reports_sealed": sealed,
         "stored": total.observations,
         "lost": total.lost + unsealed,
         "speed": street.speed,

@@ -51,6 +51,8 @@ class Plan:
     ports: dict[str, int] = field(default_factory=dict)
     world: float = WORLD_START
     stopped_well: bool = True
+    firmware: str = ""
+    """Digest of the firmware that the boards carry."""
 
     @classmethod
     def load(cls, folder: Path) -> Plan | None:

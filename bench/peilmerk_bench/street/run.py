@@ -21,7 +21,7 @@ from peilmerk_bench.platform import SensorThingsServer
 from peilmerk_bench.street.plan import NOTED_EVERY_S, House, Plan
 from peilmerk_bench.street.records import write_records
 from peilmerk_bench.street.service import GatewayProcess
-from peilmerk_bench.street.tally import read_flash
+from peilmerk_bench.street.tally import Tally, tally
 from peilmerk_bench.world.air import Climate, Particles
 from peilmerk_bench.world.clock import WorldClock
 from peilmerk_bench.world.passages import PassageReplay
@@ -66,8 +66,8 @@ class Street:
         self.boards: dict[str, VirtualBoard] = {}
         self.closed: set[tuple[str, int]] = set()
         """(board, window index) of every window that a board closed in this run."""
-        self.sealed_before = 0
-        """Reports that the boards had sealed before this run."""
+        self.before = Tally()
+        """What the street held when this run began."""
         self._powered: list[VirtualBoard] = []
         self._sntp: SntpServer | None = None
         self._noting: asyncio.Task[None] | None = None
@@ -82,7 +82,14 @@ class Street:
     @property
     def store_file(self) -> Path:
         """The gateway's store."""
-        return self.settings.gateway.data_dir / "store.db"
+        return self.gateway_folder / "data" / "store.db"
+
+    async def count(self) -> Tally:
+        """Count what went where, with boards off and the platform running; nothing before the first run."""
+        if self.platform is None or not self.store_file.exists():
+            return Tally()
+        flashes = {house.device_id: self.flash(house) for house in self.plan.boards if house.device_id}
+        return await tally(flashes, self.store_file, self.platform.url)
 
     @property
     def settings(self) -> gateway_settings.Settings:
@@ -112,6 +119,7 @@ class Street:
         self._say("starting the SensorThings platform")
         self.platform = SensorThingsServer(plan.folder / "platform", plan.ports["platform"])
         await self.platform.start()
+        self.before = await self.count()
         # The world begins to run when its inhabitants are about to wake up.
         self.clock = WorldClock(plan.resume_at(self.speed), time.time(), self.speed)
         plan.save(self.clock.now(), stopped_well=False)
@@ -127,8 +135,6 @@ class Street:
         plan = self.plan
         assert self._run_dir is not None
         strangers = [house for house in plan.boards if not house.device_id]
-        known = [self.flash(house) for house in plan.boards if self.flash(house).exists()]
-        self.sealed_before = sum(read_flash(image).reports for image in known)
         bundle = await asyncio.to_thread(bundles.build)
         for house in plan.boards:
             board = VirtualBoard(self._spec(house), self.clock, self._run_dir / house.name)
@@ -149,9 +155,11 @@ class Street:
                 group.create_task(provision(house))
         # The records follow the firmware in the source tree, so that a street from before goes on after a
         # change.
-        if not strangers:
+        if plan.firmware != bundle.digest:
             for house in plan.boards:
-                await asyncio.to_thread(self._redeploy, house, bundle)
+                if house not in strangers:
+                    await asyncio.to_thread(self._redeploy, house, bundle)
+            plan.firmware = bundle.digest
         write_records(self.settings.deployments.directory, plan.boards, bundle.digest)
         plan.save(self.clock.now(), stopped_well=False)
 

@@ -14,7 +14,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +62,32 @@ class Tally:
     missing_on_platform: int = 0
     refused_by_reason: dict[str, int] = field(default_factory=dict)
 
+    def since(self, before: Tally) -> Tally:
+        """What came about after `before`; what is lost, doubled, missing or waiting stays as it is now."""
+        counted = {name: getattr(self, name) - getattr(before, name) for name in COUNTED}
+        reasons = {
+            reason: number - before.refused_by_reason.get(reason, 0)
+            for reason, number in self.refused_by_reason.items()
+        }
+        return replace(self, **counted, refused_by_reason={name: n for name, n in reasons.items() if n})
+
     @property
     def ok(self) -> bool:
         """Nothing lost, nothing doubled, and everything stored is on the platform."""
         return not (self.lost or self.duplicated or self.missing_on_platform or self.dropped_on_boards)
+
+
+# Totals that only grow from run to run.
+COUNTED = (
+    "reports_sealed",
+    "received",
+    "refused",
+    "reports_stored",
+    "observations",
+    "withheld",
+    "on_platform",
+    "published",
+)
 
 
 def read_flash(image: Path) -> OnBoard:
