@@ -48,8 +48,15 @@ def demo(
     Ends with 0 when nothing was lost or doubled and everything stored is on the platform, with 1 otherwise.
     """
     # Loaded here, so that help and completion do not wait for it.
-    from peilmerk_bench.demo import plan_for, run_demo
-    from peilmerk_bench.street.plan import PAGE_PORT
+    try:
+        from peilmerk_bench.demo import plan_for, run_demo
+        from peilmerk_bench.street.plan import PAGE_PORT
+    except ModuleNotFoundError as missing:
+        typer.echo(
+            f"error: the demo needs the package {missing.name!r}, not found: pip install 'peilmerk[bench]'",
+            err=True,
+        )
+        raise typer.Exit(2) from None
 
     console = Console(stderr=True)
     if counters + air == 0:

@@ -157,3 +157,18 @@ def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "found a folder with other things in it" in done.stderr
     assert (tmp_path / "holiday.txt").read_text() == "photographs"
+
+
+def test_a_missing_package_is_named_with_what_to_install() -> None:
+    without = "import sys; sys.modules['littlefs'] = None; from peilmerk_gateway.command import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", without, "demo", "--for", "1"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "'littlefs'" in done.stderr
+    assert "pip install 'peilmerk[bench]'" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -135,3 +135,10 @@ def test_a_second_run_on_the_same_folder_continues(runs: tuple[Witness, Witness]
     before = {(row["datastream"], row["phenomenonTime"]) for row in first.platform}
     after = {(row["datastream"], row["phenomenonTime"]) for row in second.platform}
     assert before < after
+
+
+def test_things_and_datastreams_are_there_once(runs: tuple[Witness, Witness]) -> None:
+    for seen in runs:
+        assert len(seen.things) == len(set(seen.things)) == len(seen.plan.boards)
+        # Two directions of two counters; four quantities of one air node.
+        assert len(seen.datastreams) == len(set(seen.datastreams)) == 2 * 2 + 4

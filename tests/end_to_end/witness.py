@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from peilmerk_bench.board import VirtualBoard
 from peilmerk_bench.street import Plan, Street, Tally, tally
 from peilmerk_bench.street.tally import observations_on
@@ -30,6 +32,8 @@ class Witness:
     tally: Tally
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     platform: list[dict[str, Any]] = field(default_factory=list)
+    things: list[str] = field(default_factory=list)
+    datastreams: list[str] = field(default_factory=list)
 
     def device(self, name: str) -> str:
         """The device id of a board."""
@@ -55,7 +59,16 @@ async def look(street: Street, until_ok: Any) -> Witness:
         total,
         read_store(street.store_file),
         await observations_on(street.platform.url),
+        await names_of(street.platform.url, "Things"),
+        await names_of(street.platform.url, "Datastreams"),
     )
+
+
+async def names_of(platform_url: str, entities: str) -> list[str]:
+    """The names of a kind of entity on the platform, each as often as it is there; a street fits one page."""
+    async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
+        answer = await client.get(f"{platform_url}/{entities}?$top=100")
+    return [entity["name"] for entity in answer.raise_for_status().json()["value"]]
 
 
 __all__ = ["Witness", "free_port", "look", "read_store", "tally"]
