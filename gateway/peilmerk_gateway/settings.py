@@ -8,12 +8,9 @@ setting that silently does not hold.
 
 from __future__ import annotations
 
-import difflib
 import json
 import os
 import tomllib
-import types
-import typing
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -29,6 +26,7 @@ from pydantic import (
     model_validator,
 )
 
+from peilmerk_gateway import toml_words
 from peilmerk_gateway.clock import Clock, ScaledClock, SystemClock
 from peilmerk_gateway.errors import PeilmerkError
 
@@ -210,7 +208,7 @@ def load(path: Path | str) -> Settings:
     except tomllib.TOMLDecodeError as reason:
         raise SettingsError(f"{file}: not TOML: {reason}") from reason
     if "file" in tables:
-        raise SettingsError(f"{file}: {_unknown(Settings, ('file',))}")
+        raise SettingsError(f"{file}: {_unknown(('file',))}")
     file = file.resolve()
     try:
         return Settings.model_validate({"file": file, **tables}, context={"base": file.parent})
@@ -218,85 +216,32 @@ def load(path: Path | str) -> Settings:
         problems = [
             _explain(problem)
             for problem in reason.errors(include_url=False)
-            # A list with one bad item is counted without it; the item's own complaint says enough.
-            if not (problem["type"] == "too_short" and problem["input"])
+            if not toml_words.is_told_elsewhere(problem)
         ]
         raise SettingsError("\n".join(f"{file}: {problem}" for problem in problems)) from reason
 
 
-# What a person would call what pydantic's types of complaint ask for.
-_WANTED = {
-    "float_type": "a number",
-    "float_parsing": "a number",
-    "greater_than": "more than {gt}",
-    "greater_than_equal": "at least {ge}",
-    "int_from_float": "a whole number",
-    "int_parsing": "a whole number",
-    "int_type": "a whole number",
-    "less_than_equal": "at most {le}",
-    "path_type": "a path",
-    "string_pattern_mismatch": "text of the form {pattern}",
-    "string_too_long": "at most {max_length} characters",
-    "string_type": "text",
-    "too_short": "at least one",
-    "tuple_type": "a list",
-    "url_parsing": "an http or https address",
-    "url_scheme": "an http or https address",
-}
-
-
 def _explain(problem: Any) -> str:
     """Turn one of pydantic's complaints into 'key: what was found, what was wanted'."""
-    key = _key(problem["loc"])
+    location = problem["loc"]
+    key = toml_words.key(location)
     match problem["type"]:
         case "missing":
             return f"{key}: not found, wanted a value"
         case "extra_forbidden":
-            return _unknown(Settings, problem["loc"])
+            return _unknown(location)
         case "value_error":
             reason = str(problem["ctx"]["error"])
             return f"{key}: {reason}" if key else reason
         case "model_type" | "model_attributes_type":
-            return f"{key}: found {_found(problem['input'])}, wanted a table [{key}]"
-    wanted = _WANTED.get(problem["type"]) or problem["msg"].removeprefix("Input should be ")
-    return f"{key}: found {_found(problem['input'])}, wanted {wanted.format_map(problem.get('ctx', {}))}"
+            return f"{key}: found {toml_words.found(problem['input'])}, wanted a table [{key}]"
+    return f"{key}: {toml_words.found_and_wanted(problem)}"
 
 
-def _key(location: Sequence[str | int]) -> str:
-    """Write ('sinks', 0, 'url') as a person would: sinks[1].url, counting from one."""
-    key = ""
-    for step in location:
-        key += f"[{step + 1}]" if isinstance(step, int) else f".{step}" if key else step
-    return key
-
-
-def _found(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _unknown(model: type[BaseModel], location: Sequence[str | int]) -> str:
+def _unknown(location: Sequence[str | int]) -> str:
     """Say that a key is not a setting, with the nearest one that is."""
-    for step in location[:-1]:
-        if isinstance(step, str):
-            inner = _model_in(model.model_fields[step].annotation)
-            if inner is None:
-                break
-            model = inner
-    known = [name for name in model.model_fields if name != "file"]
-    near = difflib.get_close_matches(str(location[-1]), known, n=1)
-    wanted = f"did you mean {near[0]!r}?" if near else f"wanted one of {', '.join(known)}"
-    return f"{_key(location)}: no such setting, {wanted}"
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """Find the table's model in `Model`, `Model | None` or `tuple[Model, ...]`."""
-    if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
-        return annotation if issubclass(annotation, BaseModel) else None
-    for part in typing.get_args(annotation):
-        if (found := _model_in(part)) is not None:
-            return found
-    return None
+    near = toml_words.nearest(Settings, location, hidden={"file"})
+    return f"{toml_words.key(location)}: no such setting, {near}"
 
 
 def _toml(value: object) -> str:

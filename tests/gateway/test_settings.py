@@ -102,7 +102,7 @@ WRONG = [
     (
         '["broker.example.org", "192.0.2.7", "::1"]',
         "[]",
-        "broker.server_names: found [], wanted at least one",
+        "broker.server_names: found [], wanted at least 1",
     ),
     ('["broker.example.org", "192.0.2.7", "::1"]', '["a b"]', "broker.server_names[1]: found 'a b', wanted"),
     ("[gateway]", 'file = "/etc/passwd"\n[gateway]', "file: no such setting"),
