@@ -1,7 +1,7 @@
 """The demo: run a street for a while, show how it goes, then count what went where.
 
 `run_demo` returns the report of the run in the shape every `--json` report has. It ends by itself after
-`seconds`, or at the first SIGINT or SIGTERM; a second one ends it at once.
+`seconds`, or at the first SIGINT, SIGTERM or SIGHUP; a second one ends it at once.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ async def run_demo(plan: Plan, *, speed: float, seconds: float | None, console: 
             me.cancel()
         stop.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, asked)
     street = Street(plan, speed, say=lambda text: console.print(text, style="dim"))
     began = time.monotonic()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from end_to_end.noise_by_hand import bit_stream, laplace
-from end_to_end.witness import Witness, free_port, look
+from end_to_end.witness import Witness, count_what_was_tampered_with, free_port, look
 from peilmerk_bench.demo import settled
 from peilmerk_bench.street import Plan, Street
 
@@ -40,7 +40,10 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Witness:
         await street.start()
         try:
             await asyncio.sleep(RUN_S)
-            return await look(street, settled)
+            seen = await look(street, settled)
+            # Last, because it leaves the platform with an observation too many.
+            seen.tampered = await count_what_was_tampered_with(street, folder)
+            return seen
         finally:
             await street.stop()
 
@@ -98,6 +101,13 @@ def test_nothing_is_lost_or_doubled_and_everything_stored_is_on_the_platform(see
     assert seen.tally.refused == 0, seen.tally.refused_by_reason
     assert seen.tally.reports_sealed == seen.tally.reports_stored + seen.tally.waiting_on_boards
     assert seen.tally.on_platform == seen.tally.observations == len(seen.rows["observation"])
+
+
+def test_the_count_finds_what_is_lost_and_what_is_doubled(seen: Witness) -> None:
+    lost = seen.tampered["without a report"]
+    assert (lost.ok, lost.lost, lost.duplicated) == (False, 1, 0)
+    doubled = seen.tampered["with one twice"]
+    assert (doubled.ok, doubled.lost, doubled.duplicated) == (False, 0, 1)
 
 
 def test_counts_are_the_traces_counts_plus_the_noise_drawn_again(seen: Witness) -> None:

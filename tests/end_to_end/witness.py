@@ -34,6 +34,7 @@ class Witness:
     platform: list[dict[str, Any]] = field(default_factory=list)
     things: list[str] = field(default_factory=list)
     datastreams: list[str] = field(default_factory=list)
+    tampered: dict[str, Tally] = field(default_factory=dict)
 
     def device(self, name: str) -> str:
         """The device id of a board."""
@@ -71,4 +72,34 @@ async def names_of(platform_url: str, entities: str) -> list[str]:
     return [entity["name"] for entity in answer.raise_for_status().json()["value"]]
 
 
-__all__ = ["Witness", "free_port", "look", "read_store", "tally"]
+async def recount(street: Street, store: Path) -> Tally:
+    """Count again with another store in the place of the gateway's."""
+    assert street.platform is not None
+    flashes = {house.device_id: street.flash(house) for house in street.plan.boards}
+    return await tally(flashes, store, street.platform.url)
+
+
+async def count_what_was_tampered_with(street: Street, folder: Path) -> dict[str, Tally]:
+    """Count once with a report missing from the store, then with an observation twice on the platform."""
+    assert street.platform is not None
+    copy = folder / "tampered.db"
+    with closing(sqlite3.connect(street.store_file)) as db, closing(sqlite3.connect(copy)) as other:
+        db.backup(other)
+        device_id, seq = other.execute("SELECT device_id, seq FROM report LIMIT 1").fetchone()
+        other.execute("DELETE FROM report WHERE device_id = ? AND seq = ?", (device_id, seq))
+        other.commit()
+    without_a_report = await recount(street, copy)
+    async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
+        stream = (await client.get(f"{street.platform.url}/Datastreams?$top=1")).json()["value"][0]
+        link = stream["Observations@iot.navigationLink"]
+        one = (await client.get(f"{link}?$top=1")).json()["value"][0]
+        again = {name: one[name] for name in ("phenomenonTime", "resultTime", "result")}
+        again["Datastream"] = {"@iot.id": stream["@iot.id"]}
+        (await client.post(f"{street.platform.url}/Observations", json=again)).raise_for_status()
+    return {
+        "without a report": without_a_report,
+        "with one twice": await recount(street, street.store_file),
+    }
+
+
+__all__ = ["Witness", "count_what_was_tampered_with", "free_port", "look", "read_store"]
