@@ -27,8 +27,8 @@ from peilmerk_bench.board.interpreter import Interpreter, extension
 from peilmerk_bench.board.port import Port
 from peilmerk_bench.board.spec import BLOCK_BYTES, BoardError, BoardSpec
 from peilmerk_bench.board.wiring import US, Wiring
-from peilmerk_bench.sensors.beam import BeamPair, Edge
-from peilmerk_bench.sensors.device import Device, Served
+from peilmerk_bench.sensors.beam import BeamPair
+from peilmerk_bench.sensors.device import Device, Edge, Served
 from peilmerk_bench.world.clock import WorldClock
 from peilmerk_bench.world.passages import Passage
 

@@ -11,10 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from peilmerk_bench.board.spec import BoardSpec, SensorSpec
-from peilmerk_bench.sensors.beam import BeamPair, Edge
-from peilmerk_bench.sensors.device import BusHang, Device, Nack, Served
-from peilmerk_bench.sensors.sds011 import SDS011
-from peilmerk_bench.sensors.sht3x import SHT3x
+from peilmerk_bench.sensors.device import (
+    BusHang,
+    Device,
+    Edge,
+    I2cDevice,
+    Nack,
+    PinDevice,
+    Served,
+    UartDevice,
+)
 
 HORIZON_S = 3600.0
 """Edges are told ahead for at most so much world time …"""
@@ -31,7 +37,7 @@ def microseconds(at: float) -> int:
 
 @dataclass
 class _Uart:
-    sensor: SDS011
+    sensor: UartDevice
     spec: SensorSpec
     connected: bool = False
     rxbuf: int = 256
@@ -51,20 +57,20 @@ class Wiring:
 
     def __post_init__(self) -> None:
         self._uarts: dict[int, _Uart] = {}
-        self._i2c: list[tuple[SensorSpec, SHT3x]] = []
-        self._beams: list[BeamPair] = []
+        self._i2c: list[tuple[SensorSpec, I2cDevice]] = []
+        self._on_pins: list[PinDevice] = []
         self._listeners: set[int] = set()
         for spec in self.spec.sensors:
             sensor = spec.make(spec.name)
             sensor.served = self.served
             self.sensors[spec.name] = sensor
-            if isinstance(sensor, SDS011) and spec.uart is not None:
+            if isinstance(sensor, UartDevice) and spec.uart is not None:
                 self._uarts[spec.uart] = _Uart(sensor, spec)
                 sensor.on_change = lambda number=spec.uart: self.push("uart", number)
-            elif isinstance(sensor, SHT3x) and spec.i2c is not None:
+            elif isinstance(sensor, I2cDevice) and spec.i2c is not None:
                 self._i2c.append((spec, sensor))
-            elif isinstance(sensor, BeamPair):
-                self._beams.append(sensor)
+            elif isinstance(sensor, PinDevice):
+                self._on_pins.append(sensor)
                 sensor.on_change = lambda: self.push("edges")
 
     def answers(self, verb: str) -> Callable[..., Any]:
@@ -97,21 +103,21 @@ class Wiring:
             port.connected = False
 
     def pins(self) -> list[int]:
-        return [pin for beam in self._beams for pin in beam.pins]
+        return [pin for device in self._on_pins for pin in device.pins]
 
     def edges_after(self, after_us: int) -> dict[str, Any]:
         """The levels at a moment, the edges after it, and until when they are complete."""
         after = after_us / US
         until = after + HORIZON_S
         self.edges[:] = [edge for edge in self.edges if microseconds(edge[0]) <= after_us]
-        found = sorted(edge for beam in self._beams for edge in beam.edges(after, until))
+        found = sorted(edge for device in self._on_pins for edge in device.edges(after, until))
         found = [edge for edge in found if microseconds(edge[0]) > after_us]
         if len(found) > EDGES_AT_ONCE:
             found = found[:EDGES_AT_ONCE]
             until = found[-1][0]
         self.edges += found
         flat = [value for at, pin, level in found for value in (microseconds(at), pin, level)]
-        levels = [pair for beam in self._beams for pair in beam.levels(after).items()]
+        levels = [pair for device in self._on_pins for pair in device.levels(after).items()]
         return {"levels": levels, "edges": flat, "until": microseconds(until)}
 
     def listen(self, at_us: int, pin: int, on: bool) -> None:

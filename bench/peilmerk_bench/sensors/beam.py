@@ -9,25 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from peilmerk_bench.sensors.device import Device
+from peilmerk_bench.sensors.device import Edge, PinDevice
 from peilmerk_bench.world.passages import Passage
-
-Edge = tuple[float, int, int]
-"""Moment, pin, level after the edge."""
 
 Traffic = Callable[[float, float], list[Passage]]
 """Passages that begin in [from, until), in order."""
 
 
 @dataclass
-class BeamPair(Device):
+class BeamPair(PinDevice):
     """The simulator. traffic: who passes; pins: GPIO numbers of beams A and B.
 
     silent: nothing is seen; what is passed by hand (`passing`) is added to the traffic.
     """
 
     traffic: Traffic = lambda since, until: []
-    pins: tuple[int, int] = (4, 5)
+    pins: tuple[int, ...] = (4, 5)
     passing: list[Passage] = field(default_factory=list)
 
     def passages(self, since: float, until: float) -> list[Passage]:

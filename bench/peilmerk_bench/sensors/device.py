@@ -1,9 +1,8 @@
 """What every simulated sensor has in common: a name, faults that can be set at any time, a log of what it
 served.
 
-Contract towards a board: a UART device has `receive(at, data)`, `read(at)` and `next_at(at)`; an I2C device
-has `write(at, data)` and `read(at, size)` and raises `Nack` or `BusHang`; a pin device has `pins`,
-`levels(at)` and `edges(after, until)`. Moments are seconds of world time since 1970.
+A simulator is one of three by its wires: a `UartDevice`, an `I2cDevice` or a `PinDevice`; the board's wiring
+knows no sensor by name. Moments are seconds of world time since 1970.
 """
 
 from __future__ import annotations
@@ -34,6 +33,10 @@ class Served:
     good: bool = True
 
 
+Edge = tuple[float, int, int]
+"""Moment, pin, level."""
+
+
 @dataclass
 class Device:
     """A sensor with its faults.
@@ -58,3 +61,53 @@ class Device:
 
     def power(self, at: float, on: bool) -> None:
         """The supply comes or goes; what a sensor forgets then is its own affair."""
+
+
+@dataclass
+class UartDevice(Device):
+    """A sensor on a serial line. baud: 8 data bits, no parity, 1 stop bit at this speed."""
+
+    baud: int = 9600
+
+    def receive(self, at: float, data: bytes) -> None:
+        """Take what the host sent."""
+        raise NotImplementedError
+
+    def read(self, at: float) -> bytes:
+        """Give the bytes that have arrived at the host since the last call, up to `at`."""
+        raise NotImplementedError
+
+    def next_at(self, at: float) -> float | None:
+        """Tell when the next bytes will have arrived; None when none come by themselves."""
+        raise NotImplementedError
+
+
+@dataclass
+class I2cDevice(Device):
+    """A sensor on a two-wire bus. hanging: holds the bus down."""
+
+    address: int = 0
+    hanging: bool = False
+
+    def write(self, at: float, data: bytes) -> None:
+        """Take a write of the host; b"" is a bare address, as a scan sends it. Raises Nack, BusHang."""
+        raise NotImplementedError
+
+    def read(self, at: float, size: int) -> bytes:
+        """Give `size` bytes. Raises Nack, BusHang."""
+        raise NotImplementedError
+
+
+@dataclass
+class PinDevice(Device):
+    """A sensor that is seen as levels of pins."""
+
+    pins: tuple[int, ...] = ()
+
+    def levels(self, at: float) -> dict[int, int]:
+        """Give the level of each pin at a moment."""
+        raise NotImplementedError
+
+    def edges(self, after: float, until: float) -> list[Edge]:
+        """Give all changes in (after, until], in order of time."""
+        raise NotImplementedError

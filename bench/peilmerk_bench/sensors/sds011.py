@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from peilmerk_bench.sensors.device import Device, Served
+from peilmerk_bench.sensors.device import Served, UartDevice
 
 BAUD = 9600
 BYTE_S = 10 / BAUD
@@ -51,7 +51,7 @@ def answer_frame(payload: bytes, identity: bytes) -> bytes:
 
 
 @dataclass
-class SDS011(Device):
+class SDS011(UartDevice):
     """The simulator.
 
     air: what it would measure; warm_up_s: for so long after it starts to work it shows too little (the fan
@@ -70,7 +70,7 @@ class SDS011(Device):
     _line: deque[tuple[float, int]] = field(default_factory=deque)
     _inbox: bytearray = field(default_factory=bytearray)
 
-    baud = BAUD
+    baud: int = BAUD
 
     def power(self, at: float, on: bool) -> None:
         self.powered = on

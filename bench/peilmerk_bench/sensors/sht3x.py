@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from peilmerk_bench.sensors.device import BusHang, Device, Nack, Served
+from peilmerk_bench.sensors.device import BusHang, I2cDevice, Nack, Served
 
 MEASURE_S = {0x2400: 0.0155, 0x240B: 0.0065, 0x2416: 0.0045}
 RESET_S = 0.0015
@@ -53,13 +53,12 @@ def humidity_word(percent: float) -> int:
 
 
 @dataclass
-class SHT3x(Device):
+class SHT3x(I2cDevice):
     """The simulator. climate: what it would measure; hanging: holds the bus down."""
 
     climate: Climate = lambda at: (20.0, 50.0)
     address: int = 0x44
     serial: int = 0x0123ABCD
-    hanging: bool = False
     _busy_until: float = 0.0
     _answer: bytes = b""
     _pending: tuple[float, float] | None = None
