@@ -3,8 +3,10 @@
 import asyncio
 import datetime
 import json
+import ssl
 
 import nats
+import paho.mqtt.client
 import pytest
 import pytest_asyncio
 from mqtt_broker import DAY, NAME, Broker, Line, certificate, der
@@ -275,6 +277,94 @@ async def test_an_idle_line_is_kept_alive(tmp_path, broker):
         say("acknowledged")
 """
     async with Board(tmp_path, broker.mqtt_port, der(broker.authority), steps, keepalive_s=2) as board:
+        assert await board.said() == ["acknowledged"]
+
+
+COMMAND = f"peilmerk/1/{DEVICE}/command"
+
+LISTEN = f"""
+        client._heard = lambda topic, payload: say(topic, len(payload), payload[:8].hex())
+        await client.connect()
+        await client.subscribe({COMMAND!r})
+        say("subscribed")
+        hear()
+        while True:
+            await client.keep_alive()
+            await asyncio.sleep_ms(50)
+"""
+
+
+def publish_with_qos_1(broker, *payloads):
+    """Publish on the command topic as another MQTT client does; returns when the broker has them all."""
+    client = paho.mqtt.client.Client(paho.mqtt.client.CallbackAPIVersion.VERSION2, client_id="other")
+    client.username_pw_set(DEVICE, "secret")
+    context = ssl.create_default_context(cadata=der(broker.authority))
+    context.check_hostname = False  # the host is an address here
+    client.tls_set_context(context)
+    client.connect("127.0.0.1", broker.mqtt_port)
+    client.loop_start()
+    for payload in payloads:
+        client.publish(COMMAND, payload, qos=1).wait_for_publish(30)
+    client.disconnect()
+    client.loop_stop()
+
+
+async def test_commands_come_in_at_both_qualities_of_service(tmp_path, broker):
+    """A plain NATS publish arrives at QoS 0, an MQTT one at QoS 1 and is acknowledged: it comes once."""
+    steps = LISTEN.replace("keep_alive()", "keep_alive()\n            await client.publish('a/b', b'x')")
+    async with Board(tmp_path, broker.mqtt_port, der(broker.authority), steps) as board:
+        assert await board.said() == ["subscribed"]
+        board.tell()
+        gateway = await nats.connect(f"nats://gateway:gateway@127.0.0.1:{broker.client_port}")
+        await gateway.publish(COMMAND.replace("/", "."), b"plain")
+        await gateway.flush()
+        assert await board.said() == [COMMAND, 5, b"plain".hex()]
+        await asyncio.to_thread(publish_with_qos_1, broker, b"first", b"second")
+        assert await board.said() == [COMMAND, 5, b"first".hex()]
+        assert await board.said() == [COMMAND, 6, b"second".hex()]
+        # The broker holds what is not acknowledged, by consumer: nothing is pending.
+        stream = gateway.jetstream()
+        async with asyncio.timeout(30):
+            while True:
+                consumers = await stream.consumers_info("$MQTT_msgs")
+                if [(c.num_ack_pending, c.num_pending, c.delivered.consumer_seq) for c in consumers] == [
+                    (0, 0, 2)
+                ]:
+                    break
+                await asyncio.sleep(0.1)
+        await gateway.close()
+
+
+async def test_long_messages_are_read_past_and_counted(tmp_path, broker):
+    steps = LISTEN.replace("keep_alive()", "keep_alive()\n            if client.refused == 2: say('two')")
+    async with Board(tmp_path, broker.mqtt_port, der(broker.authority), steps) as board:
+        assert await board.said() == ["subscribed"]
+        board.tell()
+        payloads = [b"longest" + bytes(1017), bytes(1025), bytes(200_000), b"short"]
+        await asyncio.to_thread(publish_with_qos_1, broker, *payloads)
+        assert await board.said() == [COMMAND, 1024, b"longest\0".hex()]
+        assert await board.said() == [COMMAND, 5, b"short".hex()]
+        assert await board.said() == ["two"]
+
+
+async def test_a_refused_subscription_is_an_error_and_the_connection_stays(tmp_path, broker):
+    conf = broker.folder / "nats.conf"
+    user = f'user: "{DEVICE}", password: "secret"'
+    rights = 'permissions: { publish: ["peilmerk.>"], subscribe: { deny: [">"] } }'
+    conf.write_text(conf.read_text().replace(user, f"{user}, {rights}"))
+    await broker.stop()
+    await broker.start()
+    steps = f"""
+        await client.connect()
+        try:
+            await client.subscribe({COMMAND!r})
+        except mqtt.LinkError as fault:
+            say(str(fault))
+        await client.publish({TOPIC!r}, b"still here")
+        say("acknowledged")
+"""
+    async with Board(tmp_path, broker.mqtt_port, der(broker.authority), steps) as board:
+        assert await board.said() == [f"subscribe: the broker refuses {COMMAND} (code 128)"]
         assert await board.said() == ["acknowledged"]
 
 

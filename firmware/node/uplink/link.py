@@ -35,7 +35,11 @@ def slot_s(device_id, window_s):
 
 
 class Link:
-    """The way out. `vigil` hears of every round; `clock` must be known before TLS is tried."""
+    """The way out. `vigil` hears of every round; `clock` must be known before TLS is tried.
+
+    `inbox`, when it is set, gets the commands that come in: take(payload) must copy and return at once.
+    `on_acknowledged`, when it is set, is called with the kind of each message that left the outbox.
+    """
 
     def __init__(self, config, clock, wifi, outbox, vigil):
         self._config = config
@@ -47,6 +51,8 @@ class Link:
         self._tried = 0
         self._news = asyncio.Event()
         self._pause_s = 1
+        self.inbox = None
+        self.on_acknowledged = None
         self.client = MqttClient(
             config.host,
             config.port,
@@ -56,6 +62,7 @@ class Link:
             config.mqtt_password,
             config.authority,
             config.timeout_s,
+            heard=self._heard,
         )
 
     def wake(self):
@@ -68,6 +75,15 @@ class Link:
             return 0
         end_ms = (entry.window + 1) * self._config.profile.window_s * 1000
         return end_ms + self._slot_ms - self._clock.unix_ms()
+
+    async def send_now(self, kind, payload):
+        """Publish past the outbox and return after the broker's PUBACK. Raises LinkError, at once when there
+        is no connection.
+        """
+        try:
+            await self.client.publish(topics.topic(self._config.device_id, kind), payload)
+        finally:
+            self._news.set()  # a connection that failed here is opened anew without waiting
 
     async def run(self):
         """Work for ever."""
@@ -84,10 +100,28 @@ class Link:
                         self._config.port,
                         self._config.server_name,
                     )
+                    await self._subscribe()
                     await self._serve()
             except (LinkError, WifiError) as fault:
                 say("link: %s", fault)
             await self._rest()
+
+    def _heard(self, topic, payload):
+        # Without an inbox, or for another's topic: the client counts the failure.
+        if self.inbox is None or topic != topics.topic(self._config.device_id, topics.COMMAND):
+            raise LinkError("not for us")
+        self.inbox.take(payload)
+
+    async def _subscribe(self):
+        """Ask for our commands; a broker that refuses costs us the commands, not the reports."""
+        if self.inbox is None:
+            return
+        try:
+            await self.client.subscribe(topics.topic(self._config.device_id, topics.COMMAND))
+        except LinkError as fault:
+            if not self.client.connected():
+                raise
+            say("link: %s", fault)
 
     async def _serve(self):
         while self._wifi.joined():
@@ -107,6 +141,8 @@ class Link:
             await self.client.publish(topics.topic(self._config.device_id, entry.kind), entry.payload, again)
             self._outbox.acknowledge(entry.seq)
             self._pause_s = 1
+            if self.on_acknowledged is not None:
+                self.on_acknowledged(entry.kind)
         raise WifiError("the access point is gone")
 
     async def _rest(self):

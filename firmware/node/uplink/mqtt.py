@@ -1,4 +1,4 @@
-"""A small MQTT 3.1.1 client over TLS: QoS 1 publishing, one message in flight, keep-alive. Nothing else.
+"""A small MQTT 3.1.1 client over TLS: QoS 1 out and in, one message in flight, keep-alive. Nothing else.
 
 TLS is never unverified: the broker's certificate must descend from the one authority on the board (DER,
 given as `cadata`) and carry the name `server_name`. The session is clean: the outbox is the durable side,
@@ -6,7 +6,9 @@ and what it has sent without a PUBACK it sends again on the next connection, so 
 would only be a second memory.
 
 The address is resolved at every connect. `publish` returns after PUBACK; any failure closes the connection
-and raises LinkError, and the caller connects anew. OASIS MQTT 3.1.1, the section numbers below.
+and raises LinkError, and the caller connects anew. What comes in is bounded: a message of more than 1 KB is
+read past in pieces, acknowledged and counted (`refused`), never held. OASIS MQTT 3.1.1, the section numbers
+below.
 """
 
 import asyncio
@@ -21,14 +23,21 @@ from micropython import const
 
 _CONNECT = const(0x10)
 _CONNACK = const(0x20)
-_PUBLISH_QOS1 = const(0x32)
+_PUBLISH = const(0x30)
+_QOS1 = const(0x02)
+_QOS2 = const(0x04)
 _DUP = const(0x08)
 _PUBACK = const(0x40)
+_SUBSCRIBE = const(0x82)
+_SUBACK = const(0x90)
 _PINGREQ = b"\xc0\x00"
 _PINGRESP = const(0xD0)
 _DISCONNECT = b"\xe0\x00"
-# The largest packet a broker may send us: CONNACK, PUBACK and PINGRESP all carry at most two bytes.
+# What a message to us may measure; everything else that a broker may send has at most three bytes.
+_PAYLOAD = const(1024)
+_TOPIC = const(64)
 _LARGEST = const(128)
+_PIECE = const(128)
 _POLL_MS = const(20)
 
 _REFUSALS = (
@@ -75,10 +84,23 @@ def tls_context(authority):
 
 
 class MqttClient:
-    """One client; times in seconds. `authority` is the broker's authority in DER."""
+    """One client; times in seconds. `authority` is the broker's authority in DER.
+
+    heard(topic, payload) is called for each message that comes in, at once: it must copy and return.
+    """
 
     def __init__(
-        self, host, port, server_name, client_id, user, password, authority, timeout_s=30, keepalive_s=60
+        self,
+        host,
+        port,
+        server_name,
+        client_id,
+        user,
+        password,
+        authority,
+        timeout_s=30,
+        keepalive_s=60,
+        heard=None,
     ):
         self._host = host
         self._port = port
@@ -89,11 +111,17 @@ class MqttClient:
         self._context = tls_context(authority)
         self._timeout_s = timeout_s
         self._keepalive_s = keepalive_s
+        self._heard = heard
+        self.refused = 0
         self._line = None
         self._stream = None
         self._listener = None
         self._packet_id = 0
+        self._awaited = 0
         self._acknowledged = 0
+        self._granted = 0
+        self._turn = asyncio.Lock()
+        self._writing = asyncio.Lock()
         self._news = asyncio.Event()
         self._fault = None
         self._sent_at = ticks_ms()
@@ -120,21 +148,43 @@ class MqttClient:
             await self.close()
             raise
         self._heard_at = ticks_ms()
+        self._stream = asyncio.StreamWriter(self._line, {})
         self._listener = asyncio.create_task(self._listen(self._line))
 
     async def publish(self, topic, payload, again=False):
         """Publish with QoS 1 and return when the broker has acknowledged it; `again` marks a repetition
         (3.3.1.1).
         """
+        async with self._turn:
+            number = self._next(_PUBACK)
+            kind = _PUBLISH | _QOS1 | (_DUP if again else 0)
+            await self._send(packet(kind, text(topic), number, payload))
+            await self._answer("publish: found no PUBACK")
+
+    async def subscribe(self, topic):
+        """Ask for the messages of `topic`, QoS 1 at most; returns when granted (3.8).
+
+        Raises LinkError; when the broker refuses (3.9.3), the connection stays.
+        """
+        async with self._turn:
+            await self._send(packet(_SUBSCRIBE, self._next(_SUBACK), text(topic), b"\x01"))
+            await self._answer("subscribe: found no SUBACK")
+            if self._granted > 1:
+                raise LinkError("subscribe: the broker refuses %s (code %d)" % (topic, self._granted))
+
+    def _next(self, awaited):
+        """A packet number to send; its answer is of kind `awaited`."""
         self._packet_id = self._packet_id % 65535 + 1
         self._acknowledged = 0
-        kind = _PUBLISH_QOS1 | (_DUP if again else 0)
-        await self._send(packet(kind, text(topic), struct.pack(">H", self._packet_id), payload))
+        self._awaited = awaited
+        return struct.pack(">H", self._packet_id)
+
+    async def _answer(self, silence):
         began = ticks_ms()
         while self._acknowledged != self._packet_id:
             left = self._timeout_s * 1000 - ticks_diff(ticks_ms(), began)
             if self._fault or left <= 0:
-                await self._fail(self._fault or "publish: found no PUBACK in %d s" % self._timeout_s)
+                await self._fail(self._fault or "%s in %d s" % (silence, self._timeout_s))
             self._news.clear()
             try:
                 await asyncio.wait_for_ms(self._news.wait(), left)
@@ -198,7 +248,7 @@ class MqttClient:
             line.close()
             raise
         self._line = line
-        self._stream = stream = asyncio.StreamWriter(line, {})
+        stream = asyncio.StreamWriter(line, {})
         flags = 0xC2  # user name, password, clean session
         stream.write(
             packet(
@@ -213,7 +263,9 @@ class MqttClient:
         )
         await stream.drain()
         self._sent_at = ticks_ms()
-        kind, body = await _receive(asyncio.StreamReader(line))
+        reader = asyncio.StreamReader(line)
+        kind, length = await _head(reader)
+        body = await _body(reader, length)
         if kind != _CONNACK or len(body) != 2:
             raise OSError("found packet %02x, wanted CONNACK" % kind)
         if body[1]:
@@ -221,40 +273,68 @@ class MqttClient:
             raise OSError("the broker refuses: %s" % reason)
 
     async def _send(self, data):
-        stream = self._stream
-        if stream is None:
-            raise LinkError("not connected")
         try:
-            stream.write(data)
-            await asyncio.wait_for(stream.drain(), self._timeout_s)
+            await asyncio.wait_for(self._write(data), self._timeout_s)
         except asyncio.TimeoutError:
             await self._fail("send: found the line blocked for %d s" % self._timeout_s)
         except OSError as fault:
             await self._fail("send: %s" % fault)
-        self._sent_at = ticks_ms()
+
+    async def _write(self, data):
+        # One writer at a time: the listener acknowledges while others publish.
+        async with self._writing:
+            stream = self._stream
+            if stream is None:
+                raise OSError("not connected")
+            stream.write(data)
+            await stream.drain()
+            self._sent_at = ticks_ms()
 
     async def _listen(self, line):
         stream = asyncio.StreamReader(line)
         try:
             while True:
-                kind, body = await _receive(stream)
+                kind, length = await _head(stream)
                 self._heard_at = ticks_ms()
-                if kind == _PUBACK and len(body) == 2:
-                    self._acknowledged = body[0] << 8 | body[1]
+                if kind & 0xF0 == _PUBLISH:
+                    await self._take(stream, kind, length)
+                    continue
+                body = await _body(stream, length)
+                if kind in (_PUBACK, _SUBACK) and len(body) >= 2:
+                    if kind == self._awaited:
+                        self._granted = body[-1]
+                        self._acknowledged = body[0] << 8 | body[1]
                 elif kind != _PINGRESP:
-                    raise OSError("found packet %02x, wanted PUBACK or PINGRESP" % kind)
+                    raise OSError("found packet %02x, wanted an answer" % kind)
                 self._news.set()
-        except (OSError, EOFError) as fault:
+        except (OSError, EOFError, MemoryError) as fault:
             self._fault = "receive: %s" % (str(fault) or "the broker closed the connection")
             self._news.set()
+
+    async def _take(self, stream, kind, length):
+        """One message to us (3.3)."""
+        size = struct.unpack(">H", await stream.readexactly(2))[0]
+        left = length - 2 - size - (kind & _QOS1)
+        if left < 0 or kind & _QOS2:
+            raise OSError("found a malformed message")
+        read = _read if size <= _TOPIC and left <= _PAYLOAD else _pass_over
+        topic = await read(stream, size)
+        number = await stream.readexactly(kind & _QOS1)
+        payload = await read(stream, left)
+        try:
+            self._heard(str(topic, "utf-8"), payload)
+        except Exception:
+            self.refused += 1  # too long, not text, or for nobody
+        if number:
+            await self._write(b"\x40\x02" + number)
 
     async def _fail(self, reason):
         await self.close()
         raise LinkError(reason)
 
 
-async def _receive(stream):
-    """One packet as (kind, body). Raises OSError or EOFError."""
+async def _head(stream):
+    """The fixed header of a packet (2.2): kind and length of the rest. Raises OSError or EOFError."""
     kind = (await stream.readexactly(1))[0]
     length = 0
     shift = 0
@@ -262,10 +342,24 @@ async def _receive(stream):
         byte = (await stream.readexactly(1))[0]
         length |= (byte & 127) << shift
         if not byte & 0x80:
-            break
+            return kind, length
         shift += 7
         if shift > 21:
             raise OSError("found a malformed length")
+
+
+async def _body(stream, length):
     if length > _LARGEST:
         raise OSError("found a packet of %d bytes, wanted at most %d" % (length, _LARGEST))
-    return kind, await stream.readexactly(length) if length else b""
+    return await stream.readexactly(length)
+
+
+async def _read(stream, count):
+    return await stream.readexactly(count)
+
+
+async def _pass_over(stream, count):
+    while count:
+        piece = min(count, _PIECE)
+        await stream.readexactly(piece)
+        count -= piece
