@@ -1,9 +1,9 @@
 """Which language a visitor reads, and the texts and figures in it.
 
-All texts come from texts.toml, which holds the same keys for every language; a key that one of them lacks
-is an error when the file is loaded, not a hole in a page. Figures and times are written the way the
-language writes them; times are those of the Netherlands, or UTC on a machine without a time-zone
-database.
+All texts come from the contract's texts.toml, where those of the boards' own pages lie too; it holds the same
+keys for every language, and a key that one of them lacks is an error when the file is loaded, not a hole in
+a page. Figures and times are written the way the language writes them; times are those of the Netherlands,
+or UTC on a machine without a time-zone database.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import peilmerk_protocol
 from peilmerk_gateway.errors import PeilmerkError
 
+TEXTS = Path(peilmerk_protocol.__file__).with_name("texts.toml")
 LANGUAGES = ("nl", "en")
 DEFAULT = "nl"
 # A browser sends a few languages; a header of a kilobyte is no browser's.
@@ -115,8 +117,7 @@ def load(source: str) -> dict[str, dict[str, str]]:
 @cache
 def languages() -> dict[str, Language]:
     """Every language of the pages by its code."""
-    source = Path(__file__).with_name("texts.toml").read_text("utf-8")
-    texts = load(source)
+    texts = load(TEXTS.read_text("utf-8"))
     return {code: Language(code, texts[code]) for code in LANGUAGES}
 
 
