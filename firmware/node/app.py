@@ -15,7 +15,9 @@ from micropython import const
 
 from node import config as configuration
 from node import sensing
+from node.commands import Commands
 from node.console import say
+from node.control import Control, finish_forgetting
 from node.entropy import EntropyRefused
 from node.health import Health, Vigil
 from node.outbox import Outbox, OutboxError
@@ -43,6 +45,8 @@ class Node:
         self._config = config
         self._root = root
         self._health = Health(data)
+        self._control = Control(data, root)
+        config.profile = self._control.profile(config.issued_profile)
         self._outbox = Outbox(data + "/outbox")
         self._clock = Clock(self._outbox.last_window() * config.profile.window_s)
         if self._health.reset_cause > _POWER_ON:
@@ -57,10 +61,14 @@ class Node:
         self._missing = len(config.sensors) - len(self._drivers)
         # One attempt of the link may take: joining each network, connecting, publishing.
         rounds_s = (len(config.wifi) + 4) * config.timeout_s + 120
-        self._vigil = Vigil({"windows": 60, "link": rounds_s}, config.watchdog_s)
+        # Whoever cannot be told anything any more has failed too, only later.
+        self._vigil = Vigil({"windows": 60, "link": rounds_s, "commands": rounds_s}, config.watchdog_s)
         self._wifi = Wifi(config.wifi)
         self._wifi.switch_on()
         self._link = Link(config, self._clock, self._wifi, self._outbox, self._vigil)
+        self._commands = Commands(config, self._clock, self._control, self._link, data)
+        self._commands.vigil = self._vigil
+        self._link.inbox = self._commands
 
     async def run(self):
         """Work for ever."""
@@ -69,6 +77,7 @@ class Node:
             asyncio.create_task(_tend("windows", self._keep_windows)),
             asyncio.create_task(_tend("link", self._link.run)),
             asyncio.create_task(_tend("clock", self._keep_time)),
+            asyncio.create_task(_tend("commands", self._commands.run)),
         ]
         for driver in self._drivers:
             tasks.append(asyncio.create_task(self._sense(driver)))
@@ -218,6 +227,7 @@ async def _tend(name, work):
 def main():
     """Run the node until Ctrl-C. A board that is not set up says what is missing and ends."""
     try:
+        finish_forgetting()
         config = configuration.load()
     except configuration.ConfigError as fault:
         say("%s", fault)

@@ -22,7 +22,9 @@ class Config:
         self.kind = _string(node, "node.json", "kind")
         if self.kind not in ("counter", "air"):
             raise ConfigError("node.json: kind: found %r, wanted counter or air" % self.kind)
-        self.profile = _profile(_section(node, "node.json", "profile"))
+        self.profile = self.issued_profile = _profile(_section(node, "node.json", "profile"))
+        # Agreed by a command: in force from the next window on.
+        self.next_profile = None
         self.sensors = node.get("sensors")
         if not isinstance(self.sensors, list) or not all(isinstance(entry, dict) for entry in self.sensors):
             raise ConfigError("node.json: sensors: found %s, wanted a list of drivers" % _shape(self.sensors))
@@ -38,7 +40,9 @@ class Config:
         if not topics.valid_device_id(self.device_id):
             raise ConfigError("identity.json: device_id: found %r, wanted 16 of a-z2-7" % self.device_id)
         self.mqtt_password = _string(identity, "identity.json", "mqtt_password")
-        self.key = keys.derive(_root_key(identity), keys.UP)
+        root_key = _root_key(identity)
+        self.key = keys.derive(root_key, keys.UP)
+        self.command_key = keys.derive(root_key, keys.DOWN)
         self.authority = authority
 
 
