@@ -95,7 +95,8 @@ class BoardSpec:
     simulation's comes on top; entropy_seed: None for the system's randomness, else os.urandom is a
     reproducible stream and every hand-out is logged; wifi: networks within reach, empty for "any network
     takes anybody"; run_main: whether main.py is run after boot.py; power_cut_at_write: cut the power at the
-    n-th flash write (programs and erases counted from the first time the power comes).
+    n-th flash write (programs and erases counted from the first time the power comes); stepped: the board's
+    code takes no time and its waits no host time, for simulations of sensors alone (no network, no watchdog).
     """
 
     name: str
@@ -108,6 +109,7 @@ class BoardSpec:
     run_main: bool = True
     flash_bytes: int = FLASH_BYTES
     power_cut_at_write: int | None = None
+    stepped: bool = False
 
     def __post_init__(self) -> None:
         if self.flash_bytes % BLOCK_BYTES or self.flash_bytes < 2 * BLOCK_BYTES:

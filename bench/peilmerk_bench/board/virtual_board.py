@@ -418,6 +418,7 @@ class VirtualBoard:
         return {
             "clock": self.clock.microseconds(),
             "booted_at": round(self.clock.now() * US),
+            "stepped": self.spec.stepped,
             "rtc_offset": self._chip.rtc_offset_us,
             "reset_cause": self._chip.cause,
             "unique_id": self.unique_id.hex(),

@@ -117,7 +117,8 @@ class Wiring:
             until = found[-1][0]
         self.edges += found
         flat = [value for at, pin, level in found for value in (microseconds(at), pin, level)]
-        levels = [pair for device in self._on_pins for pair in device.levels(after).items()]
+        # a moment is exact to half a microsecond: what was told as an edge up to now is in the levels
+        levels = [pair for device in self._on_pins for pair in device.levels(after + 0.5 / US).items()]
         return {"levels": levels, "edges": flat, "until": microseconds(until)}
 
     def listen(self, at_us: int, pin: int, on: bool) -> None:

@@ -7,6 +7,7 @@ import bus
 import pins
 import uselect
 import worldtime
+from counter import Counter
 from serial import UART
 from twowire import I2C, SoftI2C
 from umachine import Signal, idle, mem8, mem16, mem32, soft_reset

@@ -13,6 +13,7 @@ _index = 0
 _seen = 0  # complete and dispatched up to here
 _entry = None
 _listeners = {}
+_counters = {}
 _simulated = None
 
 
@@ -40,6 +41,16 @@ def listen(number, call):
         _listeners.pop(number, None)
     else:
         _listeners[number] = call
+
+
+def count(unit, number, call):
+    """As `listen`, for a pulse counter unit at the pin, beside the pin's interrupt and before it."""
+    _begin()
+    worldtime.now()
+    _counters.pop(unit, None)
+    if call is not None:
+        _counters[unit] = (number, call)
+    bus.post("listen", worldtime.now(), number, call is not None or number in _listeners)
 
 
 def _begin():
@@ -89,6 +100,9 @@ def _edge(_):
     _plan()
     if _levels.get(number) != value:
         _levels[number] = value
+        for pin, call in _counters.values():
+            if pin == number:
+                call(value)
         call = _listeners.get(number)
         if call:
             call(value)

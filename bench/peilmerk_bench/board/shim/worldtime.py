@@ -5,6 +5,9 @@ World time runs `speed` times as fast as the host's clock. A call planned with `
 here returns a time equal to or later than its own, and while it runs the clock stands at that time. What the
 board counts and when it says it counted does therefore not depend on how busy the host is.
 
+A board that is `stepped` has no wall clock: code takes no time, and whoever waits is at once where he waits
+for. Sensors and pins are then exact however fast or slow the host is; the network is of the real world.
+
 Times are whole microseconds since 1970.
 """
 
@@ -22,6 +25,7 @@ _denominator = 1
 _world_start = 0
 _wall_start = 0
 _frozen = None
+_stepped = None
 _latest = 0
 _planned = []
 _next = NEVER
@@ -36,14 +40,20 @@ runs = 0  # how often planned calls ran; who looked before must look again
 
 def begin(hello):
     """Take over the clock of the supervisor's greeting."""
-    global _numerator, _denominator, _world_start, _wall_start, booted_at, _bus_only
+    global _numerator, _denominator, _world_start, _wall_start, _stepped, booted_at, _bus_only
     _world_start, _wall_start, _numerator, _denominator = hello["clock"]
     booted_at = hello["booted_at"]
+    if hello["stepped"]:
+        _stepped = booted_at
     _bus_only = uselect.poll()
     _bus_only.register(bus.stream, POLLIN)
 
 
 def _clock():
+    global _stepped
+    if _stepped is not None:
+        _stepped += 1  # so that who looks again and again gets on
+        return _stepped
     return _world_start + (utime.time_ns() // 1000 - _wall_start) * _numerator // _denominator
 
 
@@ -145,11 +155,16 @@ def pause(until, poller=None, host_us=NEVER):
     poller: a uselect.poll that holds the bus as well; host_us: upper limit in microseconds of the host's
     time. Returns the poller's events other than the bus's.
     """
+    global _stepped
     if bus.pushed:
         return ()
     if _next < until and not _masked:
         until = _next
     poller = poller or _bus_only
+    if _stepped is not None and until < NEVER and host_us == NEVER:
+        host_us = 0
+        if not poller.poll(0) and until > _stepped:
+            _stepped = until
     left = (until - _clock()) * _denominator // _numerator + 1
     if left > host_us:
         left = host_us
