@@ -14,7 +14,6 @@ import machine
 from micropython import const
 
 from node import config as configuration
-from node import sensing
 from node.commands import Commands
 from node.console import say
 from node.control import Control, finish_forgetting
@@ -22,6 +21,7 @@ from node.entropy import EntropyRefused
 from node.health import Health, Vigil
 from node.outbox import Outbox, OutboxError
 from node.release import release
+from node.sensors import Sensors
 from node.uplink.clock import Clock
 from node.uplink.link import Link
 from node.uplink.wifi import Wifi
@@ -52,13 +52,7 @@ class Node:
         if self._health.reset_cause > _POWER_ON:
             self._clock.keep()
         self._windows = Windows(config.profile.window_s, tuple(quantities.members(config.profile.set)))
-        self._drivers = []
-        for spec in config.sensors:
-            try:
-                self._drivers.append(sensing.load(spec))
-            except (sensing.SensingError, OSError, ValueError) as fault:
-                say("%s", fault)
-        self._missing = len(config.sensors) - len(self._drivers)
+        self._sensors = Sensors(config.sensors, self._record)
         # One attempt of the link may take: joining each network, connecting, publishing.
         rounds_s = (len(config.wifi) + 4) * config.timeout_s + 120
         # Whoever cannot be told anything any more has failed too, only later.
@@ -72,23 +66,21 @@ class Node:
 
     async def run(self):
         """Work for ever."""
-        say("%s, boot %d, %d sensors", self._config.device_id, self._health.boots, len(self._drivers))
+        say("%s, boot %d, %d sensors", self._config.device_id, self._health.boots, len(self._config.sensors))
         tasks = [
             asyncio.create_task(_tend("windows", self._keep_windows)),
             asyncio.create_task(_tend("link", self._link.run)),
             asyncio.create_task(_tend("clock", self._keep_time)),
             asyncio.create_task(_tend("commands", self._commands.run)),
+            asyncio.create_task(_tend("sensors", self._sense)),
         ]
-        for driver in self._drivers:
-            tasks.append(asyncio.create_task(self._sense(driver)))
         gc.collect()
         say("%d bytes of heap in use, %d free", gc.mem_alloc(), gc.mem_free())
         await asyncio.gather(*tasks)
 
     def stop(self):
         """Let go of sensors and network; flash needs nothing."""
-        for driver in self._drivers:
-            driver.stop()
+        self._sensors.stop()
         self._link.client.drop()
 
     def rest(self):
@@ -103,16 +95,8 @@ class Node:
             say("clock: moved by %d ms", milliseconds)
             self._windows.disturb()
 
-    async def _sense(self, driver):
-        while True:
-            try:
-                driver.start()
-                await driver.run(self._record)
-            except Exception as fault:
-                driver.failed()
-                say("sensing: %s", fault)
-                sys.print_exception(fault)
-            await asyncio.sleep(_RESTART_S)
+    async def _sense(self):
+        await self._sensors.run(self._control, self._clock)
 
     def _record(self, quantity, value):
         if self._clock.known:
@@ -124,17 +108,17 @@ class Node:
             await asyncio.sleep_ms(500)
         await self._state()
         # What was counted before there was a time belongs to no window.
-        for driver in self._drivers:
-            driver.take(self._windows.ended())
+        self._sensors.take(None)
         self._windows.start(self._clock.unix_ms())
-        settle_ms = max([driver.settle_ms for driver in self._drivers] or [0])
         while True:
-            await self._window_over(settle_ms)
+            await self._window_over(self._sensors.settle_ms)
             tally = self._windows.ended()
-            for driver in self._drivers:
-                driver.take(tally)
+            end_ms = self._windows.end_ms()
+            paused = self._sensors.paused_in(end_ms - self._windows.window_ms, end_ms)
+            # A window in which the host said no, if only for a moment, is not measured.
+            self._sensors.take(None if paused else tally)
             say("window %d closed", tally.index)
-            await self._release(tally)
+            await self._release(tally, paused)
             self._windows.advance(self._clock.unix_ms())
             gc.collect()
 
@@ -143,8 +127,7 @@ class Node:
         while True:
             # Told every round, because the clock may have been set since.
             border = self._clock.tick_of(self._windows.end_ms())
-            for driver in self._drivers:
-                driver.border(border)
+            self._sensors.border(border)
             self._vigil.done("windows")
             now = self._clock.unix_ms()
             left = self._windows.end_ms() + settle_ms - now
@@ -156,14 +139,14 @@ class Node:
                 continue
             await asyncio.sleep_ms(min(left, _ROUND_S * 1000))
 
-    async def _release(self, tally):
+    async def _release(self, tally, paused):
         window = tally.index
         if self._outbox.has_window(window):
             say("window %d was released before: nothing is drawn", window)
             return
         profile = self._config.profile
-        values = None
-        for _attempt in range(_ATTEMPTS):
+        values: dict | None = {} if paused else None
+        for _attempt in range(0 if paused else _ATTEMPTS):
             try:
                 values = release(tally, profile)
                 break
@@ -175,8 +158,10 @@ class Node:
             # Fail closed: no true randomness, no release. The tally is overwritten when the window advances.
             self._health.lost += 1
             return
-        missing = self._missing or len(values) < len(tally.quantities)
-        bits = self._health.bits(tally, missing, self._drivers, self._outbox, self._clock)
+        missing = not paused and (self._sensors.faulty() or len(values) < len(tally.quantities))
+        bits = self._health.bits(tally, missing, (), self._outbox, self._clock)
+        if paused:
+            bits |= report.HEALTH_PAUSED
 
         def body(seq):
             return report.encode(seq, window, profile.revision, bits, values)
