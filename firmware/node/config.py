@@ -18,7 +18,7 @@ class ConfigError(Exception):
 class Config:
     """The checked settings of one board. Keys are bytes; wifi and ntp are lists of pairs."""
 
-    def __init__(self, node, identity, authority):
+    def __init__(self, node, identity, authority, own_wifi=()):
         self.kind = _string(node, "node.json", "kind")
         if self.kind not in ("counter", "air"):
             raise ConfigError("node.json: kind: found %r, wanted counter or air" % self.kind)
@@ -35,10 +35,16 @@ class Config:
         self.server_name = _string(link, "node.json: link", "server_name")
         self.timeout_s = _whole(link, "node.json: link", "timeout_s", 1, 3600, 30)
         self.ntp = _pairs(link, "ntp", int) or _NTP
-        self.wifi = _pairs(link, "wifi", str)
+        names = [pair[0] for pair in own_wifi]
+        self.wifi = list(own_wifi) + [pair for pair in _pairs(link, "wifi", str) if pair[0] not in names]
+        self.local_page = node.get("local_page", True) is True
+        self.indicator = _pin(node, "indicator")
+        self.button = _pin(node, "button")
         self.device_id = _string(identity, "identity.json", "device_id")
         if not topics.valid_device_id(self.device_id):
             raise ConfigError("identity.json: device_id: found %r, wanted 16 of a-z2-7" % self.device_id)
+        # None on a board that was enrolled without one: it has no set-up and no local page.
+        self.setup_password = identity.get("setup_password")
         self.mqtt_password = _string(identity, "identity.json", "mqtt_password")
         root_key = _root_key(identity)
         self.key = keys.derive(root_key, keys.UP)
@@ -52,7 +58,16 @@ def load(root="/"):
         _read_json(root, "node.json", "run `peilmerk device deploy`"),
         _read_json(root, "identity.json", "run `peilmerk device enrol`"),
         _read(root, "trust.der", "run `peilmerk device enrol`"),
+        _own_wifi(root),
     )
+
+
+def _own_wifi(root):
+    """The networks that somebody chose at the board itself; a file that is not what it was counts as none."""
+    try:
+        return _pairs({"wifi": _read_json(root, "wifi.json", "", list)}, "wifi", str)
+    except ConfigError:
+        return []
 
 
 def _read(root, name, remedy):
@@ -66,14 +81,23 @@ def _read(root, name, remedy):
     return data
 
 
-def _read_json(root, name, remedy):
+def _read_json(root, name, remedy, kind=dict):
     try:
         data = json.loads(_read(root, name, remedy).decode())
     except ValueError:
         raise ConfigError("%s: found something else, wanted JSON: %s" % (name, remedy))
-    if not isinstance(data, dict):
+    if not isinstance(data, kind):
         raise ConfigError("%s: found %s, wanted a JSON object" % (name, _shape(data)))
     return data
+
+
+def _pin(node, key):
+    """A light or a button: {"pin": number, "active": level}, or None."""
+    spec = node.get(key)
+    if spec is not None:
+        _whole(_section(node, "node.json", key), "node.json: " + key, "pin", 0, 48, None)
+        _whole(spec, "node.json: " + key, "active", 0, 1, 1)
+    return spec
 
 
 def _shape(value):

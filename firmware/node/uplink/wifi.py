@@ -1,7 +1,8 @@
 """The radio: joins the first of the configured networks that lets the board in.
 
-Without a `network` module, or with no networks configured, the board is on a network by other means (the unix
-port, a cable); the radio is switched on all the same where there is one, for the sake of true randomness.
+Without a `network` module, or with no networks configured and no set-up to ask for one, the board is on a
+network by other means (the unix port, a cable); the radio is switched on all the same where there is one, for
+the sake of true randomness.
 """
 
 import asyncio
@@ -9,6 +10,9 @@ import asyncio
 from micropython import const
 
 _LOOK_MS = const(200)
+# A wrong password, or a network that is not there, is believed when the radio says so for this many looks.
+_BELIEVED = const(15)
+_CONNECTING = const(1001)
 
 
 class WifiError(Exception):
@@ -16,15 +20,23 @@ class WifiError(Exception):
 
 
 class Wifi:
-    """`networks` is a list of (name, password)."""
+    """`networks` is a list of (name, password); `wanted` tells that one is needed even when none is known
+    yet.
 
-    def __init__(self, networks):
-        self._networks = networks
+    held: while true nothing is joined, because somebody is at the board's own access point.
+    """
+
+    def __init__(self, networks, wanted=False):
+        self.networks = networks
+        self.held = False
+        self._wanted = wanted
         self._station = _find_station()
 
     def joined(self):
         """Whether the board is on a network now."""
-        return self._station is None or not self._networks or self._station.isconnected()
+        if self._station is None or not (self.networks or self._wanted):
+            return True
+        return self._station.isconnected()
 
     def switch_on(self):
         """Turn the radio on; the random generator is true only while it is (entropy.py)."""
@@ -35,8 +47,10 @@ class Wifi:
         """Be on a network when this returns; raises WifiError after `timeout_s` a network."""
         if self.joined():
             return
+        if self.held or not self.networks:
+            raise WifiError("waits for set-up")
         self._station.active(True)
-        for name, password in self._networks:
+        for name, password in self.networks:
             try:
                 self._station.disconnect()
             except OSError:
@@ -51,7 +65,38 @@ class Wifi:
                 if self._station.isconnected():
                     return
                 await asyncio.sleep_ms(_LOOK_MS)
-        raise WifiError("found none of %d networks that lets us in" % len(self._networks))
+        raise WifiError("found none of %d networks that lets us in" % len(self.networks))
+
+    async def attempt(self, name, password, timeout_s):
+        """Try one network: 0 when it let us in, otherwise the radio's last status (network.STAT_…)."""
+        station = self._station
+        station.active(True)
+        try:
+            station.disconnect()
+        except OSError:
+            pass
+        await asyncio.sleep(1)
+        station.connect(name, password)
+        refused = 0
+        for _ in range(timeout_s * 1000 // _LOOK_MS):
+            await asyncio.sleep_ms(_LOOK_MS)
+            if station.isconnected():
+                return 0
+            refused = 0 if station.status() == _CONNECTING else refused + 1
+            if refused >= _BELIEVED:
+                break
+        status = station.status()
+        station.disconnect()
+        return status
+
+    def scan(self):
+        """The networks in reach, as WLAN.scan gives them. OSError."""
+        self._station.active(True)
+        return self._station.scan()
+
+    def interface(self):
+        """(address, mask, …) on the network, as WLAN.ifconfig gives them; zeros without one."""
+        return self._station.ifconfig() if self._station else ("0.0.0.0", "0.0.0.0")
 
 
 def _find_station():

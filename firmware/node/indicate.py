@@ -1,0 +1,70 @@
+"""Shows how the board is doing by one light or buzzer, for whoever stands before it.
+
+A pattern is a row of lengths in units of 50 ms, alternately on and off, repeated; docs/citizen.md has the
+table in words, and a test holds the two together. One small task drives it and allocates nothing.
+"""
+
+import asyncio
+
+from micropython import const
+
+START = const(0)
+SETUP = const(1)
+JOINING = const(2)
+CONNECTING = const(3)
+WORKING = const(4)
+FAULT = const(5)
+PAUSED = const(6)
+IDENTIFY = const(7)
+UPDATING = const(8)
+SAFE = const(9)
+
+UNIT_MS = const(50)
+# By state; a light that works hardly ever shines, so that nobody is kept awake.
+PATTERNS = (
+    b"\x02\x02",  # START: a fast flicker
+    b"\x14\x14",  # SETUP: a second on, a second off
+    b"\x04\x04\x04\x1c",  # JOINING: two flashes every two seconds
+    b"\x04\x04\x04\x04\x04\x1c",  # CONNECTING: three flashes
+    b"\x01\xc7",  # WORKING: one short flash every ten seconds
+    b"\x04\x04\x04\x04\x04\x04\x04\x1c",  # FAULT: four flashes
+    b"\x28\x50",  # PAUSED: two seconds on, four off
+    b"\x01\x01",  # IDENTIFY: as fast as can be seen
+    b"\x0a\x02",  # UPDATING: on, with short gaps
+    b"\x04\x04\x04\x04\x04\x04\x04\x04\x04\x1c",  # SAFE: five flashes
+)
+
+
+class Indicator:
+    """`spec` is node.json's "indicator": {"pin": number, "active": 0 or 1}, or None for no light."""
+
+    def __init__(self, spec):
+        self.state = START
+        self._pin = None
+        self._active = 1
+        if spec:
+            from machine import Pin
+
+            self._active = spec.get("active", 1)
+            self._pin = Pin(spec["pin"], Pin.OUT, value=1 - self._active)
+
+    def show(self, state):
+        """Show `state` from the next flash on."""
+        self.state = state
+
+    async def run(self):
+        """Work for ever; returns at once where there is no light."""
+        pin = self._pin
+        while pin is not None:
+            state = self.state
+            level = self._active
+            for units in PATTERNS[state]:
+                pin.value(level)
+                level ^= 1
+                # In short steps, so that a new state shows at once.
+                for _ in range(units):
+                    await asyncio.sleep_ms(UNIT_MS)
+                    if self.state != state:
+                        break
+                if self.state != state:
+                    break
