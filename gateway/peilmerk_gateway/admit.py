@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from peilmerk_gateway.deployments.mandate import Mandate
 from peilmerk_gateway.open import Opened
 from peilmerk_gateway.refusal import Reason, Refusal
-from peilmerk_gateway.store.rows import AttestationRow, Known
+from peilmerk_gateway.store.rows import AnswerRow, AttestationRow, Known, KnownCommand
+from peilmerk_protocol.command import Ack
 from peilmerk_protocol.report import Report
 from peilmerk_protocol.statement import Statement
 
@@ -61,6 +62,22 @@ def admit_statement(
         reset_cause=message.reset_cause,
         boot_count=message.boot_count,
     )
+
+
+def admit_ack(
+    opened: Opened, message: Ack, known: KnownCommand | None, now: float
+) -> AnswerRow | Redelivered | Refusal:
+    """Take an acknowledgement of a command that was sent and is not answered yet.
+
+    A device that is sent a command again answers it again, so a second answer is an everyday refusal.
+    """
+    if known is None:
+        return _refused(Reason.ACK_UNKNOWN, opened, now)
+    if known.outcome is not None:
+        if opened.redelivered and (known.outcome, known.detail) == (message.outcome, message.detail):
+            return Redelivered(opened.device_id)
+        return _refused(Reason.ACK_REPEATED, opened, now)
+    return AnswerRow(opened.device_id, message.counter, message.outcome, message.detail, known.is_beacon)
 
 
 def admit_report(

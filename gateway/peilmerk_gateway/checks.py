@@ -10,9 +10,8 @@ from peilmerk_gateway.broker import program_path
 from peilmerk_gateway.deployments.catalogue import Catalogue
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.registry import Registry
-from peilmerk_gateway.service import STORE_FILE
 from peilmerk_gateway.settings import Settings
-from peilmerk_gateway.store import Store
+from peilmerk_gateway.store import STORE_FILE, Store
 from peilmerk_gateway.trust import ensure_trust
 
 

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from peilmerk_gateway import settings as gateway_settings
+from peilmerk_gateway.commands.cli import app as command_app
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.trust import ensure_trust
 
@@ -29,6 +30,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     help="Run and inspect the gateway. FOLDER is where gateway.toml lies.",
 )
+
+app.add_typer(command_app, name="command")
 
 FolderArgument = Annotated[
     Path, typer.Argument(metavar="FOLDER", help="Folder of gateway.toml, or the file itself.")

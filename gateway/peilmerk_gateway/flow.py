@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import aclosing, suppress
 
 import structlog
@@ -27,8 +27,18 @@ SETTLE_S = 5.0
 _log = structlog.get_logger(__name__)
 
 
+Listener = Callable[[Collection[str], Collection[str]], None]
+
+
+def _nobody(heard: Collection[str], stated: Collection[str]) -> None:
+    """Tell nobody."""
+
+
 class Flow:
-    """Takes deliveries from an ingest to the store."""
+    """Takes deliveries from an ingest to the store.
+
+    `listener` is told, once a batch is stored, which devices were heard and which of them made a statement.
+    """
 
     def __init__(
         self,
@@ -38,8 +48,10 @@ class Flow:
         clock: Clock,
         *,
         patience_s: float = PATIENCE_S,
+        listener: Listener = _nobody,
     ) -> None:
         self._store = store
+        self._listener = listener
         self._clock = clock
         self._judge = Judge(keyring, mandates, store, patience_s)
         # Two judgements at a time would not see each other's reports.
@@ -83,7 +95,10 @@ class Flow:
         """Judge deliveries and write the outcome in one transaction. Raises StoreError and nothing else."""
         async with self._one_at_a_time:
             now = self._clock.now()
-            return await self._store.commit_batch(await self._judge.batch(deliveries, now), now)
+            rows = await self._judge.batch(deliveries, now)
+            stored = await self._store.commit_batch(rows, now)
+        self._listener(rows.heard, {row.device_id for row in rows.attestations})
+        return stored
 
     async def settle(self) -> Stored:
         """Judge for good what has waited longer than patience. Raises StoreError and nothing else."""

@@ -17,14 +17,15 @@ from typing import Protocol
 import structlog
 
 from peilmerk_gateway.account import account
-from peilmerk_gateway.admit import Admitted, Redelivered, admit_report, admit_statement, may_wait
+from peilmerk_gateway.admit import Admitted, Redelivered, admit_ack, admit_report, admit_statement, may_wait
 from peilmerk_gateway.deployments.mandate import Mandate
 from peilmerk_gateway.ingest import Delivery
 from peilmerk_gateway.memory import BatchMemory
 from peilmerk_gateway.open import Keyring, Opened, open_delivery
 from peilmerk_gateway.refusal import Reason, Refusal
-from peilmerk_gateway.store import AttestationRow, BatchRows, Entry, ParkedRow, Probe, Store
+from peilmerk_gateway.store import AnswerRow, AttestationRow, BatchRows, Entry, ParkedRow, Probe, Store
 from peilmerk_protocol import topics
+from peilmerk_protocol.command import Ack
 from peilmerk_protocol.report import Report
 from peilmerk_protocol.statement import Statement
 
@@ -73,6 +74,7 @@ class _Verdicts:
     refusals: list[Refusal] = field(default_factory=list)
     parked: list[ParkedRow] = field(default_factory=list)
     unparked: list[tuple[str, int]] = field(default_factory=list)
+    answers: list[AnswerRow] = field(default_factory=list)
     redelivered: int = 0
 
     def rows(self, received: int) -> BatchRows:
@@ -85,6 +87,7 @@ class _Verdicts:
             self.redelivered,
             self.parked,
             self.unparked,
+            self.answers,
         )
 
 
@@ -150,7 +153,12 @@ class Judge:
         # Fixed for the batch: records may change while the store is asked.
         terms = {case.opened.device_id: self._terms(case.opened.device_id) for case in cases}
         probes = [probe for case in cases if (probe := _probe(case.opened, terms)) is not None]
-        memory = BatchMemory(await self._store.known(probes))
+        asked = [
+            (case.opened.device_id, case.opened.message.counter)
+            for case in cases
+            if isinstance(case.opened.message, Ack)
+        ]
+        memory = BatchMemory(await self._store.known(probes), await self._store.known_commands(asked))
         too_long = time.time() - self._patience_s
         for case in sorted(cases, key=lambda case: case.rank):
             try:
@@ -183,9 +191,11 @@ def _judge(
 ) -> None:
     """Judge one message and write the verdict down; `too_long` is since when nothing waits any longer."""
     opened = case.opened
+    if isinstance(opened.message, Ack):
+        _judge_ack(opened, opened.message, memory, verdicts, now)
+        return
     probe = _probe(opened, terms)
-    if probe is None:
-        return  # the answer to a command, for which nobody waits
+    assert probe is not None
     known = memory.known(probe)
     if isinstance(opened.message, Statement):
         stated = admit_statement(opened, opened.message, known, now)
@@ -216,6 +226,17 @@ def _judge(
         entry = account(judged)
         verdicts.entries.append(entry)
         memory.add_report(entry.report, judged.digest)
+    elif isinstance(judged, Redelivered):
+        verdicts.redelivered += 1
+    else:
+        verdicts.refusals.append(judged)
+
+
+def _judge_ack(opened: Opened, message: Ack, memory: BatchMemory, verdicts: _Verdicts, now: float) -> None:
+    judged = admit_ack(opened, message, memory.known_command(opened.device_id, message.counter), now)
+    if isinstance(judged, AnswerRow):
+        verdicts.answers.append(judged)
+        memory.add_answer(judged)
     elif isinstance(judged, Redelivered):
         verdicts.redelivered += 1
     else:

@@ -8,14 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from peilmerk_gateway.store import AttestationRow, Known, ParkedRow, Probe, ReportRow
+from peilmerk_gateway.store import AnswerRow, AttestationRow, Known, KnownCommand, ParkedRow, Probe, ReportRow
 
 
 class BatchMemory:
     """Answers like the store, with the batch's own reports and statements already in it."""
 
-    def __init__(self, stored: Mapping[Probe, Known]) -> None:
+    def __init__(
+        self,
+        stored: Mapping[Probe, Known],
+        commands: Mapping[tuple[str, int], KnownCommand] | None = None,
+    ) -> None:
         self._stored = stored
+        self._commands = dict(commands or {})
         self._reports: dict[tuple[str, int], bytes] = {}
         self._parked: dict[tuple[str, int], bytes] = {}
         self._windows: dict[str, list[tuple[int, int]]] = {}
@@ -34,6 +39,15 @@ class BatchMemory:
     def add_statement(self, row: AttestationRow) -> None:
         """Take note of a statement that will be stored."""
         self._statements.setdefault(row.device_id, {})[row.seq] = row
+
+    def add_answer(self, row: AnswerRow) -> None:
+        """Take note of an answer that will be stored; of a beacon's nothing is kept."""
+        if not row.is_beacon:
+            self._commands[row.device_id, row.counter] = KnownCommand(False, row.outcome, row.detail)
+
+    def known_command(self, device_id: str, counter: int) -> KnownCommand | None:
+        """Return what is known of the command that is acknowledged; None when none was ever sent."""
+        return self._commands.get((device_id, counter))
 
     def known(self, probe: Probe) -> Known:
         """Return what is known that bears on a message. KeyError for what the store was not asked."""

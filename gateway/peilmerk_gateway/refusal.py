@@ -31,6 +31,8 @@ class Reason(StrEnum):
     DEVICE_INACTIVE = "device-inactive"
     RECORD_BROKEN = "record-broken"
     QUANTITY_RANGE = "quantity-range"
+    ACK_UNKNOWN = "ack-unknown"
+    ACK_REPEATED = "ack-repeated"
     G1 = "G1"
     G5 = "G5"
     G6 = "G6"
@@ -100,6 +102,14 @@ _SENTENCES: dict[Reason, tuple[str, str]] = {
     Reason.QUANTITY_RANGE: (
         "A figure lies outside what the sensor can measure.",
         "Een waarde ligt buiten wat de sensor kan meten.",
+    ),
+    Reason.ACK_UNKNOWN: (
+        "The sensor acknowledges a command that it was never sent.",
+        "De sensor bevestigt een opdracht die hem nooit is gestuurd.",
+    ),
+    Reason.ACK_REPEATED: (
+        "The sensor acknowledges a command that it acknowledged before.",
+        "De sensor bevestigt een opdracht die hij al eerder had bevestigd.",
     ),
     Reason.G1: (
         "The deployment record lacks type, theme, location, the personal-data answer or the end date.",

@@ -19,6 +19,7 @@ import structlog
 
 from peilmerk_gateway.broker import NatsBroker
 from peilmerk_gateway.clock import Clock, ScaledClock
+from peilmerk_gateway.commands.sender import Sender
 from peilmerk_gateway.deployments.catalogue import Catalogue
 from peilmerk_gateway.flow import Flow
 from peilmerk_gateway.ingest.jetstream import JetStreamIngest
@@ -27,10 +28,9 @@ from peilmerk_gateway.publish.outbox import publish_loop
 from peilmerk_gateway.publish.sensorthings import open_sink
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import Settings
-from peilmerk_gateway.store import Store
+from peilmerk_gateway.store import STORE_FILE, Store
 from peilmerk_gateway.web import WebServer, create_app
 
-STORE_FILE = "store.db"
 WATCH_S = 1.0
 # Of the ten seconds that a supervisor gives: what is under way, then broker and store.
 FINISH_S = 5.0
@@ -89,10 +89,12 @@ class Service:
             web = WebServer(app, settings.web.host, settings.web.port)
             await web.start()
             stack.push_async_callback(web.stop)
-            flow = Flow(Keyring(registry), catalogue, store, clock)
+            sender = Sender(store, registry, clock, broker.access)
+            flow = Flow(Keyring(registry), catalogue, store, clock, listener=sender.heard)
             work = [
                 asyncio.create_task(flow.run(ingest, self._stop), name="flow"),
                 asyncio.create_task(flow.settle_loop(self._stop), name="settle"),
+                asyncio.create_task(sender.run(self._stop), name="send"),
                 *(
                     asyncio.create_task(
                         publish_loop(store, sink, catalogue, clock, self._stop), name=f"publish {sink.name}"

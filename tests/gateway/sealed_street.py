@@ -16,7 +16,7 @@ from peilmerk_gateway.ingest import Delivery
 from peilmerk_gateway.open import Keyring
 from peilmerk_gateway.registry import Device, Registry
 from peilmerk_gateway.store import Store
-from peilmerk_protocol import cose, keys, profile, report, statement, topics
+from peilmerk_protocol import command, cose, keys, profile, report, statement, topics
 from peilmerk_protocol.profile import AIR, STANDARD_COUNTER, Profile
 
 NOW = 1_700_000_100.0
@@ -71,6 +71,18 @@ class Counter:
         """A report, by default of 17 towards and 12 away."""
         values = {5: (17,), 6: (12,)} if values is None else values
         return self.sealed(topics.REPORT, report.encode(seq, window, revision, 0, values), again=again)
+
+    def ack(
+        self, counter: int, outcome: int = command.DONE, detail: int = 0, *, again: bool = False
+    ) -> Delivery:
+        """The answer to a command, by default that it was done."""
+        body = command.encode_ack(command.Ack(counter, outcome, detail))
+        return self.sealed(topics.ACK, body, again=again)
+
+    def hears(self, payload: bytes) -> command.Command:
+        """Open and read a command as the board does."""
+        key = keys.derive(self.device.root_key, keys.DOWN)
+        return command.decode(cose.open_sealed(key, topics.COMMAND, self.id, payload))
 
     def statement(
         self,

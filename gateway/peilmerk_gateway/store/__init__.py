@@ -5,12 +5,15 @@
 
 from peilmerk_gateway.store.engine import StoreError
 from peilmerk_gateway.store.rows import (
+    AnswerRow,
     AttestationRow,
     BatchRows,
     BudgetLine,
+    CommandRow,
     Entry,
     Figures,
     Known,
+    KnownCommand,
     LedgerRow,
     ObservationRow,
     OutboxRow,
@@ -23,15 +26,19 @@ from peilmerk_gateway.store.rows import (
     Window,
     WithheldRow,
 )
-from peilmerk_gateway.store.store import Store
+from peilmerk_gateway.store.store import STORE_FILE, Store
 
 __all__ = [
+    "STORE_FILE",
+    "AnswerRow",
     "AttestationRow",
     "BatchRows",
     "BudgetLine",
+    "CommandRow",
     "Entry",
     "Figures",
     "Known",
+    "KnownCommand",
     "LedgerRow",
     "ObservationRow",
     "OutboxRow",

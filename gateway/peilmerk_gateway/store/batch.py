@@ -1,4 +1,4 @@
-"""Write one judged batch: report, observations, ledger, attestations, refusals and publish outbox.
+"""Write one judged batch: report, observations, ledger, attestations, answers, refusals, publish outbox.
 
 One transaction, and the same batch twice writes the same rows once: the report's (device, number) and
 (device, window) decide, and nothing of a report is written unless the report row itself is new. So whatever
@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, select
 
-from peilmerk_gateway.store import schema
+from peilmerk_gateway.store import commands, schema
 from peilmerk_gateway.store.rows import BatchRows, Entry, Stored
 from peilmerk_gateway.store.sql import insert
 
@@ -37,6 +37,7 @@ def write_batch(connection: Connection, batch: BatchRows, sinks: Sequence[str], 
     if ledger:
         connection.execute(insert(connection, schema.ledger).on_conflict_do_nothing(), ledger)
     statements = _write_attestations(connection, batch, now)
+    answers = commands.answer(connection, batch.answers, now)
     _write_refusals(connection, batch)
     _park(connection, batch)
     stored = Stored(
@@ -45,6 +46,7 @@ def write_batch(connection: Connection, batch: BatchRows, sinks: Sequence[str], 
         observations=observations,
         withheld=len(withheld),
         refused=len(batch.refusals),
+        answers=answers,
         epsilon_micro=sum(row["epsilon_micro"] for row in ledger),
     )
     raise_tally(
@@ -56,6 +58,7 @@ def write_batch(connection: Connection, batch: BatchRows, sinks: Sequence[str], 
             "statements": stored.statements,
             "observations": stored.observations,
             "withheld": stored.withheld,
+            "answers": stored.answers,
             **{f"refused:{reason}": n for reason, n in Counter(r.reason for r in batch.refusals).items()},
         },
     )

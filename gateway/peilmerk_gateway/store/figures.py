@@ -2,7 +2,7 @@
 heard.
 
 Totals come from the table `tally`: received, redelivered, reports, statements, observations, withheld,
-refused:<reason>, published:<sink>.
+answers, refused:<reason>, published:<sink>.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, exists, func, select
 
 from peilmerk_gateway.refusal import Refusal
-from peilmerk_gateway.store import schema
-from peilmerk_gateway.store.rows import BudgetLine, Figures, Seen, SinkFigures, Window
+from peilmerk_gateway.store import commands, schema
+from peilmerk_gateway.store.rows import AttestationRow, BudgetLine, Figures, Seen, SinkFigures, Window
 
 DAY_S = 86_400
 
@@ -41,6 +41,8 @@ def figures(connection: Connection, sinks: Sequence[str] = ()) -> Figures:
         observations=tally.get("observations", 0),
         withheld=tally.get("withheld", 0),
         parked=connection.execute(select(func.count()).select_from(schema.parked)).scalar_one(),
+        answers=tally.get("answers", 0),
+        commands=commands.by_state(connection),
         refused=_with_prefix(tally, "refused:"),
         sinks={
             sink: SinkFigures(
@@ -122,6 +124,23 @@ def seen(connection: Connection, device_ids: Sequence[str]) -> dict[str, Seen]:
         ).first()
         if row is not None:
             found[device_id] = Seen(*row)
+    return found
+
+
+def stated(connection: Connection, device_ids: Sequence[str]) -> dict[str, AttestationRow]:
+    """Return the last statement of each of these devices; a device that made none is left out."""
+    attestation = schema.attestation.c
+    columns = [getattr(attestation, name) for name in AttestationRow.__slots__]
+    found = {}
+    for device_id in device_ids:
+        row = connection.execute(
+            select(*columns)
+            .where(attestation.device_id == device_id)
+            .order_by(attestation.seq.desc())
+            .limit(1)
+        ).first()
+        if row is not None:
+            found[device_id] = AttestationRow(*row)
     return found
 
 

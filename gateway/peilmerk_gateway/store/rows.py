@@ -97,6 +97,50 @@ class ParkedRow:
 
 
 @dataclass(frozen=True, slots=True)
+class CommandRow:
+    """One command to one device, and what became of it; `argument` is CBOR, outcome None until answered.
+
+    Times are unix seconds in the gateway's time; `sent_at` is that of the last of `attempts`.
+    """
+
+    device_id: str
+    counter: int
+    expiry: int
+    verb: int
+    argument: bytes
+    state: str
+    outcome: int | None
+    detail: int | None
+    attempts: int
+    created_at: float
+    sent_at: float | None
+    answered_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownCommand:
+    """What the store knows that bears on an acknowledgement; `outcome` is None until the device answered.
+
+    Of a time beacon only is known that it was sent.
+    """
+
+    is_beacon: bool
+    outcome: int | None = None
+    detail: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRow:
+    """What a device answered to a command, or to a time beacon, which has no row."""
+
+    device_id: str
+    counter: int
+    outcome: int
+    detail: int
+    is_beacon: bool
+
+
+@dataclass(frozen=True, slots=True)
 class BatchRows:
     """One batch of deliveries, judged: all of it goes into one transaction.
 
@@ -112,6 +156,15 @@ class BatchRows:
     redelivered: int = 0
     parked: Sequence[ParkedRow] = ()
     unparked: Sequence[tuple[str, int]] = ()
+    answers: Sequence[AnswerRow] = ()
+
+    @property
+    def heard(self) -> set[str]:
+        """Devices of which something authentic is in the batch."""
+        found = {entry.report.device_id for entry in self.entries}
+        for rows in (self.attestations, self.parked, self.answers):
+            found.update(row.device_id for row in rows)
+        return found | {refusal.device_id for refusal in self.refusals if refusal.device_id is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +176,7 @@ class Stored:
     observations: int = 0
     withheld: int = 0
     refused: int = 0
+    answers: int = 0
     epsilon_micro: int = 0
 
 
@@ -250,5 +304,9 @@ class Figures:
     withheld: int = 0
     parked: int = 0
     """How many reports wait now for their device's statement."""
+    answers: int = 0
+    """How many commands and time beacons devices acknowledged."""
+    commands: Mapping[str, int] = field(default_factory=dict)
+    """How many commands are in which state now."""
     refused: Mapping[str, int] = field(default_factory=dict)
     sinks: Mapping[str, SinkFigures] = field(default_factory=dict)

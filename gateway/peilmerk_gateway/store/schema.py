@@ -129,6 +129,41 @@ parked = Table(
     sqlite_with_rowid=False,
 )
 
+QUEUED, SENT, ACKNOWLEDGED, EXPIRED, WITHDRAWN = "queued", "sent", "acknowledged", "expired", "withdrawn"
+
+# What devices were told to do, and what they answered. Kept: this is who was told what, and when.
+command = Table(
+    "command",
+    metadata,
+    Column("device_id", String(16), primary_key=True),
+    Column("counter", BigInteger, primary_key=True, autoincrement=False),
+    Column("expiry", BigInteger, nullable=False),
+    Column("verb", Integer, nullable=False),
+    # As the body of the command carries it: CBOR.
+    Column("argument", LargeBinary(128), nullable=False),
+    Column("state", String(12), nullable=False),
+    # Numbers of `peilmerk_protocol.command`; empty until the device answered.
+    Column("outcome", Integer, nullable=True),
+    Column("detail", BigInteger, nullable=True),
+    Column("attempts", Integer, nullable=False),
+    Column("created_at", Float, nullable=False),
+    # Of the last attempt.
+    Column("sent_at", Float, nullable=True),
+    Column("answered_at", Float, nullable=True),
+    Index(None, "state"),
+    sqlite_with_rowid=False,
+)
+
+# The last counter that a device's commands and its time beacons took; see `store.commands`.
+command_counter = Table(
+    "command_counter",
+    metadata,
+    Column("device_id", String(16), primary_key=True),
+    Column("command", BigInteger, nullable=False),
+    Column("beacon", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
 refusal = Table(
     "refusal",
     metadata,

@@ -17,13 +17,16 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from peilmerk_gateway.refusal import Refusal
-from peilmerk_gateway.store import batch, engine, figures, outbox, probe, schema
+from peilmerk_gateway.store import batch, commands, engine, figures, outbox, probe, schema
 from peilmerk_gateway.store.engine import StoreError
 from peilmerk_gateway.store.rows import (
+    AttestationRow,
     BatchRows,
     BudgetLine,
+    CommandRow,
     Figures,
     Known,
+    KnownCommand,
     OutboxRow,
     ParkedRow,
     Probe,
@@ -34,6 +37,8 @@ from peilmerk_gateway.store.rows import (
 
 T = TypeVar("T")
 READERS = 3
+# The store of a gateway, in its data folder.
+STORE_FILE = "store.db"
 
 
 class Store:
@@ -129,6 +134,51 @@ class Store:
         """
         return await self._write(lambda connection: batch.write_batch(connection, rows, self.sinks, now))
 
+    # What devices are told to do.
+
+    async def queue_command(
+        self, device_id: str, verb: int, argument: bytes, expiry: int, now: float
+    ) -> CommandRow:
+        """Put a command in the queue of its device; on return it is on the disk. `argument` is CBOR.
+
+        Raises CommandRefused when too many wait. Also another process than the gateway's may do so.
+        """
+        return await self._write(lambda c: commands.queue(c, device_id, verb, argument, expiry, now))
+
+    async def withdraw_command(self, device_id: str, counter: int) -> CommandRow:
+        """Take back a command that is not answered yet. Raises CommandRefused."""
+        return await self._write(lambda connection: commands.withdraw(connection, device_id, counter))
+
+    async def waiting_commands(self) -> list[CommandRow]:
+        """Return every command that is queued or sent, each device's in the order of sending."""
+        return await self._read(commands.waiting)
+
+    async def command_sent(self, device_id: str, counter: int, now: float) -> bool:
+        """Write down that a command is about to be sent; False when it was withdrawn or is over."""
+        return await self._write(lambda c: commands.sent(c, device_id, counter, now))
+
+    async def expire_commands(self, now: float) -> None:
+        """Give up commands whose time is over."""
+        await self._write(lambda connection: commands.expire(connection, now))
+
+    async def beacon_counter(self, device_id: str) -> int | None:
+        """Take the counter of a time beacon; None when none is free until the device answers."""
+        return await self._write(lambda connection: commands.beacon(connection, device_id), tell=False)
+
+    async def known_commands(self, asked: Sequence[tuple[str, int]]) -> dict[tuple[str, int], KnownCommand]:
+        """Return what is known of these (device, counter); what was never sent is left out."""
+        if not asked:
+            return {}
+        return await self._read(lambda connection: commands.known(connection, asked))
+
+    async def commands(self, device_id: str | None = None, limit: int = 100) -> list[CommandRow]:
+        """Return the newest commands, newest first: of one device, or of all."""
+        return await self._read(lambda connection: commands.listed(connection, device_id, limit))
+
+    async def command(self, device_id: str, counter: int) -> CommandRow | None:
+        """Return one command, or None."""
+        return await self._read(lambda connection: commands.one(connection, device_id, counter))
+
     # What the publishers ask and write.
 
     async def claim(self, sink: str, limit: int, now: float) -> list[OutboxRow]:
@@ -186,6 +236,10 @@ class Store:
     async def seen(self, device_ids: Sequence[str]) -> dict[str, Seen]:
         """Return the newest admitted window of each device; one never heard of is left out."""
         return await self._read(lambda connection: figures.seen(connection, device_ids))
+
+    async def stated(self, device_ids: Sequence[str]) -> dict[str, AttestationRow]:
+        """Return the last statement of each device; one that never made any is left out."""
+        return await self._read(lambda connection: figures.stated(connection, device_ids))
 
     async def last_refusals(self, n: int) -> list[Refusal]:
         """Return the last `n` refusals, newest first."""
