@@ -11,7 +11,8 @@ from peilmerk_bench.board import SensorSpec, air_sensors
 from peilmerk_bench.sensors.beam import BeamPair
 from peilmerk_bench.sensors.device import BusHang, Nack
 from peilmerk_bench.sensors.sds011 import FRAME_S, SDS011, data_frame
-from peilmerk_bench.sensors.sht3x import SHT3x, crc8, words
+from peilmerk_bench.sensors.sensirion import crc8, words
+from peilmerk_bench.sensors.sht3x import SHT3x
 from peilmerk_bench.world.passages import Passage
 
 SLEEP = bytes.fromhex("aab406010000000000000000000000ffff05ab")

@@ -35,7 +35,8 @@ class SensorSpec:
     """One sensor and its wires. make: builds the simulator.
 
     uart: number of the UART, with tx and rx pins of the board; i2c: number of the bus, with scl and sda pins;
-    a beam pair has neither, its pins are its own. A pin that is None is not checked.
+    a beam pair has neither, its pins are its own. A pin that is None is not checked. power: pin that switches
+    the sensor's supply; None: it has supply whenever the board has.
     """
 
     name: str
@@ -46,6 +47,7 @@ class SensorSpec:
     i2c: int | None = None
     scl: int | None = None
     sda: int | None = None
+    power: int | None = None
 
     @classmethod
     def beam_pair(cls, traffic: Traffic | None = None, pins: tuple[int, int] = (4, 5)) -> SensorSpec:

@@ -91,7 +91,7 @@ class Wiring:
     def power(self, at: float, on: bool) -> None:
         """The board's supply, which is the sensors' supply, comes or goes."""
         for sensor in self.sensors.values():
-            sensor.power(at, on)
+            sensor.switch(at, on)
 
     def board_ended(self, at: float) -> None:
         """The interpreter ended: edges that were told ahead did not happen for it."""
@@ -131,7 +131,11 @@ class Wiring:
             self.listening[-1][1] = at_us / US
 
     def pin_set(self, at_us: int, pin: int, level: int) -> None:
+        """The board sets a pin: sensors whose supply hangs on it come or go."""
         self.levels_set.append((at_us / US, pin, level))
+        for spec in self.spec.sensors:
+            if spec.power == pin:
+                self.sensors[spec.name].switch(at_us / US, bool(level))
 
     def uart_open(
         self,
@@ -160,8 +164,8 @@ class Wiring:
         if port is None or not port.connected:
             return "", -1
         at = at_us / US
-        data = port.sensor.read(at)
-        following = port.sensor.next_at(at)
+        data = port.sensor.arrived(at)
+        following = port.sensor.following(at)
         # rounded up: at the moment named, the last byte is there
         return data[: port.rxbuf].hex(), -1 if following is None else math.ceil(following * US) + 1
 
@@ -176,9 +180,7 @@ class Wiring:
         for spec, sensor in self._i2c:
             if sensor.address == address and _on(spec, wiring):
                 try:
-                    if data is not None:
-                        sensor.write(at, bytes.fromhex(data))
-                    return sensor.read(at, size).hex() if size else ""
+                    return sensor.transfer(at, None if data is None else bytes.fromhex(data), size).hex()
                 except Nack:
                     return "ENODEV"
                 except BusHang:

@@ -11,14 +11,12 @@ nothing. Asleep, only the command that wakes it is answered.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from peilmerk_bench.sensors.device import Served, UartDevice
 
-BAUD = 9600
-BYTE_S = 10 / BAUD
+BYTE_S = 10 / 9600
 FRAME_S = 10 * BYTE_S
 ANSWER_DELAY_S = 0.005
 INTERVAL_S = 1.0
@@ -67,10 +65,7 @@ class SDS011(UartDevice):
     powered: bool = True
     _since: float | None = None
     _next: float | None = None
-    _line: deque[tuple[float, int]] = field(default_factory=deque)
     _inbox: bytearray = field(default_factory=bytearray)
-
-    baud: int = BAUD
 
     def power(self, at: float, on: bool) -> None:
         self.powered = on
@@ -85,7 +80,7 @@ class SDS011(UartDevice):
         """Bytes from the host, sent from `at` on; commands with another's id or a wrong checksum are
         ignored.
         """
-        self._advance(at)
+        self.advance(at)
         self._inbox += data
         done = at + len(data) * BYTE_S
         while (start := self._inbox.find(b"\xaa")) >= 0 and len(self._inbox) - start >= 19:
@@ -99,19 +94,11 @@ class SDS011(UartDevice):
         if len(self._inbox) > 64:
             del self._inbox[:-18]
 
-    def read(self, at: float) -> bytes:
-        """Bytes that have arrived at the host by `at` and were not read before."""
-        self._advance(at)
-        arrived = bytearray()
-        while self._line and self._line[0][0] <= at:
-            arrived.append(self._line.popleft()[1])
-        return bytes(arrived)
-
     def next_at(self, at: float) -> float | None:
         """When the frame that is on the line, or else the next one, will be complete; None: not by itself."""
-        self._advance(at)
-        if self._line:
-            return self._line[-1][0]
+        on_the_line = super().next_at(at)
+        if on_the_line is not None:
+            return on_the_line
         if self._next is None or self.silent:
             return None
         return self._next + FRAME_S
@@ -122,7 +109,7 @@ class SDS011(UartDevice):
         if self.report_mode == ACTIVE:
             self._next = at + (WORK_S if self.period_min else INTERVAL_S)
 
-    def _advance(self, at: float) -> None:
+    def advance(self, at: float) -> None:
         if self._since is None:
             self._start(at)
         while self._next is not None and self._next <= at:
@@ -140,7 +127,7 @@ class SDS011(UartDevice):
         return elapsed
 
     def _report(self, at: float) -> None:
-        pm2_5, pm10 = self.air(at)
+        pm2_5, pm10 = self.sees(self.air, at)
         fresh = self._fresh(at)
         settled = fresh >= self.warm_up_s
         share = 1.0 if settled else 0.3 + 0.7 * fresh / self.warm_up_s
@@ -155,8 +142,7 @@ class SDS011(UartDevice):
             return False
         if self.bad_checksums:
             frame = frame[:8] + bytes((frame[8] ^ 0x55,)) + frame[9:]
-        begin = max(at, self._line[-1][0] if self._line else at)
-        self._line.extend((begin + (i + 1) * BYTE_S, byte) for i, byte in enumerate(frame))
+        self.put(at, frame)
         return True
 
     def _obey(self, at: float, command: bytes) -> None:
