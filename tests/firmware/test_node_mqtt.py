@@ -263,7 +263,7 @@ async def test_a_half_open_line_is_noticed_by_its_silence(tmp_path, broker):
         assert await board.said() == ["connected"]
         line.deaf = True
         board.tell()
-        assert await board.said() == ["error", "found silence for 3 s"]
+        assert await board.said() == ["error", "found silence for 2 s"]
 
 
 async def test_an_idle_line_is_kept_alive(tmp_path, broker):

@@ -1,9 +1,18 @@
-"""Time: UTC in unix milliseconds, kept by the tick counter and set by SNTP (RFC 4330).
+"""Time: UTC in unix milliseconds, kept by the tick counter and set by SNTP (RFC 4330) or by the gateway.
 
 The board's own clock (`machine.RTC`) counts whole seconds from 2000 on some ports and from 1970 on others;
 it is set for the sake of certificate checks and survives a warm reset, but windows run on `Clock.unix_ms`.
-Until a server has answered, or a kept clock was plausible after a warm reset, there is no time: no window
-opens and no TLS is tried.
+Until a server has answered, the gateway's beacon came, or a kept clock was plausible after a warm reset,
+there is no time, and no window opens.
+
+Where no server can be reached, the board's own clock is put at a moment that is known to be past (`guess`),
+so that TLS can be tried and the gateway asked. What that proves: the certificate descends from our
+authority, carries the right name and had begun by then. What it cannot prove: that it has not ended since.
+As soon as the time is known the link connects anew, and then it can.
+
+Unix milliseconds are more than a small integer holds (30 bits), so they allocate: never ask for them in an
+interrupt handler, where `time.ticks_ms` is what there is. MicroPython's calendar ends with 2099, NTP's
+second era (from 2036) with 2104.
 
 One synchronisation asks every server several times. Each answer bounds the true time from both sides (it
 cannot have been later at the server than when the answer came, nor earlier than when the question left);
@@ -20,6 +29,13 @@ from time import ticks_diff, ticks_ms
 
 from micropython import const
 
+from node.uplink.resolve import resolve
+
+try:
+    from node import rtc  # type: ignore[attr-defined,unused-ignore]
+except ImportError:
+    rtc = None
+
 # Seconds from 1900 to 1970, and what `time` counts from, which differs by port.
 _NTP_TO_UNIX = const(2208988800)
 _EPOCH = 946684800 if time.gmtime(0)[0] == 2000 else 0
@@ -30,6 +46,10 @@ _REBASE_MS = const(1 << 28)
 _BEHIND_MS = const(86400000)
 # Bounds may miss each other by this much through rounding and drift.
 _SLACK_MS = const(4)
+# So long a known time needs no beacon.
+_STALE_S = const(43200)
+# In the memory of the board's own clock.
+_TAG = "time"
 
 
 class ClockError(Exception):
@@ -42,6 +62,9 @@ class Clock:
     def __init__(self, not_before=0):
         self.known = False
         self.moved_ms = 0
+        self.on_moved = None
+        self._asked = None
+        self._patience_ms = 0
         self._not_before_ms = not_before * 1000
         self._base_ms = 0
         self._base_tick = ticks_ms()
@@ -66,7 +89,7 @@ class Clock:
         `known`.
         """
         kept_ms = (time.time() + _EPOCH) * 1000
-        if self._not_before_ms and kept_ms >= self._not_before_ms:
+        if self._not_before_ms and kept_ms >= self._not_before_ms and _vouched():
             self._base_tick = ticks_ms()
             self._base_ms = kept_ms
             self.known = True
@@ -78,8 +101,46 @@ class Clock:
         self._base_ms = unix_ms
         self._base_tick = tick
         self._synchronised_ms = unix_ms
-        self.known = True
+        known, self.known = self.known, True
         _set_rtc(self.unix_ms() // 1000)
+        if known and self.on_moved is not None:
+            self.on_moved(self.moved_ms)
+
+    def guess(self, begun_s):
+        """Unless the time is known, put the board's own clock at the latest moment that is known to be past:
+        `begun_s` or what flash proves. Returns whether there is anything to check certificates against.
+        """
+        if self.known:
+            return True
+        past_s = max(begun_s, self._not_before_ms // 1000)
+        if past_s:
+            _set_rtc(past_s, False)
+        return past_s > 0
+
+    def asked(self, patience_s):
+        """A statement goes out: for so long, a beacon that answers it may set the clock."""
+        self._asked = ticks_ms()
+        self._patience_ms = patience_s * 1000
+
+    def beacon(self, unix_s, round_trip_ms=None):
+        """The gateway answers our statement: it was `unix_s` there. round_trip_ms bounds how long that took;
+        without it, the time since the statement does.
+
+        Returns True when the clock was set, or needs no setting; False for a beacon that nobody asked for,
+        that came too late, or that flash proves wrong.
+        """
+        if self.known and self.age_s() < _STALE_S:
+            return True
+        if self._asked is None:
+            return False
+        now = ticks_ms()
+        elapsed = ticks_diff(now, self._asked)
+        self._asked = None
+        if not 0 <= elapsed <= self._patience_ms or unix_s * 1000 < self._not_before_ms:
+            return False
+        # Told in whole seconds, at some time between the question and now.
+        self.set(unix_s * 1000 + 500 + min(elapsed, round_trip_ms or elapsed) // 2, now)
+        return True
 
     def age_s(self):
         """Seconds since the last synchronisation; very large when there was none."""
@@ -163,7 +224,7 @@ def _unix_ms(packet, at):
 
 async def _ask_server(host, port, timeout_s):
     """(low, high, tick): bounds of unix ms at the tick, by one server."""
-    address = socket.getaddrinfo(host, port, 0, socket.SOCK_DGRAM)[0]
+    address = await resolve(host, port, socket.SOCK_DGRAM, timeout_s)
     line = socket.socket(address[0], socket.SOCK_DGRAM)
     best = None
     reason = None
@@ -216,10 +277,34 @@ def _intersect(one, other):
     return other if other[1] - other[0] < one[1] - one[0] else one
 
 
-def _set_rtc(unix_s):
+def begins(certificate):
+    """Unix seconds from which a certificate (DER) holds (RFC 5280, 4.1.2.5.1: UTCTime); 0 when none is found.
+
+    Whoever made it knew the time: a lower bound for a board that never had any.
+    """
+    at = certificate.find(b"\x17\x0d")
+    while at >= 0:
+        try:
+            year, month, day, hour, minute, second = [
+                int(certificate[n : n + 2]) for n in range(at + 2, at + 14, 2)
+            ]
+            return time.mktime((2000 + year, month, day, hour, minute, second, 0, 0)) + _EPOCH
+        except ValueError:
+            at = certificate.find(b"\x17\x0d", at + 1)
+    return 0
+
+
+def _set_rtc(unix_s, vouched=True):
     try:
         from machine import RTC
     except ImportError:
         return  # a port without a clock of its own to set
     year, month, day, hour, minute, second, weekday, _ = time.gmtime(unix_s - _EPOCH)[:8]
     RTC().datetime((year, month, day, weekday, hour, minute, second, 0))
+    if rtc and vouched != _vouched():
+        rtc.save(_TAG, b"\1" if vouched else b"")
+
+
+def _vouched():
+    """Whether what the board's own clock shows was once a known time, and no guess."""
+    return not rtc or bool(rtc.load(_TAG))

@@ -13,7 +13,7 @@ import os
 from micropython import const
 
 from node.console import say
-from node.uplink.clock import ClockError
+from node.uplink.clock import ClockError, begins
 from node.uplink.mqtt import LinkError, MqttClient
 from node.uplink.wifi import WifiError
 from peilmerk_protocol import topics
@@ -51,6 +51,7 @@ class Link:
         self._tried = 0
         self._news = asyncio.Event()
         self._pause_s = 1
+        self._untold = False
         self.inbox = None
         self.on_acknowledged = None
         self.client = MqttClient(
@@ -62,7 +63,9 @@ class Link:
             config.mqtt_password,
             config.authority,
             config.timeout_s,
-            heard=self._heard,
+            # A line that is dead is noticed within this.
+            max(60, 2 * config.timeout_s),
+            self._heard,
         )
 
     def wake(self):
@@ -71,8 +74,8 @@ class Link:
 
     def due_in_ms(self, entry):
         """Milliseconds until `entry` may be sent; zero or less means now."""
-        if entry.kind != topics.REPORT:
-            return 0
+        if entry.kind != topics.REPORT or not self._clock.known:
+            return 0  # without a time, what lies there is from an earlier boot
         end_ms = (entry.window + 1) * self._config.profile.window_s * 1000
         return end_ms + self._slot_ms - self._clock.unix_ms()
 
@@ -89,22 +92,34 @@ class Link:
         """Work for ever."""
         while True:
             self._vigil.done("link")
+            tried = False
             try:
                 await self._wifi.join(self._config.timeout_s)
-                if self._clock.known:
+                # Where no server tells the time, the gateway may.
+                tried = self._clock.known or (
+                    self._untold and self._clock.guess(begins(self._config.authority))
+                )
+                if tried:
+                    guessed = not self._clock.known
                     gc.collect()
                     await self.client.connect()
                     say(
-                        "link: connected to %s:%d as %s",
+                        "link: connected to %s:%d as %s%s",
                         self._config.host,
                         self._config.port,
                         self._config.server_name,
+                        ", the time is not known" if guessed else "",
                     )
                     await self._subscribe()
-                    await self._serve()
-            except (LinkError, WifiError) as fault:
+                    await self._serve(guessed)
+            except WifiError as fault:
+                tried = True
                 say("link: %s", fault)
-            await self._rest()
+            except LinkError as fault:
+                say("link: %s", fault)
+                if self._pause_s >= _LONGEST_PAUSE_S:
+                    self._wifi.leave()
+            await self._rest(tried)
 
     def _heard(self, topic, payload):
         # Without an inbox, or for another's topic: the client counts the failure.
@@ -123,7 +138,7 @@ class Link:
                 raise
             say("link: %s", fault)
 
-    async def _serve(self):
+    async def _serve(self, guessed):
         while self._wifi.joined():
             self._vigil.done("link")
             entry = self._outbox.oldest()
@@ -135,9 +150,14 @@ class Link:
                 except asyncio.TimeoutError:
                     pass
                 await self.client.keep_alive()
+                if guessed and self._clock.known:
+                    self._pause_s = 1
+                    raise LinkError("the time is known now, and with it whether the certificate holds")
                 continue
             again = entry.seq == self._tried
             self._tried = entry.seq
+            if entry.kind == topics.STATEMENT:
+                self._clock.asked(4 * self._config.timeout_s)
             await self.client.publish(topics.topic(self._config.device_id, entry.kind), entry.payload, again)
             self._outbox.acknowledge(entry.seq)
             self._pause_s = 1
@@ -145,9 +165,9 @@ class Link:
                 self.on_acknowledged(entry.kind)
         raise WifiError("the access point is gone")
 
-    async def _rest(self):
+    async def _rest(self, tried):
         await self.client.close()
-        if not self._clock.known:
+        if not tried:
             await asyncio.sleep(1)
             return
         # Half of the pause is certain, half is chance, so that a street does not come back at once.
@@ -158,7 +178,8 @@ class Link:
         self._pause_s = min(2 * self._pause_s, _LONGEST_PAUSE_S)
 
     async def keep_time(self, moved):
-        """Synchronise the clock now and every hour; moved(ms) is told by how much it was set."""
+        """Synchronise the clock now and every hour; moved(ms) is told by how much a known time was set."""
+        self._clock.on_moved = moved
         pause_s = 1
         while True:
             if not self._wifi.joined():
@@ -169,11 +190,11 @@ class Link:
                     self._config.ntp, max(1, self._config.timeout_s // 6)
                 )
             except ClockError as fault:
+                self._untold = True
                 say("clock: %s", fault)
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
                 continue
             say("clock: synchronised within %d ms", doubt_ms)
             pause_s = 1
-            moved(self._clock.moved_ms)
             await asyncio.sleep(_SYNCHRONISE_S)

@@ -1,9 +1,9 @@
 """A small MQTT 3.1.1 client over TLS: QoS 1 out and in, one message in flight, keep-alive. Nothing else.
 
-TLS is never unverified: the broker's certificate must descend from the one authority on the board (DER,
-given as `cadata`) and carry the name `server_name`. The session is clean: the outbox is the durable side,
-and what it has sent without a PUBACK it sends again on the next connection, so a session at the broker
-would only be a second memory.
+TLS is never unverified: the broker's certificate must descend from an authority on the board (DER; the next
+one may lie behind the present one before that ends) and carry the name `server_name`. The session is clean:
+the outbox is the durable side, and what it has sent without a PUBACK it sends again on the next connection,
+so a session at the broker would only be a second memory.
 
 The address is resolved at every connect. `publish` returns after PUBACK; any failure closes the connection
 and raises LinkError, and the caller connects anew. What comes in is bounded: a message of more than 1 KB is
@@ -20,6 +20,8 @@ import struct
 from time import ticks_diff, ticks_ms
 
 from micropython import const
+
+from node.uplink.resolve import resolve
 
 _CONNECT = const(0x10)
 _CONNACK = const(0x20)
@@ -39,6 +41,9 @@ _TOPIC = const(64)
 _LARGEST = const(128)
 _PIECE = const(128)
 _POLL_MS = const(20)
+
+# mbedTLS about what cannot be a record of TLS: MBEDTLS_ERR_SSL_INVALID_RECORD.
+_NOT_TLS = (-0x7200,)
 
 _REFUSALS = (
     "",
@@ -73,11 +78,18 @@ def text(value):
 
 
 def tls_context(authority):
-    """A client context that accepts only what descends from `authority` (DER bytes). Raises LinkError."""
+    """A client context that accepts only what descends from `authority`: one certificate in DER, or several
+    one behind the other. Raises LinkError.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.verify_mode = ssl.CERT_REQUIRED  # type: ignore[attr-defined]  # the stubs lack it
     try:
-        context.load_verify_locations(cadata=authority)
+        at = 0
+        while at == 0 or at < len(authority):
+            # A SEQUENCE of 256 to 65,535 bytes behind a head of four.
+            end = at + 4 + struct.unpack_from(">H", authority, at + 2)[0]
+            context.load_verify_locations(cadata=authority[at:end])
+            at = end
     except (ValueError, OSError) as fault:
         raise LinkError("trust: found no certificate in DER (%s)" % fault)
     return context
@@ -114,6 +126,7 @@ class MqttClient:
         self._heard = heard
         self.refused = 0
         self._line = None
+        self._raw = None
         self._stream = None
         self._listener = None
         self._packet_id = 0
@@ -140,10 +153,12 @@ class MqttClient:
         except asyncio.TimeoutError:
             await self.close()
             raise LinkError("connect: found no answer in %d s" % self._timeout_s)
-        except (OSError, ValueError, EOFError) as fault:
+        except (OSError, ValueError, EOFError, MemoryError) as fault:
             await self.close()
+            if fault.args and fault.args[0] in _NOT_TLS:
+                raise LinkError("connect: found no TLS: a captive network, or another service on this port")
             # mbedTLS explains itself in several lines.
-            raise LinkError("connect: " + " ".join(str(fault).split()))
+            raise LinkError("connect: %s" % (" ".join(str(fault).split()) or type(fault).__name__))
         except BaseException:
             await self.close()
             raise
@@ -198,7 +213,7 @@ class MqttClient:
         if self._fault or self._stream is None:
             await self._fail(self._fault or "not connected")
         now = ticks_ms()
-        if ticks_diff(now, self._heard_at) > self._keepalive_s * 1500:
+        if ticks_diff(now, self._heard_at) > self._keepalive_s * 1000:
             await self._fail("found silence for %d s" % (ticks_diff(now, self._heard_at) // 1000))
         if ticks_diff(now, self._sent_at) > self._keepalive_s * 500:
             await self._send(_PINGREQ)
@@ -220,34 +235,32 @@ class MqttClient:
 
     def drop(self):
         """Let go of the socket at once, without asyncio: for when the board is stopped."""
-        line, self._line = self._line, None
         self._stream = None
-        if line is not None:
-            line.close()
+        lines = self._line, self._raw
+        self._line = self._raw = None
+        for line in lines:
+            # A handshake that failed has let go of the socket below without closing it.
+            if line is not None:
+                line.close()
 
     async def _open(self):
-        address = socket.getaddrinfo(self._host, self._port, 0, socket.SOCK_STREAM)[0]
-        line = socket.socket(address[0], socket.SOCK_STREAM)
+        address = await resolve(self._host, self._port, socket.SOCK_STREAM, self._timeout_s // 2)
+        self._raw = raw = socket.socket(address[0], socket.SOCK_STREAM)
+        raw.setblocking(False)
         try:
-            line.setblocking(False)
-            try:
-                line.connect(address[-1])
-            except OSError as wait:
-                if wait.errno != errno.EINPROGRESS:
-                    raise
-            # Writable means connected, or failed: the first write tells which.
-            poller = select.poll()
-            poller.register(line, select.POLLOUT)
-            while not poller.poll(0):
-                await asyncio.sleep_ms(_POLL_MS)
-            line = self._context.wrap_socket(
-                line, server_hostname=self._server_name, do_handshake_on_connect=False
-            )
-            line.setblocking(False)
-        except BaseException:
-            line.close()
-            raise
-        self._line = line
+            raw.connect(address[-1])
+        except OSError as wait:
+            if wait.errno != errno.EINPROGRESS:
+                raise
+        # Writable means connected, or failed: the first write tells which.
+        poller = select.poll()
+        poller.register(raw, select.POLLOUT)
+        while not poller.poll(0):
+            await asyncio.sleep_ms(_POLL_MS)
+        self._line = line = self._context.wrap_socket(
+            raw, server_hostname=self._server_name, do_handshake_on_connect=False
+        )
+        line.setblocking(False)
         stream = asyncio.StreamWriter(line, {})
         flags = 0xC2  # user name, password, clean session
         stream.write(

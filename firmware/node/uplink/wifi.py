@@ -16,7 +16,7 @@ _CONNECTING = const(1001)
 
 
 class WifiError(Exception):
-    """No configured network could be joined."""
+    """No configured network could be joined; the message tells the reason for each."""
 
 
 class Wifi:
@@ -49,34 +49,31 @@ class Wifi:
             return
         if self.held or not self.networks:
             raise WifiError("waits for set-up")
-        self._station.active(True)
+        reasons = []
         for name, password in self.networks:
-            try:
-                self._station.disconnect()
-            except OSError:
-                pass  # it was not connected
-            # Access points refuse who comes back at once.
-            await asyncio.sleep(1)
-            try:
-                self._station.connect(name, password)
-            except OSError:
-                continue
-            for _ in range(timeout_s * 1000 // _LOOK_MS):
-                if self._station.isconnected():
-                    return
-                await asyncio.sleep_ms(_LOOK_MS)
-        raise WifiError("found none of %d networks that lets us in" % len(self.networks))
+            status = await self.attempt(name, password, timeout_s)
+            if not status:
+                return
+            reasons.append("%s: %s" % (name, _reason(status)))
+        raise WifiError("found no network that lets us in (%s)" % ", ".join(reasons))
+
+    def leave(self):
+        """Give up a network that leads nowhere: the next attempt to join begins with another, if there is."""
+        if self._station is not None and self.networks:
+            self.networks = self.networks[1:] + self.networks[:1]
+            self._disconnect()
 
     async def attempt(self, name, password, timeout_s):
         """Try one network: 0 when it let us in, otherwise the radio's last status (network.STAT_…)."""
         station = self._station
         station.active(True)
-        try:
-            station.disconnect()
-        except OSError:
-            pass
+        self._disconnect()
+        # Access points refuse who comes back at once.
         await asyncio.sleep(1)
-        station.connect(name, password)
+        try:
+            station.connect(name, password)
+        except OSError:
+            return station.status()
         refused = 0
         for _ in range(timeout_s * 1000 // _LOOK_MS):
             await asyncio.sleep_ms(_LOOK_MS)
@@ -86,8 +83,14 @@ class Wifi:
             if refused >= _BELIEVED:
                 break
         status = station.status()
-        station.disconnect()
+        self._disconnect()
         return status
+
+    def _disconnect(self):
+        try:
+            self._station.disconnect()
+        except OSError:
+            pass  # it was not connected
 
     def scan(self):
         """The networks in reach, as WLAN.scan gives them. OSError."""
@@ -97,6 +100,15 @@ class Wifi:
     def interface(self):
         """(address, mask, …) on the network, as WLAN.ifconfig gives them; zeros without one."""
         return self._station.ifconfig() if self._station else ("0.0.0.0", "0.0.0.0")
+
+
+def _reason(status):
+    import network
+
+    for name in ("NO_AP_FOUND", "WRONG_PASSWORD", "HANDSHAKE_TIMEOUT", "ASSOC_FAIL", "BEACON_TIMEOUT"):
+        if status == getattr(network, "STAT_" + name, None):
+            return name.lower().replace("_", " ")
+    return "status %d" % status
 
 
 def _find_station():
