@@ -10,7 +10,7 @@ import os
 import sys
 from time import ticks_diff, ticks_ms
 
-from node import VERSION
+from node import VERSION, uptime
 from node.attest import firmware_digest
 from node.mark import Mark, make_folder
 from peilmerk_protocol import profile as profiles
@@ -99,6 +99,7 @@ class Health:
                 VERSION,
                 sys.implementation.version[:3],
                 self.boots,
+                min(uptime.ms() // 1000, _MOST),
                 gc.mem_free(),
                 min(flash[0] * flash[3], _MOST),
             )

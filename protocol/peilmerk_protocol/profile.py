@@ -120,3 +120,5 @@ STANDARD_COUNTER = Profile(
 """Bicycles in two directions by quarter of an hour, epsilon 7/10 + 3/10, published from 10."""
 AIR = Profile(1, 900, 0b11111, (0, 1), (0, 1), 0, 0)
 """PM2.5, PM10, temperature, humidity and samples by quarter of an hour; no counts, so no noise."""
+AIR_FULL = Profile(1, 900, 0x1F00001F, (0, 1), (0, 1), 0, 0)
+"""AIR with completeness and with the extremes of its four means: more than 51 bytes, not for LoRaWAN."""

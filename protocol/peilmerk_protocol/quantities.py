@@ -12,8 +12,10 @@ Kinds and what a value is made of:
 
     COUNT    (released count,)             noisy, so it may be below zero; unit: one passage
     MEAN     (mean, spread)                over one window; spread = standard deviation, same scale
-    SAMPLES  (number,)                     smallest number of samples behind any mean of the same report
+    SAMPLES  (number,)                     smallest number of samples behind any mean of the same report, or
+                                           (completeness) smallest share of the samples expected, in percent
     LEVEL    (level,)                      a noise level, already a statistic of its window
+    EXTREMES (minimum, maximum)            of the samples behind the mean that `mean_of` names, same scale
 """
 
 from peilmerk_protocol.error import ProtocolError
@@ -42,10 +44,18 @@ PRESSURE = 20
 LAEQ = 21
 LAMAX = 22
 LA90 = 23
+COMPLETENESS = 24
+PM2_5_EXTREMES = 25
+PM10_EXTREMES = 26
+TEMPERATURE_EXTREMES = 27
+HUMIDITY_EXTREMES = 28
+PM1_EXTREMES = 29
+CO2_EXTREMES = 30
+PRESSURE_EXTREMES = 31
 
-NUMBER = 24
+NUMBER = 32
 """How many quantities there are: numbers 0 to NUMBER - 1 are known, all others are refused."""
-KNOWN = (1 << NUMBER) - 1
+KNOWN = 0xFFFFFFFF
 """Set of all known quantities, as a bit mask."""
 COUNTS = 0x1FFE0
 """Set of the quantities that are counts (numbers 5 to 16): they leave a device with noise only."""
@@ -54,9 +64,10 @@ KIND_COUNT = 1
 KIND_MEAN = 2
 KIND_SAMPLES = 3
 KIND_LEVEL = 4
+KIND_EXTREMES = 5
 
 SPREAD_ORIGIN = 24
-"""Origin of every spread: 0 to 47 take one byte, up to 279 two."""
+"""Origin of every spread, and of maximum - minimum: 0 to 47 take one byte, up to 279 two."""
 
 # One row for all quantities that behave alike: (kind, lowest, highest, denominator of the scale, origin).
 # Ranges are those of a street and of the sensors in use, not of physics; every number fits 3 bytes of CBOR.
@@ -72,9 +83,13 @@ _ROWS = (
     (KIND_MEAN, 0, 20000, 10, 256),  # 6 nitrogen dioxide, 0 to 2000 ug/m3
     (KIND_MEAN, 3000, 11000, 10, 10100),  # 7 air pressure, 300 to 1100 hPa (the BME280's range)
     (KIND_LEVEL, 0, 1500, 10, 600),  # 8 A-weighted sound level, 0 to 150 dB
+    (KIND_SAMPLES, 0, 100, 1, 0),  # 9 share of the expected samples, percent
 )
-# Row of each quantity, by number.
-_ROW_OF = b"\x00\x00\x01\x02\x03\x04\x04\x04\x04\x04\x04\x04\x04\x04\x04\x04\x04\x00\x05\x06\x07\x08\x08\x08"
+# Row of each quantity below the extremes, by number, and the mean that each of the extremes belongs to.
+_ROW_OF = (
+    b"\x00\x00\x01\x02\x03\x04\x04\x04\x04\x04\x04\x04\x04\x04\x04\x04\x04\x00\x05\x06\x07\x08\x08\x08\x09"
+)
+_MEAN_OF = b"\x00\x01\x02\x03\x11\x12\x14"
 
 
 class QuantityError(ProtocolError):
@@ -84,12 +99,18 @@ class QuantityError(ProtocolError):
 def _row(number: int) -> "tuple[int, int, int, int, int]":
     if not 0 <= number < NUMBER:
         raise QuantityError("quantity")
-    return _ROWS[_ROW_OF[number]]
+    return _ROWS[_ROW_OF[mean_of(number)]]
+
+
+def mean_of(number: int) -> int:
+    """Give the mean whose samples a quantity tells the extremes of; any other quantity is its own."""
+    return number if number < PM2_5_EXTREMES else _MEAN_OF[number - PM2_5_EXTREMES]
 
 
 def kind(number: int) -> int:
-    """Give the kind of a quantity: KIND_COUNT, KIND_MEAN, KIND_SAMPLES or KIND_LEVEL."""
-    return _row(number)[0]
+    """Give the kind of a quantity: KIND_COUNT, KIND_MEAN, KIND_SAMPLES, KIND_LEVEL or KIND_EXTREMES."""
+    own = _row(number)[0]
+    return own if number < PM2_5_EXTREMES else KIND_EXTREMES
 
 
 def is_count(number: int) -> bool:
@@ -98,7 +119,7 @@ def is_count(number: int) -> bool:
 
 
 def components(number: int) -> int:
-    """Give the number of components: 2 (mean and spread) for a mean, otherwise 1."""
+    """Give the number of components: 2 for a mean and its spread and for extremes, otherwise 1."""
     return 2 if _row(number)[0] == KIND_MEAN else 1
 
 
@@ -114,14 +135,14 @@ def value_range(number: int) -> "tuple[int, int]":
 
 
 def origin(number: int) -> int:
-    """Give what the wire subtracts from a quantity's first component; spreads have SPREAD_ORIGIN."""
+    """Give what the wire subtracts from a quantity's first component; for the second see SPREAD_ORIGIN."""
     return _row(number)[4]
 
 
 def fits(number: int, value: "tuple[int, ...]") -> bool:
     """Tell whether a value has the right number of components, all whole numbers and within range.
 
-    A spread lies between 0 and the width of its quantity's range.
+    A spread lies between 0 and the width of its quantity's range, a maximum not below its minimum.
     """
     row = _row(number)
     if len(value) != (2 if row[0] == KIND_MEAN else 1):
@@ -131,6 +152,8 @@ def fits(number: int, value: "tuple[int, ...]") -> bool:
             return False
     if not row[1] <= value[0] <= row[2]:
         return False
+    if number >= PM2_5_EXTREMES:
+        return value[0] <= value[1] <= row[2]
     return len(value) == 1 or 0 <= value[1] <= row[2] - row[1]
 
 

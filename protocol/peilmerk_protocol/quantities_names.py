@@ -1,7 +1,9 @@
 """The words of every quantity: names, labels, units and how each platform calls it.
 
 The gateway, its publishers and its pages read this table; a board never loads it. The rows carry words only:
-kind, scale, range and components come from `quantities`, so that neither can say something else.
+kind, scale, range and components come from `quantities`, so that neither can say something else. Extremes
+bear the words of their mean; only the observed property is known to platforms, which have no attribute for
+the lowest and highest sample of a window.
 
 Sources: units in UCUM and in UN/CEFACT Recommendation 20 codes; EEA pollutant vocabulary
 (dd.eionet.europa.eu/vocabulary/aq/pollutant); QUDT quantity kinds; smart-data-models AirQualityObserved,
@@ -97,7 +99,7 @@ def _passages(number: int, name: str, label: str, label_nl: str) -> Quantity:
     )
 
 
-ALL = (
+_MEASURED = (
     _pollutant(0, "pm2_5", "Fine particles PM2.5", "Fijnstof PM2,5", "6001", "pm25", "P2"),
     _pollutant(1, "pm10", "Particles PM10", "Fijnstof PM10", "5", "pm10", "P1"),
     Quantity(
@@ -179,7 +181,30 @@ ALL = (
         _DECIBEL,
         _QUDT + "SoundPressureLevel",
     ),
+    Quantity(
+        24,
+        "completeness",
+        "Share of the expected samples",
+        "Aandeel van de verwachte metingen",
+        _PERCENT,
+        _QUDT + "Completeness",
+    ),
 )
+
+
+def _extremes(number: int) -> Quantity:
+    mean = _MEASURED[quantities.mean_of(number)]
+    return Quantity(
+        number,
+        mean.name + "_extremes",
+        mean.label + ", lowest and highest",
+        mean.label_nl + ", laagste en hoogste",
+        (mean.unit, mean.unit_code, mean.unit_label),
+        mean.observed_property,
+    )
+
+
+ALL = _MEASURED + tuple(_extremes(number) for number in range(len(_MEASURED), quantities.NUMBER))
 """All quantities, by number."""
 
 _BY_NAME = {quantity.name: quantity for quantity in ALL}

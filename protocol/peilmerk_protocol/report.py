@@ -9,7 +9,11 @@ Body, a CBOR list of whole numbers only; no text, no byte string and no map can 
     state   health x 256 + revision: a healthy device under profile 1 to 23 spends one byte on both
     set     bit mask of the quantities that follow
     value   the components of each quantity, in rising order of quantity number, each less its origin
-            (see `quantities`)
+            (see `quantities`); of extremes the second is maximum - minimum, less SPREAD_ORIGIN
+
+A day's total is a message of its own kind (topics.DAY) with the same body: `window` is then the index of the
+UTC day (Unix seconds divided by 86,400), the set holds counts only, their noise is that of the profile's
+epsilon for the day, and HEALTH_PARTIAL tells that not the whole day was counted.
 
 A quantity without a valid value is left out of the set: a sensor fault gives a report with fewer values, or
 none, and HEALTH_SENSOR. Silence would be worse, it could not be told from a dead device.
@@ -18,6 +22,8 @@ none, and HEALTH_SENSOR. Silence would be worse, it could not be told from a dea
 from peilmerk_protocol import body, cbor, quantities
 from peilmerk_protocol.error import ProtocolError
 
+LAST_DAY = 49710
+"""The day in which unsigned 32-bit Unix seconds end: 7 February 2106."""
 HEALTH_PARTIAL = 1
 """The board was not running during the whole window."""
 HEALTH_SENSOR = 2
@@ -28,6 +34,8 @@ HEALTH_CLOCK = 8
 """The clock was not synchronised lately."""
 HEALTH_REBOOT = 16
 """The board booted since its last report."""
+HEALTH_PAUSED = 32
+"""The host has paused the sensor: the set is empty."""
 
 
 class ReportError(ProtocolError):
@@ -40,7 +48,9 @@ class ReportError(ProtocolError):
 
 
 class Report:
-    """One decoded report. `values` maps quantity number to its components: (v,) or (mean, spread)."""
+    """One decoded report. `values` maps quantity number to its components: (v,), (mean, spread) or
+    (minimum, maximum).
+    """
 
     def __init__(
         self, seq: int, window: int, revision: int, health: int, values: "dict[int, tuple[int, ...]]"
@@ -87,7 +97,7 @@ def encode(seq: int, window: int, revision: int, health: int, values: "dict[int,
         flat[3] |= 1 << number
         flat.append(value[0] - quantities.origin(number))
         if len(value) == 2:
-            flat.append(value[1] - quantities.SPREAD_ORIGIN)
+            flat.append(value[1] - _second_origin(number, value[0]))
     return cbor.encode(flat)
 
 
@@ -112,7 +122,7 @@ def decode(data: bytes) -> Report:
         if end > len(numbers):
             raise ReportError("values")
         first = numbers[at] + quantities.origin(number)
-        value = (first,) if end - at == 1 else (first, numbers[at + 1] + quantities.SPREAD_ORIGIN)
+        value = (first,) if end - at == 1 else (first, numbers[at + 1] + _second_origin(number, first))
         if not quantities.fits(number, value):
             raise ReportError("range")
         values[number] = value
@@ -120,3 +130,17 @@ def decode(data: bytes) -> Report:
     if at != len(numbers):
         raise ReportError("values")
     return Report(seq, window, state & 255, state >> 8, values)
+
+
+def decode_day(data: bytes) -> Report:
+    """Decode the body of a day's total; `window` is the day. ReportError, "set" for anything but counts."""
+    total = decode(data)
+    body.whole(total.window, 0, LAST_DAY, ReportError, "window")
+    if total.set & ~quantities.COUNTS:
+        raise ReportError("set")
+    return total
+
+
+def _second_origin(number: int, first: int) -> int:
+    """What the wire subtracts from a second component: extremes travel as minimum and width."""
+    return quantities.SPREAD_ORIGIN + (first if number >= quantities.PM2_5_EXTREMES else 0)

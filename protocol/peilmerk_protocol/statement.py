@@ -1,19 +1,19 @@
-"""Statement: what a device attests at boot and after each change of profile.
+"""Statement: what a device attests at boot, after each change of profile and once a day.
 
 Body, a CBOR list:
 
     [seq, revision, firmware digest, profile digest, reset cause, [firmware version], [MicroPython version],
-     boot count, free heap, free flash]
+     boot count, uptime, free heap, free flash]
 
 seq comes from the same never-repeating counter as the reports. Digests are SHA-256: of the files on the
-board's flash, and of the profile's canonical form. Free heap and flash are bytes.
+board's flash, and of the profile's canonical form. Uptime is in seconds, free heap and flash are in bytes.
 """
 
 from peilmerk_protocol import body, cbor
 from peilmerk_protocol.error import ProtocolError
 
 DIGEST_LENGTH = 32
-_FIELDS = 10
+_FIELDS = 11
 
 
 class StatementError(ProtocolError):
@@ -27,7 +27,7 @@ class Statement:
     """One statement; checked when made (StatementError).
 
     seq: 1 to 2^32 - 1. revision: 0 to 255. Digests: 32 bytes. reset_cause: 0 to 15 as `machine.reset_cause`.
-    Versions: (major, minor, patch). boot_count, free_heap, free_flash: 0 to 2^32 - 1.
+    Versions: (major, minor, patch). boot_count, uptime, free_heap, free_flash: 0 to 2^32 - 1.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Statement:
         firmware_version: "tuple[int, int, int]",
         micropython_version: "tuple[int, int, int]",
         boot_count: int,
+        uptime: int,
         free_heap: int,
         free_flash: int,
     ) -> None:
@@ -51,11 +52,12 @@ class Statement:
         self.firmware_version = body.version(firmware_version, StatementError, "version")
         self.micropython_version = body.version(micropython_version, StatementError, "version")
         self.boot_count = body.whole(boot_count, 0, body.UINT32, StatementError, "figures")
+        self.uptime = body.whole(uptime, 0, body.UINT32, StatementError, "figures")
         self.free_heap = body.whole(free_heap, 0, body.UINT32, StatementError, "figures")
         self.free_flash = body.whole(free_flash, 0, body.UINT32, StatementError, "figures")
 
     def fields(self) -> "list[object]":
-        """List the ten fields in the order of the body."""
+        """List the eleven fields in the order of the body."""
         return [
             self.seq,
             self.revision,
@@ -65,6 +67,7 @@ class Statement:
             list(self.firmware_version),
             list(self.micropython_version),
             self.boot_count,
+            self.uptime,
             self.free_heap,
             self.free_flash,
         ]

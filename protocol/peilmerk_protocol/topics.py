@@ -10,9 +10,10 @@ REPORT = 1
 STATEMENT = 2
 ACK = 3
 COMMAND = 4
+DAY = 5
 
-KIND_NAMES = ("", "report", "statement", "ack", "command")
-"""Last level of the topic, by kind. Kinds 1 to 3 go up to the gateway, kind 4 down to the device."""
+KIND_NAMES = ("", "report", "statement", "ack", "command", "day")
+"""Last level of the topic, by kind. All go up to the gateway, but for kind 4: down to the device."""
 
 ID_LENGTH = 16
 _PREFIX = "peilmerk/1/"
@@ -47,10 +48,10 @@ def new_device_id(random_bytes10: bytes) -> str:
 
 
 def topic(device_id: str, kind: int) -> str:
-    """Build the topic of a device and a kind (REPORT, STATEMENT, ACK or COMMAND)."""
+    """Build the topic of a device and a kind (REPORT, STATEMENT, ACK, COMMAND or DAY)."""
     if not valid_device_id(device_id):
         raise TopicError("device-id")
-    if not REPORT <= kind <= COMMAND:
+    if not REPORT <= kind <= DAY:
         raise TopicError("kind")
     return _PREFIX + device_id + "/" + KIND_NAMES[kind]
 
@@ -65,7 +66,7 @@ def parse(topic: str) -> "tuple[str, int]":
     device_id, name = parts
     if not valid_device_id(device_id):
         raise TopicError("device-id")
-    for kind in range(REPORT, COMMAND + 1):
+    for kind in range(REPORT, DAY + 1):
         if KIND_NAMES[kind] == name:
             return device_id, kind
     raise TopicError("kind")

@@ -137,7 +137,7 @@ def test_a_report_under_a_statements_number_is_no_repetition() -> None:
 
 
 def test_statements_are_taken_once_and_need_no_record() -> None:
-    said = Statement(3, 1, FIRMWARE, bytes(32), 1, (0, 1, 0), (1, 29, 0), 4, 1, 1)
+    said = Statement(3, 1, FIRMWARE, bytes(32), 1, (0, 1, 0), (1, 29, 0), 4, 1, 1, 1)
     opened = Opened(DEVICE, said, 90, DIGEST, redelivered=False)
     row = admit_statement(opened, said, Known(), NOW)
     assert row == AttestationRow(DEVICE, 3, 1, FIRMWARE, bytes(32), 1, 4)

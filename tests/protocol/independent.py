@@ -14,7 +14,7 @@ import cbor2
 
 ALGORITHM_HMAC_256_64 = 4
 PROTECTED = cbor2.dumps({1: ALGORITHM_HMAC_256_64})
-KINDS = {"report": 1, "statement": 2, "ack": 3, "command": 4}
+KINDS = {"report": 1, "statement": 2, "ack": 3, "command": 4, "day": 5}
 INFO = {"up": b"peilmerk/1 up", "down": b"peilmerk/1 down"}
 
 

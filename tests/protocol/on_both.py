@@ -115,6 +115,14 @@ def check_report(data):
         same((found.seq, found.window, found.revision, found.health, found.values), fields, row["name"])
     for row in data["invalid"]:
         refused(report.decode, unhexlify(row["body"]), report.ReportError, row)
+    for row in data["days"]:
+        values = {int(number): tuple(value) for number, value in row["values"].items()}
+        fields = (row["seq"], row["window"], row["revision"], row["health"], values)
+        raw = unhexlify(row["body"])
+        same(report.encode(*fields), raw, row["name"])
+        same(report.decode_day(raw), report.Report(*fields), row["name"])
+    for row in data["invalid_days"]:
+        refused(report.decode_day, unhexlify(row["body"]), report.ReportError, row)
 
 
 def check_profile(data):
@@ -125,6 +133,7 @@ def check_profile(data):
         same(hexlify(profile.digest(made)).decode(), row["digest"], row["name"])
     same(profile.STANDARD_COUNTER.fields(), data["vectors"][0]["fields"], "STANDARD_COUNTER")
     same(profile.AIR.fields(), data["vectors"][1]["fields"], "AIR")
+    same(profile.AIR_FULL.fields(), data["vectors"][3]["fields"], "AIR_FULL")
     for row in data["invalid"]:
         refused(profile.decode, unhexlify(row["body"]), profile.ProfileError, row)
 
@@ -177,7 +186,7 @@ def check_vectors():
         data = load(name)
         CHECKS[name](data)
         valid = sum([len(data[part]) for part in data if part != "about" and isinstance(data[part], list)])
-        invalid = len(data.get("invalid", [])) + len(data.get("invalid_acks", []))
+        invalid = sum([len(data[part]) for part in data if part.startswith("invalid")])
         print(name, valid - invalid, "valid", invalid, "invalid")
 
 
@@ -229,6 +238,7 @@ def check_mutants(number):
     decoders = (
         (cbor.decode, cbor.encode),
         (report.decode, lambda r: report.encode(r.seq, r.window, r.revision, r.health, r.values)),
+        (report.decode_day, lambda r: report.encode(r.seq, r.window, r.revision, r.health, r.values)),
         (profile.decode, profile.encode),
         (statement.decode, statement.encode),
         (command.decode, command.encode),

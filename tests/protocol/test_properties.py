@@ -67,13 +67,18 @@ DECODERS: list[tuple[Callable[[bytes], object], type[ProtocolError], Callable[..
         report.ReportError,
         lambda r: report.encode(r.seq, r.window, r.revision, r.health, r.values),
     ),
+    (
+        report.decode_day,
+        report.ReportError,
+        lambda r: report.encode(r.seq, r.window, r.revision, r.health, r.values),
+    ),
     (profile.decode, profile.ProfileError, profile.encode),
     (statement.decode, statement.StatementError, statement.encode),
     (command.decode, command.CommandError, command.encode),
     (command.decode_ack, command.CommandError, command.encode_ack),
     (lambda data: cose.open_sealed(KEY, topics.REPORT, DEVICE, data), cose.SealError, None),
 ]
-NAMES = ["cbor", "report", "profile", "statement", "command", "ack", "sealed"]
+NAMES = ["cbor", "report", "day", "profile", "statement", "command", "ack", "sealed"]
 
 # Bytes that look like our messages, so that the fuzzing gets past the first byte.
 lookalike = st.lists(scalars | st.lists(whole, max_size=4), max_size=12).map(
@@ -157,7 +162,12 @@ def values_of(numbers: set[int]) -> st.SearchStrategy[dict[int, tuple[int, ...]]
         low, high = quantities.value_range(number)
         first = st.integers(low, high)
         spread = st.integers(0, high - low)
-        rows[number] = st.tuples(first, spread) if quantities.components(number) == 2 else st.tuples(first)
+        if quantities.kind(number) == quantities.KIND_EXTREMES:
+            rows[number] = st.tuples(first, first).map(lambda pair: (min(pair), max(pair)))
+        elif quantities.components(number) == 2:
+            rows[number] = st.tuples(first, spread)
+        else:
+            rows[number] = st.tuples(first)
     return st.fixed_dictionaries(rows)
 
 
@@ -174,6 +184,16 @@ def test_every_report_comes_back(
     found = report.decode(report.encode(seq, window, revision, health, values))
     assert found == report.Report(seq, window, revision, health, values)
     assert found.set == sum(1 << number for number in values)
+
+
+@given(values=st.sets(st.integers(0, quantities.NUMBER - 1)).flatmap(values_of), day=st.integers(0, 49800))
+def test_a_days_total_holds_counts_and_nothing_else(values: dict[int, tuple[int, ...]], day: int) -> None:
+    data = report.encode(7, day, 1, 0, values)
+    if all(quantities.is_count(number) for number in values) and day <= report.LAST_DAY:
+        assert report.decode_day(data) == report.Report(7, day, 1, 0, values)
+    else:
+        with pytest.raises(report.ReportError, match=r"^(set|window)$"):
+            report.decode_day(data)
 
 
 @given(

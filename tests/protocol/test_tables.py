@@ -25,6 +25,12 @@ def test_the_table_of_words_and_the_table_of_the_wire_are_one() -> None:
         assert quantities_names.by_number(quantity.number) is quantity
         assert quantity.is_count == bool(quantities.COUNTS >> quantity.number & 1)
         assert quantity.is_count == (quantity.unit == "1" and quantity.name != "samples")
+        mean = quantities_names.by_number(quantities.mean_of(quantity.number))
+        if quantity.kind == quantities.KIND_EXTREMES:
+            assert (quantity.name, mean.kind) == (mean.name + "_extremes", quantities.KIND_MEAN)
+            assert (quantity.unit, quantity.scale, quantity.range) == (mean.unit, mean.scale, mean.range)
+        else:
+            assert mean is quantity
         assert quantity.observed_property.startswith("http")
         assert (quantity.ngsi_ld is None) == (quantity.ngsi_ld_type is None)
     names = [quantity.name for quantity in quantities_names.ALL]
@@ -45,6 +51,10 @@ def test_the_table_of_words_and_the_table_of_the_wire_are_one() -> None:
         ("co2", "[ppm]", "59", (1, 1), (0, 40000), 2),
         ("pressure", "hPa", "A97", (1, 10), (3000, 11000), 2),
         ("laeq", "dB[SPL]", "2N", (1, 10), (0, 1500), 1),
+        ("completeness", "%", "P1", (1, 1), (0, 100), 1),
+        ("temperature_extremes", "Cel", "CEL", (1, 10), (-400, 850), 2),
+        ("co2_extremes", "[ppm]", "59", (1, 1), (0, 40000), 2),
+        ("pressure_extremes", "hPa", "A97", (1, 10), (3000, 11000), 2),
     ],
 )
 def test_units_scales_and_ranges(
@@ -58,6 +68,12 @@ def test_units_scales_and_ranges(
 @pytest.mark.parametrize("number", range(quantities.NUMBER))
 def test_a_value_fits_up_to_the_edge_and_not_beyond(number: int) -> None:
     low, high = quantities.value_range(number)
+    if quantities.kind(number) == quantities.KIND_EXTREMES:
+        assert quantities.fits(number, (low, high))
+        assert quantities.fits(number, (high, high))
+        for wrong in ((low - 1, high), (low, high + 1), (high, low), (low,), (low, low, low), (low, True)):
+            assert not quantities.fits(number, wrong)
+        return
     rest = (0,) if quantities.components(number) == 2 else ()
     assert quantities.fits(number, (low, *rest))
     assert quantities.fits(number, (high, *rest))
@@ -72,7 +88,7 @@ def test_a_value_fits_up_to_the_edge_and_not_beyond(number: int) -> None:
         assert not quantities.fits(number, (low, -1))
 
 
-@pytest.mark.parametrize("number", [-1, 24, 31, 1000])
+@pytest.mark.parametrize("number", [-1, 32, 63, 1000])
 def test_unknown_quantities(number: int) -> None:
     for ask in (quantities.kind, quantities.scale, quantities.value_range, quantities_names.by_number):
         with pytest.raises(quantities.QuantityError):
@@ -82,7 +98,7 @@ def test_unknown_quantities(number: int) -> None:
     with pytest.raises(quantities.QuantityError):
         quantities.mask([number])
     with pytest.raises(quantities.QuantityError):
-        quantities.members(1 << 24)
+        quantities.members(1 << 32)
     assert quantities.members(quantities.mask([6, 5])) == [5, 6]
 
 
@@ -92,6 +108,9 @@ def test_built_in_profiles() -> None:
     assert quantities.members(counter.set) == [5, 6]
     assert profile.AIR.fields() == [1, 900, 31, 0, 1, 0, 1, 0, 0]
     assert counter != profile.AIR
+    full = [quantities_names.by_number(number).name for number in quantities.members(profile.AIR_FULL.set)]
+    means = ["pm2_5", "pm10", "temperature", "humidity"]
+    assert full == [*means, "samples", "completeness", *(f"{mean}_extremes" for mean in means)]
     # The figures that a deployment record's gateway compares: a change of either is a change of the contract.
     assert profile.digest(counter).hex()[:16] == "d1626000aa5358b0"
     assert profile.digest(profile.AIR).hex()[:16] == "878f0f083a332307"
@@ -106,7 +125,7 @@ def test_built_in_profiles() -> None:
         ({"window_s": 7 * 60 * 11}, "window"),
         ({"m": 0}, "m"),
         ({"set": 0}, "set"),
-        ({"set": 1 << 24}, "set"),
+        ({"set": 1 << 32}, "set"),
         ({"revision": True}, "revision"),
     ],
 )
@@ -131,7 +150,7 @@ def test_the_encoders_refuse_what_the_decoders_would() -> None:
     with pytest.raises(report.ReportError, match="values"):
         report.encode(1, 1, 1, 0, {0: (1,)})
     with pytest.raises(report.ReportError, match="set"):
-        report.encode(1, 1, 1, 0, {24: (1,)})
+        report.encode(1, 1, 1, 0, {32: (1,)})
     with pytest.raises(report.ReportError, match="seq"):
         report.encode(0, 1, 1, 0, {})
     with pytest.raises(report.ReportError, match="range"):
@@ -143,7 +162,7 @@ def test_the_encoders_refuse_what_the_decoders_would() -> None:
     with pytest.raises(topics.TopicError, match="device-id"):
         topics.topic("AA:BB:CC:DD:EE:FF", topics.REPORT)
     with pytest.raises(topics.TopicError, match="kind"):
-        topics.topic("a" * 16, 5)
+        topics.topic("a" * 16, 6)
     with pytest.raises(topics.TopicError, match="device-id"):
         topics.new_device_id(bytes(6))
     with pytest.raises(keys.KeyUseError, match="root-key"):

@@ -30,7 +30,9 @@ Rows = list[dict[str, object]]
 
 # What the wire subtracts, by quantity number, as peilmerk.cddl tells it; every spread has 24.
 ORIGIN = {0: 256, 1: 256, 17: 256, 2: 100, 3: 745, 18: 600, 19: 256, 20: 10100, 21: 600, 22: 600, 23: 600}
+ORIGIN |= {25: 256, 26: 256, 27: 100, 28: 745, 29: 256, 30: 600, 31: 10100}
 SPREAD_ORIGIN = 24
+EXTREMES = range(25, 32)
 
 
 def report_body(
@@ -40,6 +42,8 @@ def report_body(
     flat = []
     for number in sorted(values):
         first, *spread = values[number]
+        if number in EXTREMES:
+            spread = [highest - first for highest in spread]
         flat += [first - ORIGIN.get(number, 0), *(component - SPREAD_ORIGIN for component in spread)]
     return other.canonical([seq, window, health << 8 | revision, members, *flat])
 
@@ -59,6 +63,11 @@ FULL = {
     23: (452,),
 }
 
+# Completeness and, of the means of STREET, lowest and highest.
+STREET_FULL = {**STREET, 24: (100,), 25: (88, 197), 26: (204, 431), 27: (117, 132), 28: (789, 841)}
+WIDEST_FULL = {**WIDEST_AIR, 24: (100,), 25: (0, 10000), 26: (0, 10000), 27: (-400, 850), 28: (0, 1000)}
+FULL |= {**STREET_FULL, 29: (71, 139), 30: (409, 447), 31: (10128, 10135)}
+
 SUMMER = {0: (487, 38), 1: (836, 112), 2: (341, 9), 3: (512, 42), 4: (900,)}
 
 # name, limit in bytes when sealed (None: shown without a limit), seq, window, revision, health, values
@@ -77,11 +86,24 @@ REPORTS: list[tuple[str, int | None, int, int, int, int, dict[int, tuple[int, ..
     ("air-widest", None, 2**32 - 1, 2**32 - 1, 255, 255, WIDEST_AIR),
     ("air-dust-sensor-silent", 51, SEQ, NOON, 1, 2, {2: (123, 4), 3: (812, 15), 4: (6,)}),
     ("air-all-sensors-silent", 51, SEQ, NOON, 1, 2, {}),
+    ("air-paused-by-its-host", 51, SEQ, NOON, 1, 32, {}),
+    ("air-full", None, SEQ, NOON, 1, 0, STREET_FULL),
+    ("air-full-widest", None, 2**32 - 1, 2**32 - 1, 255, 255, WIDEST_FULL),
     ("every-quantity", None, SEQ, NOON, 1, 0, FULL),
+]
+
+# The day of NOON. name, limit, seq, day, revision, health, values
+TODAY = 1795435200 // 86400
+DAYS: list[tuple[str, int | None, int, int, int, int, dict[int, tuple[int, ...]]]] = [
+    ("day", 40, SEQ, TODAY, 1, 0, {5: (6187,), 6: (6042,)}),
+    ("day-not-whole", 40, SEQ, TODAY, 1, 1, {5: (2212,), 6: (1987,)}),
+    ("day-quiet", 40, SEQ, TODAY, 1, 0, {5: (-3,), 6: (4,)}),
+    ("day-widest", 40, 2**32 - 1, 49710, 255, 255, {11: (-65536,), 12: (65535,)}),
 ]
 
 COUNTER_PROFILE = [1, 900, 96, 7, 10, 3, 10, 10, 4]
 AIR_PROFILE = [1, 900, 31, 0, 1, 0, 1, 0, 0]
+AIR_FULL_PROFILE = [1, 900, sum(1 << number for number in STREET_FULL), 0, 1, 0, 1, 0, 0]
 STRICT_PROFILE = [2, 3600, 96, 7, 20, 3, 20, 10, 4]
 FIRMWARE = hashlib.sha256(b"firmware").digest()
 
@@ -125,8 +147,8 @@ def report_file() -> dict[str, object]:
         ("window 2^32", changed(1, 2**32), "window"),
         ("state 65536", changed(2, 65536), "state"),
         ("state negative", changed(2, -1), "state"),
-        ("quantity 24", other.canonical([SEQ, NOON, 1, 1 << 24, 5]), "set"),
-        ("quantity 31", other.canonical([SEQ, NOON, 1, 1 << 31, 5]), "set"),
+        ("quantity 32", other.canonical([SEQ, NOON, 1, 1 << 32, 5]), "set"),
+        ("quantity 63", other.canonical([SEQ, NOON, 1, 1 << 63, 5]), "set"),
         ("set negative", changed(3, -1), "set"),
         ("a value missing", other.canonical(good[:-1]), "values"),
         ("a value too many", other.canonical([*good, 7]), "values"),
@@ -138,23 +160,43 @@ def report_file() -> dict[str, object]:
         ("spread wider than its range", report_body(SEQ, NOON, 1, 0, {2: (850, 1251)}), "range"),
         ("humidity above 100 %", report_body(SEQ, NOON, 1, 0, {3: (1001, 0)}), "range"),
         ("count above its range", changed(4, 65536), "range"),
+        ("completeness above 100 %", report_body(SEQ, NOON, 1, 0, {24: (101,)}), "range"),
+        ("maximum missing", other.canonical([SEQ, NOON, 1, 1 << 25, 123]), "values"),
+        ("maximum below its minimum", report_body(SEQ, NOON, 1, 0, {27: (123, 122)}), "range"),
+        ("maximum above its range", report_body(SEQ, NOON, 1, 0, {28: (900, 1001)}), "range"),
+    ]
+    invalid_days = [
+        ("a mean among the counts", report_body(SEQ, TODAY, 1, 0, {0: (123, 21), 5: (7,)}), "set"),
+        ("a level", report_body(SEQ, TODAY, 1, 0, {21: (587,)}), "set"),
+        ("extremes", report_body(SEQ, TODAY, 1, 0, {25: (1, 2)}), "set"),
+        ("the day after 32 bits", report_body(SEQ, 49711, 1, 0, {5: (7,)}), "window"),
+        ("text", changed(4, "AA:BB:CC:DD:EE:FF"), "malformed"),
     ]
     return {
-        "about": "Report bodies. window = Unix seconds / 900 here; values by quantity number.",
-        "vectors": [
-            {
-                "name": name,
-                "seq": seq,
-                "window": window,
-                "revision": revision,
-                "health": health,
-                "values": {str(number): list(value) for number, value in values.items()},
-                "body": report_body(seq, window, revision, health, values).hex(),
-            }
-            for name, _, seq, window, revision, health, values in REPORTS
-        ],
+        "about": "Report bodies. window = Unix seconds / 900 here; values by quantity number. days: the "
+        "totals of a day, window = Unix seconds / 86400.",
+        "vectors": report_rows(REPORTS),
         "invalid": named(invalid),
+        "days": report_rows(DAYS),
+        "invalid_days": named(invalid_days),
     }
+
+
+def report_rows(
+    reports: list[tuple[str, int | None, int, int, int, int, dict[int, tuple[int, ...]]]],
+) -> Rows:
+    return [
+        {
+            "name": name,
+            "seq": seq,
+            "window": window,
+            "revision": revision,
+            "health": health,
+            "values": {str(number): list(value) for number, value in values.items()},
+            "body": report_body(seq, window, revision, health, values).hex(),
+        }
+        for name, _, seq, window, revision, health, values in reports
+    ]
 
 
 def profile_file() -> dict[str, object]:
@@ -162,6 +204,7 @@ def profile_file() -> dict[str, object]:
         return other.canonical([*COUNTER_PROFILE[:index], value, *COUNTER_PROFILE[index + 1 :]])
 
     rows = [("standard counter", COUNTER_PROFILE), ("air", AIR_PROFILE), ("strict counter", STRICT_PROFILE)]
+    rows.append(("air in full", AIR_FULL_PROFILE))
     invalid = [
         ("eight items", other.canonical(COUNTER_PROFILE[:-1]), "malformed"),
         ("text", other.canonical("counter"), "malformed"),
@@ -170,7 +213,7 @@ def profile_file() -> dict[str, object]:
         ("window of 7 minutes does not divide a day evenly", changed(1, 420 * 11), "window"),
         ("window of two days", changed(1, 172800), "window"),
         ("no quantities", changed(2, 0), "set"),
-        ("unknown quantity", changed(2, 1 << 24), "set"),
+        ("unknown quantity", changed(2, 1 << 32), "set"),
         ("epsilon as text", changed(3, "7"), "epsilon"),
         ("epsilon over zero", changed(4, 0), "epsilon"),
         ("epsilon not in lowest terms", other.canonical([1, 900, 96, 14, 20, 3, 10, 10, 4]), "epsilon"),
@@ -195,15 +238,16 @@ def profile_file() -> dict[str, object]:
     }
 
 
-def statement_fields(seq: int, profile: list[int], cause: int, boots: int) -> list[object]:
+def statement_fields(seq: int, profile: list[int], cause: int, boots: int, uptime: int) -> list[object]:
     digest = hashlib.sha256(other.canonical(profile)).digest()
-    return [seq, profile[0], FIRMWARE, digest, cause, [1, 0, 0], [1, 29, 0], boots, 61440, 524288]
+    return [seq, profile[0], FIRMWARE, digest, cause, [1, 0, 0], [1, 29, 0], boots, uptime, 61440, 524288]
 
 
 def statement_file() -> dict[str, object]:
     rows = [
-        ("first boot", statement_fields(1, COUNTER_PROFILE, 1, 1)),
-        ("after two years", statement_fields(SEQ, AIR_PROFILE, 3, 812)),
+        ("first boot", statement_fields(1, COUNTER_PROFILE, 1, 1, 6)),
+        ("after two years", statement_fields(SEQ, AIR_PROFILE, 3, 812, 2678400)),
+        ("longest", statement_fields(2**32 - 1, AIR_FULL_PROFILE, 15, 2**32 - 1, 2**32 - 1)),
     ]
     good = rows[1][1]
 
@@ -211,8 +255,8 @@ def statement_file() -> dict[str, object]:
         return other.canonical([*good[:index], value, *good[index + 1 :]])
 
     invalid = [
-        ("nine items", other.canonical(good[:-1]), "malformed"),
-        ("eleven items", other.canonical([*good, "note"]), "malformed"),
+        ("ten items", other.canonical(good[:-1]), "malformed"),
+        ("twelve items", other.canonical([*good, "note"]), "malformed"),
         ("seq 0", changed(0, 0), "seq"),
         ("revision 256", changed(1, 256), "revision"),
         ("firmware digest of 31 bytes", changed(2, FIRMWARE[:-1]), "digest"),
@@ -221,12 +265,13 @@ def statement_file() -> dict[str, object]:
         ("version of two parts", changed(5, [1, 0]), "version"),
         ("version as text", changed(6, "1.29.0"), "version"),
         ("boot count below zero", changed(7, -1), "figures"),
-        ("free heap 2^32", changed(8, 2**32), "figures"),
-        ("free flash null", changed(9, None), "figures"),
+        ("uptime below zero", changed(8, -1), "figures"),
+        ("free heap 2^32", changed(9, 2**32), "figures"),
+        ("free flash null", changed(10, None), "figures"),
     ]
     return {
         "about": "Statements. Order: seq, revision, firmware digest, profile digest, reset cause, "
-        "firmware version, MicroPython version, boot count, free heap, free flash.",
+        "firmware version, MicroPython version, boot count, uptime, free heap, free flash.",
         "vectors": [
             {
                 "name": name,
@@ -318,8 +363,14 @@ def sealed_file() -> dict[str, object]:
     messages: list[tuple[str, str, bytes, int | None]] = [
         (name, "report", report_body(*rest), limit) for name, limit, *rest in REPORTS
     ]
+    messages += [(name, "day", report_body(*rest), limit) for name, limit, *rest in DAYS]
     messages += [
-        ("statement", "statement", other.canonical(statement_fields(SEQ, AIR_PROFILE, 3, 812)), None),
+        (
+            "statement",
+            "statement",
+            other.canonical(statement_fields(SEQ, AIR_PROFILE, 3, 812, 2678400)),
+            None,
+        ),
         ("ack", "ack", other.canonical(ACKS[0][1]), None),
         ("command-profile", "command", other.canonical(COMMANDS[0][1]), None),
         ("command-reboot", "command", other.canonical(COMMANDS[7][1]), None),
@@ -371,13 +422,14 @@ def sealed_file() -> dict[str, object]:
         ("tag changed", 1, good[:-1] + bytes([good[-1] ^ 1]), "forged"),
         ("body changed", 1, good[:9] + bytes([good[9] ^ 1]) + good[10:], "forged"),
         ("other kind", 2, good, "forged"),
+        ("a report as a day's total", 5, good, "forged"),
         ("other device", 1, other.seal(UP, 1, OTHER_DEVICE, body), "forged"),
         ("other direction", 1, other.seal(DOWN, 1, DEVICE, body), "forged"),
         ("other root key", 1, other.seal(other.derive(ROOT[::-1], "up"), 1, DEVICE, body), "forged"),
         ("all zero tag", 1, good[:-8] + bytes(8), "forged"),
     ]
     return {
-        "about": "Sealed messages. Kinds 1 to 3 with the up key, kind 4 with the down key. `limit` is the "
+        "about": "Sealed messages. Kind 4 with the down key, all others with the up key. `limit` is the "
         "longest this message may ever get.",
         "root_key": ROOT.hex(),
         "device_id": DEVICE,

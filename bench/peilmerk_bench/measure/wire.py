@@ -1,6 +1,7 @@
 """How many bytes a report takes, beside what others would send for the same content.
 
-The contents are the report vectors of `peilmerk_protocol`. Every format is really encoded and read back:
+The contents are the vectors of reports and day totals in `peilmerk_protocol`. Every format is really encoded
+and read back:
 
     ours               sealed: sequence number, window, health and authentication included
     SenML CBOR, JSON   RFC 8428, unauthenticated; numbers whole, or decimal fractions where CBOR has them, as
@@ -27,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 import peilmerk_protocol
-from peilmerk_protocol import cose, keys, quantities_names, report, topics
+from peilmerk_protocol import cose, keys, profile, quantities, quantities_names, report, topics
 
 COUNTER_LIMIT = 40
 AIR_LIMIT = 51
@@ -38,6 +39,7 @@ _SENML_LABELS = {"bn": -2, "bt": -3, "n": 0, "u": 1, "v": 2}
 # Units as SenML registers them (RFC 8428, section 12.1, and RFC 8798); by our UCUM unit.
 _SENML_UNITS = {"Cel": "Cel", "%": "%RH", "ug/m3": "ug/m3", "1": "count", "[ppm]": "ppm", "hPa": "hPa"}
 _SPREAD = "_sd"
+_EXTREMES = ("_min", "_max")
 
 
 class WireError(Exception):
@@ -102,24 +104,30 @@ def run(json: bool) -> int:
 
 
 def measure() -> list[Row]:
-    """Encode every report vector in every format, and read each back. WireError if one does not come back."""
+    """Encode every vector of a report and of a day's total in every format, and read each back.
+
+    Raises WireError if one does not come back.
+    """
     sealed = _vectors("sealed.json")
     device_id = str(sealed["device_id"])
     key = keys.derive(bytes.fromhex(sealed["root_key"]), keys.UP)
     limits = {row["name"]: row.get("limit") for row in sealed["vectors"]}
     rows = []
-    for vector in _vectors("report.json")["vectors"]:
+    vectors = _vectors("report.json")
+    for vector in vectors["vectors"] + vectors["days"]:
         values = {int(number): tuple(value) for number, value in vector["values"].items()}
         content = report.Report(vector["seq"], vector["window"], vector["revision"], vector["health"], values)
-        senml_cbor = _senml_cbor(content, device_id)
+        is_day = vector in vectors["days"]
+        start = content.window * (profile.DAY_S if is_day else WINDOW_S)
+        senml_cbor = _senml_cbor(content, start, device_id)
         rows.append(
             Row(
                 name=vector["name"],
                 limit=limits[vector["name"]],
-                ours=len(_ours(content, device_id, key)),
+                ours=len(_ours(content, topics.DAY if is_day else topics.REPORT, device_id, key)),
                 senml_cbor=len(senml_cbor),
                 senml_cbor_sealed=len(_sealed_alike(senml_cbor)),
-                senml_json=len(_senml_json(content, device_id)),
+                senml_json=len(_senml_json(content, start, device_id)),
                 airrohr=_length(_airrohr(content)),
                 airgradient=_length(_airgradient(content)),
             )
@@ -136,10 +144,11 @@ def _length(encoded: bytes | None) -> int | None:
     return None if encoded is None else len(encoded)
 
 
-def _ours(content: report.Report, device_id: str, key: bytes) -> bytes:
+def _ours(content: report.Report, kind: int, device_id: str, key: bytes) -> bytes:
     body = report.encode(content.seq, content.window, content.revision, content.health, content.values)
-    sealed = cose.seal(key, topics.REPORT, device_id, body)
-    if report.decode(cose.open_sealed(key, topics.REPORT, device_id, sealed)) != content:
+    sealed = cose.seal(key, kind, device_id, body)
+    decode = report.decode_day if kind == topics.DAY else report.decode
+    if decode(cose.open_sealed(key, kind, device_id, sealed)) != content:
         raise WireError("our own report did not come back")
     return sealed
 
@@ -150,15 +159,16 @@ def _physical(content: report.Report) -> list[tuple[str, str, Decimal]]:
     for number, value in sorted(content.values.items()):
         quantity = quantities_names.by_number(number)
         numerator, denominator = quantity.scale
-        for name, component in zip((quantity.name, quantity.name + _SPREAD), value, strict=False):
-            rows.append((name, quantity.unit, Decimal(component * numerator) / denominator))
+        ends = _EXTREMES if quantity.kind == quantities.KIND_EXTREMES else ("", _SPREAD)
+        for end, component in zip(ends, value, strict=False):
+            rows.append((quantity.name + end, quantity.unit, Decimal(component * numerator) / denominator))
     return rows
 
 
-def _senml(content: report.Report, device_id: str) -> list[dict[str, object]]:
+def _senml(content: report.Report, start: int, device_id: str) -> list[dict[str, object]]:
     """Make a SenML pack: base name and time in the first record, then one record a number."""
     records: list[dict[str, object]] = [
-        {"bn": device_id + ":", "bt": content.window * WINDOW_S, "n": "seq", "v": content.seq},
+        {"bn": device_id + ":", "bt": start, "n": "seq", "v": content.seq},
         {"n": "revision", "v": content.revision},
         {"n": "health", "v": content.health},
     ]
@@ -167,8 +177,8 @@ def _senml(content: report.Report, device_id: str) -> list[dict[str, object]]:
     return records
 
 
-def _senml_json(content: report.Report, device_id: str) -> bytes:
-    records = _senml(content, device_id)
+def _senml_json(content: report.Report, start: int, device_id: str) -> bytes:
+    records = _senml(content, start, device_id)
     plain = [{key: _number(value) for key, value in record.items()} for record in records]
     encoded = jsonlib.dumps(plain, separators=(",", ":")).encode()
     if jsonlib.loads(encoded) != plain:
@@ -176,10 +186,10 @@ def _senml_json(content: report.Report, device_id: str) -> bytes:
     return encoded
 
 
-def _senml_cbor(content: report.Report, device_id: str) -> bytes:
+def _senml_cbor(content: report.Report, start: int, device_id: str) -> bytes:
     records = [
         {_SENML_LABELS[key]: _shortest(value) for key, value in record.items()}
-        for record in _senml(content, device_id)
+        for record in _senml(content, start, device_id)
     ]
     encoded = cbor2.dumps(records, canonical=True)
     if cbor2.loads(encoded) != records:

@@ -49,6 +49,9 @@ class Mandate:
         if any(quantities.kind(number) == quantities.KIND_MEAN for number in self.streams):
             # The number of samples is part of what a mean is.
             declared |= 1 << quantities.SAMPLES
+        if any(quantities.kind(number) == quantities.KIND_EXTREMES for number in self.streams):
+            # How much of the window the extremes could come from.
+            declared |= 1 << quantities.COMPLETENESS
         return declared
 
     def profile(self, revision: int) -> profile.Profile:
