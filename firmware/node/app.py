@@ -48,7 +48,7 @@ class Node:
         self._control = Control(data, root)
         config.profile = self._control.profile(config.issued_profile)
         self._outbox = Outbox(data + "/outbox")
-        self._clock = Clock(self._outbox.last_window() * config.profile.window_s)
+        self._clock = Clock(self._outbox.last_window())
         if self._health.reset_cause > _POWER_ON:
             self._clock.keep()
         self._windows = Windows(config.profile.window_s, tuple(quantities.members(config.profile.set)))
@@ -119,8 +119,26 @@ class Node:
             self._sensors.take(None if paused else tally)
             say("window %d closed", tally.index)
             await self._release(tally, paused)
-            self._windows.advance(self._clock.unix_ms())
+            if self._config.next_profile is not None:
+                await self._adopt()
+            else:
+                self._windows.advance(self._clock.unix_ms())
             gc.collect()
+
+    async def _adopt(self):
+        """The agreed profile holds from this border on."""
+        config = self._config
+        config.profile, config.next_profile = config.next_profile, None
+        profile = config.profile
+        say("profile: revision %d from now on", profile.revision)
+        now_ms = self._clock.unix_ms()
+        border = now_ms // self._windows.window_ms * self._windows.window_ms
+        self._windows = Windows(profile.window_s, tuple(quantities.members(profile.set)))
+        self._windows.start(now_ms)
+        # A whole window if it begins at the border that was just seen.
+        if self._windows.end_ms() - self._windows.window_ms == border:
+            self._windows.ended().partial = False
+        await self._state()
 
     async def _window_over(self, settle_ms):
         """Return when the open window has ended and what was under way at its end has settled."""
@@ -141,10 +159,11 @@ class Node:
 
     async def _release(self, tally, paused):
         window = tally.index
-        if self._outbox.has_window(window):
+        profile = self._config.profile
+        end_s = (window + 1) * profile.window_s
+        if self._outbox.has_window(end_s):
             say("window %d was released before: nothing is drawn", window)
             return
-        profile = self._config.profile
         values: dict | None = {} if paused else None
         for _attempt in range(0 if paused else _ATTEMPTS):
             try:
@@ -166,7 +185,7 @@ class Node:
         def body(seq):
             return report.encode(seq, window, profile.revision, bits, values)
 
-        if await self._put(topics.REPORT, window, body):
+        if await self._put(topics.REPORT, end_s, body):
             self._health.reported()
             say(
                 "window %d: %d of %d quantities released, %d waiting",
@@ -182,13 +201,13 @@ class Node:
 
         await self._put(topics.STATEMENT, 0, body)
 
-    async def _put(self, kind, window, body):
+    async def _put(self, kind, end_s, body):
         """Seal and keep one message, the same bytes at each attempt; False when flash refused them all."""
         seq = self._outbox.next_seq()
         sealed = cose.seal(self._config.key, kind, self._config.device_id, body(seq))
         for _attempt in range(_ATTEMPTS):
             try:
-                self._outbox.append(kind, seq, window, sealed)
+                self._outbox.append(kind, seq, end_s, sealed)
                 self._link.wake()
                 return True
             except (OSError, OutboxError) as fault:

@@ -185,7 +185,7 @@ class Commands:
             self._after = control.reboot
         elif verb == command.UPDATE:
             try:
-                from node.update import offer  # type: ignore[import-not-found,unused-ignore]
+                from node.update import offer  # type: ignore[attr-defined,unused-ignore]
             except ImportError:
                 return command.REFUSED, 0
             return (command.DONE if offer(*argument) else command.REFUSED), 0

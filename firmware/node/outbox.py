@@ -16,9 +16,10 @@ Files under the root folder
 
     u8 magic 0xB7 | u8 kind | u16 length | u32 seq | u32 window | u32 reports | u32 crc32 | payload
 
-  little endian; `reports` counts the reports ever sealed, this one included; the CRC covers header (without
-  itself) and payload. What follows a record that does not check is ignored, and nothing is ever appended
-  behind it.
+  little endian; `window` is the Unix second at which a report's window ended (0 for other kinds), which stays
+  true when the length of windows changes; `reports` counts the reports ever sealed, this one included; the
+  CRC covers header (without itself) and payload. What follows a record that does not check is ignored, and
+  nothing is ever appended behind it.
 `mark.0/.1`      u32 acknowledged, dropped, seq, reports, window (see mark.py). All entries with a sequence
   number up to `acknowledged` are done. The newest segment is kept even when done, so that the numbers survive
   a lost mark.
@@ -94,13 +95,13 @@ class Outbox:
         return self._seq + 1
 
     def has_window(self, window):
-        """Whether `window` (index) or a later one was released before."""
+        """Whether the window that ended at `window` (Unix second) or a later one was released before."""
         return self._window > 0 and window <= self._window
 
     def append(self, kind, seq, window, payload):
         """Put one sealed message on flash; it is durable when this returns.
 
-        seq must be `next_seq()`; window is the window index of a report, 0 otherwise.
+        seq must be `next_seq()`; window is the Unix second at which a report's window ended, 0 otherwise.
         Raises AlreadyReleased, OutboxError (wrong number, payload over 512 bytes) or OSError (flash).
         """
         if seq != self.next_seq():
@@ -172,7 +173,9 @@ class Outbox:
         return self._dropped
 
     def last_window(self):
-        """Index of the newest window ever released, 0 when none was: also a lower bound of the time."""
+        """The Unix second at which the newest window ever released ended, 0 when none was: the time is
+        later.
+        """
         return self._window
 
     def last_seq(self):

@@ -195,7 +195,12 @@ async def street(tmp_path):
     await broker.start()
     transport, port = await serve(Sntp(1000.0))
     place = Street(tmp_path, broker, port)
-    client = await nats.connect(f"nats://gateway:gateway@127.0.0.1:{broker.client_port}")
+    # Back before the board is, which pauses at least half a second: what nobody hears is not kept.
+    client = await nats.connect(
+        f"nats://gateway:gateway@127.0.0.1:{broker.client_port}",
+        reconnect_time_wait=0.02,
+        max_reconnect_attempts=-1,
+    )
 
     async def note(message):
         place.messages.append((message.subject, message.data))
