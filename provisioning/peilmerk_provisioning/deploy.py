@@ -1,10 +1,11 @@
 """Put firmware and node.json onto a board: only what differs, checked on the board before and after it
 counts.
 
-New files are written beside the old ones into a staging folder, read back there, and only then moved into
-place. A cable that is pulled before that leaves the old firmware whole; one that is pulled during the few
-moves leaves a mix that a second run mends, because it compares every file again. Running it twice copies
-nothing the second time.
+A board has two slots for firmware. What differs is sent into a staging folder and read back there; then the
+slot that does not run is filled from it and from what the board has already, proven whole, and one small
+write makes the board boot from it. A cable that is pulled at any moment leaves a board that boots the old
+firmware or the new one. A second run removes what is left over; one more copies nothing. A board that was
+deployed to before there were slots is brought to them in the same way.
 """
 
 from __future__ import annotations
@@ -73,14 +74,13 @@ def deploy(
             on_progress(done, size)
 
     steps = _staging(bundle, copied)
-    names = {path: str(number) for number, path in enumerate(copied)}
-    hashes = bundle.hashes
+    whole = before.slot and not before.stray and not before.trial and before.files == bundle.hashes
     steps.append(
         Script(
             "install",
             {
-                "files": [[names[path], path, hashes[path]] for path in copied],
-                "remove": list(removed),
+                "files": None if whole else _sources(bundle, before, copied),
+                "digest": bundle.digest,
                 "node": node_settings(kind) | ({"link": link} if link else {}),
             },
         )
@@ -114,13 +114,26 @@ def deploy(
 
 
 def difference(bundle: Bundle, board: Inspection) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the paths to copy, entry points last, and the paths to remove."""
+    """Return the paths to send, entry points last, and the paths that go away."""
     hashes = bundle.hashes
     copied = sorted(
-        (path for path in hashes if board.files.get(path) != hashes[path]),
+        (path for path in hashes if hashes[path] not in (board.files.get(path), board.rival.get(path))),
         key=lambda path: (path in ENTRY_POINTS, path),
     )
     return tuple(copied), tuple(sorted(set(board.files) - set(hashes)))
+
+
+def _sources(bundle: Bundle, board: Inspection, sent: tuple[str, ...]) -> list[list[str]]:
+    """Return, for the slot to fill, [path, SHA-256, staged name or "", path on the board to copy from or ""]
+    of each file, entry points last.
+    """
+    names = {path: str(number) for number, path in enumerate(sent)}
+    base = f"{board.slot}/" if board.slot else ""
+    rows = []
+    for path, wanted in bundle.hashes.items():
+        there = path in names or path in ENTRY_POINTS or board.rival.get(path) == wanted
+        rows.append([path, wanted, names.get(path, ""), "" if there else base + path])
+    return sorted(rows, key=lambda row: (row[0] in ENTRY_POINTS, row[0]))
 
 
 def _staging(bundle: Bundle, paths: tuple[str, ...]) -> list[Step]:

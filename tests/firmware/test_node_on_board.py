@@ -45,7 +45,7 @@ class Bench:
         }
         identity = {"device_id": DEVICE, "mqtt_password": "secret", "root_key": ROOT_KEY.hex()}
         self.bundle = bundle.build()
-        files = dict(self.bundle.files)
+        files = self.bundle.placed()
         settings = kinds.node_settings(kind)
         settings["profile"]["window_s"] = WINDOW_S
         files["node.json"] = json.dumps({**settings, "link": link}).encode()
@@ -231,6 +231,6 @@ async def test_ctrl_c_gives_a_working_prompt(bench):
     it.board.type(b"\x03")
     await it.board.console_shows("peilmerk: stopped; reset the board to start again")
     it.board.type(b"import os; print('files', sorted(os.listdir('/')))\r\n")
-    await it.board.console_shows("files ['boot.py', 'data',")
+    await it.board.console_shows("files ['a', 'boot.py', 'data',")
     heap = re.search(r"(\d+) bytes of heap in use, (\d+) free", it.board.console_tail)
     print(heap.group(0))

@@ -73,7 +73,10 @@ def test_digest_is_over_paths_and_contents_in_the_order_of_paths() -> None:
 def test_board_attests_the_digest_of_the_bundle(made: Bundle, tmp_path: Path) -> None:
     """The board's own bytecode, run by real MicroPython over the files as they lie on a board."""
     made.write(tmp_path)
-    code = "from node.attest import firmware_digest; print(firmware_digest('./').hex())"
+    code = (
+        "import sys; sys.path.insert(0, './a'); "
+        "from node.attest import firmware_digest; print(firmware_digest('./').hex())"
+    )
     found = subprocess.run(
         [MICROPYTHON, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
@@ -87,7 +90,8 @@ def test_every_module_of_the_protocol_loads_on_micropython(made: Bundle, tmp_pat
         for path in made.files
         if path.startswith("peilmerk_protocol")
     ]
-    code = "".join(f"import {name}\n" for name in names) + "print('loaded')"
+    code = "import sys; sys.path.insert(0, 'a')\n"
+    code += "".join(f"import {name}\n" for name in names) + "print('loaded')"
     found = subprocess.run(
         [MICROPYTHON, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )

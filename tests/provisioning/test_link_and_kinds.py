@@ -25,7 +25,16 @@ def test_link_comes_from_the_settings(settings: Settings) -> None:
         "port": 18883,
         "server_name": "sensors.example.org",
         "timeout_s": 30,
+        "update": {"host": "127.0.0.1", "port": 8884, "server_name": "sensors.example.org"},
     }
+
+
+def test_a_gateway_that_serves_no_firmware_names_no_place_for_it(tmp_path: Path) -> None:
+    assert "update" not in gateway_link(load(write_default(tmp_path / "any", update_port=0)))
+    file = write_default(tmp_path / "none")
+    text = file.read_text("utf-8")
+    file.write_text(text[: text.index("[update]")], "utf-8")
+    assert "update" not in gateway_link(load(file))
 
 
 def test_boards_get_a_name_when_the_broker_listens_everywhere(tmp_path: Path) -> None:

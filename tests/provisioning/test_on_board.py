@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from peilmerk_provisioning.board import Script, _arguments
+from peilmerk_provisioning.bundle import firmware_digest
 
 MICROPYTHON = Path(sys.executable).with_name("micropython")
 
@@ -52,15 +53,24 @@ def stage(files: dict[str, bytes], fresh: bool = True) -> Script:
     return Script("stage", {"fresh": fresh, "pieces": pieces})
 
 
-def install(files: dict[str, tuple[str, bytes]], remove: tuple[str, ...] = ()) -> Script:
-    return Script(
-        "install",
-        {
-            "files": [[name, path, hashlib.sha256(data).hexdigest()] for name, (path, data) in files.items()],
-            "remove": list(remove),
-            "node": {"kind": "counter"},
-        },
-    )
+def digest_of(files: dict[str, bytes]) -> str:
+    return firmware_digest({path: hashlib.sha256(data).hexdigest() for path, data in files.items()})
+
+
+def install(
+    firmware: dict[str, bytes] | None = None, staged: dict[str, str] | None = None, **sources: str
+) -> Script:
+    """Fill the slot that does not run: `staged` maps path to staged name, `sources` path's last part to where
+    the board has it already.
+    """
+    rows = None
+    if firmware is not None:
+        rows = [
+            [path, hashlib.sha256(data).hexdigest(), (staged or {}).get(path, ""), sources.get(path[-1], "")]
+            for path, data in firmware.items()
+        ]
+    params = {"files": rows, "digest": digest_of(firmware or {}), "node": {"kind": "counter"}}
+    return Script("install", params)
 
 
 def test_empty_board_says_so(flash: Path, tmp_path: Path) -> None:
@@ -74,8 +84,8 @@ def test_empty_board_says_so(flash: Path, tmp_path: Path) -> None:
 
 
 def test_inspection_hashes_firmware_only_and_tells_no_secret(flash: Path, tmp_path: Path) -> None:
-    (flash / "node/deep/er").mkdir(parents=True)
-    (flash / "node/deep/er/x.mpy").write_bytes(b"x" * 1500)
+    (flash / "a/node/deep/er").mkdir(parents=True)
+    (flash / "a/node/deep/er/x.mpy").write_bytes(b"x" * 1500)
     (flash / "main.py").write_bytes(b"")
     (flash / "data").mkdir()
     (flash / "data/outbox").write_bytes(b"sealed")
@@ -99,45 +109,81 @@ def test_broken_identity_counts_as_none(flash: Path, tmp_path: Path, broken: str
     assert said["device_id"] is None
 
 
-def test_install_moves_removes_and_hashes(flash: Path, tmp_path: Path) -> None:
-    (flash / "node/old").mkdir(parents=True)
-    (flash / "node/old/gone.mpy").write_bytes(b"gone")
+def test_install_fills_the_other_slot_switches_and_removes(flash: Path, tmp_path: Path) -> None:
+    (flash / "a/node/old").mkdir(parents=True)
+    (flash / "a/node/old/gone.mpy").write_bytes(b"gone")
+    (flash / "a/node/k").write_bytes(b"kept")
+    (flash / "b/node").mkdir(parents=True)
+    (flash / "b/node/stray.mpy").write_bytes(b"of an update that was cut short")
+    (flash / "slots").write_bytes(b"a\x50\0")
     (flash / "main.py").write_bytes(b"before")
     (flash / "data").mkdir()
     (flash / "data/outbox").write_bytes(b"sealed")
     large = bytes(range(256)) * 20
+    firmware = {"main.py": b"main", "node/k": b"kept", "node/new/at/x.mpy": large}
     said = run(
         flash,
         tmp_path,
         stage({"0": large[:3000], "1": b"main"}),
         Script("stage", {"fresh": False, "pieces": [["0", False, base64.b64encode(large[3000:]).decode()]]}),
-        install({"0": ("node/new/at/x.mpy", large), "1": ("main.py", b"main")}, ("node/old/gone.mpy",)),
+        install(firmware, {"node/new/at/x.mpy": "0", "main.py": "1"}, k="a/node/k"),
     )
     assert [one.get("staged") for one in said[:2]] == [3004, len(large) - 3000]
-    assert (flash / "node/new/at/x.mpy").read_bytes() == large
+    assert (flash / "b/node/new/at/x.mpy").read_bytes() == large
+    assert (flash / "b/node/k").read_bytes() == b"kept"
     assert (flash / "main.py").read_bytes() == b"main"
-    assert not (flash / "node/old").exists()
+    assert (flash / "slots").read_bytes() == b"b\0\0"
+    assert not (flash / "a").exists()
+    assert not (flash / "b/node/stray.mpy").exists()
     assert not (flash / ".stage").exists()
     assert (flash / "data/outbox").read_bytes() == b"sealed"
-    wanted = hashlib.sha256()
-    for path, data in (("main.py", b"main"), ("node/new/at/x.mpy", large)):
-        wanted.update(path.encode() + b"\0" + hashlib.sha256(data).digest())
-    assert said[-1] == {"digest": wanted.hexdigest(), "wrote_node": True}
+    assert said[-1] == {"digest": digest_of(firmware), "wrote_node": True}
+
+
+def test_install_brings_a_board_without_slots_to_them(flash: Path, tmp_path: Path) -> None:
+    (flash / "node").mkdir()
+    (flash / "peilmerk_protocol").mkdir()
+    (flash / "node/k").write_bytes(b"kept")
+    (flash / "node/gone").write_bytes(b"gone")
+    (before,) = run(flash, tmp_path, Script("inspect_board"))
+    assert (before["slot"], sorted(before["files"])) == ("", ["node/gone", "node/k"])
+    run(flash, tmp_path, stage({}), install({"node/k": b"kept"}, k="node/k"))
+    (after,) = run(flash, tmp_path, Script("inspect_board"))
+    assert (after["slot"], list(after["files"]), after["stray"]) == ("a", ["node/k"], False)
+    assert sorted(path.name for path in flash.iterdir()) == ["a", "node.json", "slots"]
+
+
+@pytest.mark.parametrize("slots", [b"", b"a", b"a\0\0\0", b"\xff\xff\xff", b"c\0\0"])
+def test_slots_that_make_no_sense_are_those_of_a_first_deployment(
+    flash: Path, tmp_path: Path, slots: bytes
+) -> None:
+    """As boot.py sees it, which must never stop at what it finds."""
+    (flash / "a/node").mkdir(parents=True)
+    (flash / "a/node/x.mpy").write_bytes(b"x")
+    (flash / "slots").write_bytes(slots)
+    (said,) = run(flash, tmp_path, Script("inspect_board"))
+    assert (said["slot"], said["trial"], said["failed"]) == ("a", 0, 0)
+    assert list(said["files"]) == ["node/x.mpy"]
 
 
 def test_a_staged_file_that_reads_back_wrong_leaves_the_old_firmware_whole(
     flash: Path, tmp_path: Path
 ) -> None:
+    (flash / "a/node").mkdir(parents=True)
+    (flash / "a/node/x").write_bytes(b"before")
+    (flash / "slots").write_bytes(b"a\0\0")
     (flash / "main.py").write_bytes(b"before")
     run(
         flash,
         tmp_path,
         stage({"0": b"good", "1": b"bad on flash"}),
-        install({"0": ("main.py", b"good"), "1": ("node/x.mpy", b"as it was sent")}, ("main.py",)),
+        install({"main.py": b"good", "node/x": b"as it was sent"}, {"main.py": "0", "node/x": "1"}),
         fails="ValueError: flash holds",
     )
     assert (flash / "main.py").read_bytes() == b"before"
-    assert not (flash / "node").exists()
+    assert (flash / "a/node/x").read_bytes() == b"before"
+    assert (flash / "slots").read_bytes() == b"a\0\0"
+    assert not (flash / "b").exists()
 
 
 def test_fresh_staging_forgets_what_an_interrupted_run_left(flash: Path, tmp_path: Path) -> None:
@@ -173,10 +219,10 @@ def test_identity_is_the_last_to_be_written(flash: Path, tmp_path: Path) -> None
 
 def test_link_and_kind_are_merged_in_either_order(flash: Path, tmp_path: Path) -> None:
     link = {"host": "a", "port": 1, "wifi": [["net", "one"]]}
-    run(flash, tmp_path, give(link=link), Script("stage", {"fresh": True, "pieces": []}), install({}))
+    run(flash, tmp_path, give(link=link), Script("stage", {"fresh": True, "pieces": []}), install())
     enrolled_first = json.loads((flash / "node.json").read_text())
     (flash / "node.json").unlink()
-    run(flash, tmp_path, Script("stage", {"fresh": True, "pieces": []}), install({}), give(link=link))
+    run(flash, tmp_path, Script("stage", {"fresh": True, "pieces": []}), install(), give(link=link))
     assert json.loads((flash / "node.json").read_text()) == enrolled_first
     assert enrolled_first == {"kind": "counter", "link": link}
 
@@ -190,6 +236,6 @@ def test_wifi_networks_are_joined_and_the_newer_password_counts(flash: Path, tmp
 
 
 def test_node_json_is_written_only_when_it_changes(flash: Path, tmp_path: Path) -> None:
-    first = run(flash, tmp_path, install({}))[-1]
-    second = run(flash, tmp_path, install({}))[-1]
+    first = run(flash, tmp_path, install())[-1]
+    second = run(flash, tmp_path, install())[-1]
     assert (first["wrote_node"], second["wrote_node"]) == (True, False)

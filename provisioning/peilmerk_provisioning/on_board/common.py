@@ -59,12 +59,35 @@ def files_below(root, folder):
     return found
 
 
-def program(root):
-    """Return {path: SHA-256} of every file that counts as firmware."""
-    paths = [name for name in PROGRAM_FILES if exists(root + name)]
+def slots(root):
+    """Return (good slot, what is left of the trial of the other one, failed boots) as /slots says.
+
+    Without slots, as before the first deployment, the good slot is "".
+    """
+    try:
+        with open(root + "slots", "rb") as file:
+            good, trial, failed = file.read(4)
+    except (OSError, ValueError):
+        good = trial = failed = 0
+    if good not in b"ab":
+        # As boot.py has it.
+        return ("a" if exists(root + "a/node") else "", 0, 0)
+    return chr(good), trial, failed
+
+
+def other(slot):
+    """Return the slot beside this one."""
+    return "b" if slot == "a" else "a"
+
+
+def program(root, slot):
+    """Return {path: SHA-256} of every file that counts as firmware; "" is the flash without slots."""
+    files = {name: sha256(root + name) for name in PROGRAM_FILES if exists(root + name)}
+    base = root + slot + "/" if slot else root
     for folder in PROGRAM_FOLDERS:
-        paths += files_below(root, folder)
-    return {path: sha256(root + path) for path in paths}
+        for path in files_below(base, folder):
+            files[path] = sha256(base + path)
+    return files
 
 
 def firmware_digest(files):

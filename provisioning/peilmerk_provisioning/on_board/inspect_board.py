@@ -8,11 +8,27 @@ import os
 import sys
 from binascii import hexlify
 
-from .common import firmware_digest, program, read_json, say
+from .common import PROGRAM_FOLDERS, exists, firmware_digest, other, program, read_json, say, slots
+
+
+def version(folder):
+    """Return the firmware's own version, or None."""
+    before = list(sys.path)
+    sys.path.insert(0, folder)
+    try:
+        from node import VERSION
+
+        return list(VERSION)
+    except Exception:
+        return None
+    finally:
+        sys.path[:] = before
 
 
 def main(root, params):
-    files = program(root)
+    good, trial, failed = slots(root)
+    files = program(root, good)
+    rival = program(root, other(good)) if good else {}
     identity = read_json(root + "identity.json") or {}
     node = read_json(root + "node.json") or {}
     flash = os.statvfs(root)
@@ -26,6 +42,13 @@ def main(root, params):
             "linked": bool(node.get("link")),
             "files": {path: hexlify(files[path]).decode() for path in files},
             "digest": firmware_digest(files) if files else None,
+            "slot": good,
+            "trial": trial,
+            "failed": failed,
+            "firmware": version(root + good),
+            "rival": {path: hexlify(rival[path]).decode() for path in rival if "/" in path},
+            # Firmware beside the slots, from before there were any.
+            "stray": bool(good) and any(exists(root + folder) for folder in PROGRAM_FOLDERS),
             # LittleFS can count more blocks used than there are; what is left is then said as a huge number.
             "flash_free": flash[0] * flash[3] if flash[3] <= flash[2] else 0,
             "flash_size": flash[1] * flash[2],

@@ -1,9 +1,8 @@
-"""Check every staged file, then move them into place, remove what no longer belongs, and hash the result.
+"""Build the firmware in the slot that does not run, prove it, switch to it, and remove what it replaces.
 
-params: {"files": [[staged name, path, SHA-256], ...], "remove": [path, ...], "node": node.json to merge}.
-Nothing of the old firmware is touched before every staged file has been read back. The entry points come
-last, so that a board that loses power half-way boots old entry points or, at worst, fails to import; a
-second run mends both.
+params: {"files": [[path, SHA-256, staged name or "", path to copy from or ""], ...] or None to leave the
+firmware as it is, "digest": what the result must hash to, "node": node.json to merge}. A power cut before the
+one write that switches leaves the old firmware, one after it the new; a second run removes what is left over.
 """
 
 # mypy: ignore-errors
@@ -12,14 +11,19 @@ import os
 from binascii import hexlify
 
 from .common import (
+    PROGRAM_FILES,
     PROGRAM_FOLDERS,
     STAGE,
     exists,
+    files_below,
     firmware_digest,
+    other,
     program,
     remove_tree,
+    replace_file,
     say,
     sha256,
+    slots,
     write_node,
 )
 
@@ -44,20 +48,68 @@ def remove_empty_folders(path):
     return empty
 
 
-def main(root, params):
+def copy_file(source, target):
+    """Copy a file in small blocks."""
+    block = bytearray(512)
+    view = memoryview(block)
+    with open(source, "rb") as read, open(target, "wb") as write:
+        while True:
+            size = read.readinto(block)
+            if not size:
+                return
+            write.write(view[:size])
+
+
+def check(path, name, wanted):
+    found = hexlify(sha256(path)).decode()
+    if found != wanted:
+        raise ValueError("flash holds " + found[:12] + " for " + name + ", wanted " + wanted[:12])
+
+
+def fill(root, good, target, files):
+    """Make the target slot hold exactly these files; entry points stay staged."""
     stage = root + STAGE + "/"
-    for name, path, wanted in params["files"]:
-        found = hexlify(sha256(stage + name)).decode()
-        if found != wanted:
-            raise ValueError("flash holds " + found[:12] + " for " + path + ", wanted " + wanted[:12])
-    for name, path, _ in params["files"]:
-        make_folders(root, path)
-        os.rename(stage + name, root + path)
-    for path in params["remove"]:
-        os.remove(root + path)
+    for path, wanted, staged, _ in files:
+        if staged:
+            check(stage + staged, path, wanted)
+    keep = [path for path, _, _, _ in files]
     for folder in PROGRAM_FOLDERS:
-        if exists(root + folder):
-            remove_empty_folders(root + folder)
+        for path in files_below(root + target + "/", folder):
+            if path not in keep:
+                os.remove(root + target + "/" + path)
+    for path, wanted, staged, source in files:
+        if path in PROGRAM_FILES:
+            continue
+        make_folders(root, target + "/" + path)
+        if staged:
+            os.rename(stage + staged, root + target + "/" + path)
+        elif source:
+            copy_file(root + source, root + target + "/" + path)
+        check(root + target + "/" + path, path, wanted)
+    if exists(root + target):
+        remove_empty_folders(root + target)
+
+
+def main(root, params):
+    good = slots(root)[0]
+    files = params["files"]
+    if files is not None:
+        target = other(good)
+        if good:
+            # What may be on trial there is about to be taken apart.
+            replace_file(root + "slots", bytes((ord(good), 0, 0)))
+        fill(root, good, target, files)
+        for path, _, staged, _ in files:
+            if staged and path in PROGRAM_FILES:
+                os.rename(root + STAGE + "/" + staged, root + path)
+        found = firmware_digest(program(root, target))
+        if found != params["digest"]:
+            raise ValueError("flash holds firmware " + found[:12] + ", wanted " + params["digest"][:12])
+        replace_file(root + "slots", bytes((ord(target), 0, 0)))
+        good = target
+    remove_tree(root + other(good))
+    for folder in PROGRAM_FOLDERS:
+        remove_tree(root + folder)
     wrote_node = write_node(root, params["node"])
     remove_tree(root + STAGE)
-    say({"digest": firmware_digest(program(root)), "wrote_node": wrote_node})
+    say({"digest": firmware_digest(program(root, good)), "wrote_node": wrote_node})
