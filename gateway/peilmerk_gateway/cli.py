@@ -65,6 +65,9 @@ def init(
         int, typer.Option(min=0, max=65535, help="Where boards connect (MQTT over TLS).")
     ] = gateway_settings.MQTT_TLS_PORT,
     web_port: Annotated[int, typer.Option(min=0, max=65535, help="Where the page is.")] = 8080,
+    update_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Where boards fetch firmware (HTTPS).")
+    ] = gateway_settings.UPDATE_PORT,
     sink: Annotated[
         str | None, typer.Option(metavar="URL", help="SensorThings service to publish to, with its version.")
     ] = None,
@@ -79,7 +82,12 @@ def init(
             except ValueError:
                 raise PeilmerkError(f"--sink: found {sink!r}, wanted an http or https address") from None
         file = gateway_settings.write_default(
-            folder, server_names=names, mqtt_port=mqtt_port, web_port=web_port, sinks=sinks
+            folder,
+            server_names=names,
+            mqtt_port=mqtt_port,
+            web_port=web_port,
+            update_port=update_port,
+            sinks=sinks,
         )
         # Boards carry the authority's certificate: made now, they can be enrolled before the first run.
         ensure_trust(gateway_settings.load(file))

@@ -29,6 +29,7 @@ from peilmerk_gateway.publish.sensorthings import open_sink
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import Settings
 from peilmerk_gateway.store import STORE_FILE, Store
+from peilmerk_gateway.updates.server import FirmwareServer
 from peilmerk_gateway.web import WebServer, create_app
 
 WATCH_S = 1.0
@@ -46,6 +47,8 @@ class Ready:
     mqtt_port: int
     deployments: int
     broken: int
+    update: str = ""
+    """Where boards fetch firmware; empty when the settings have no such section."""
 
 
 class Service:
@@ -89,6 +92,12 @@ class Service:
             web = WebServer(app, settings.web.host, settings.web.port)
             await web.start()
             stack.push_async_callback(web.stop)
+            servers = [web]
+            if settings.update is not None:
+                update = settings.update
+                servers.append(FirmwareServer(update.folder, update.host, update.port, broker.trust))
+                await servers[-1].start()
+                stack.push_async_callback(servers[-1].stop)
             sender = Sender(store, registry, clock, broker.access)
             flow = Flow(Keyring(registry), catalogue, store, clock, listener=sender.heard)
             work = [
@@ -102,10 +111,16 @@ class Service:
                     for sink in sinks
                 ),
                 asyncio.create_task(self._watch(catalogue, ingest), name="watch"),
-                asyncio.create_task(web.wait(), name="web"),
+                *(asyncio.create_task(server.wait(), name=server.name) for server in servers),
             ]
             self._announce(
-                Ready(web.url, broker.mqtt_port, len(catalogue.deployments), len(catalogue.broken))
+                Ready(
+                    web.url,
+                    broker.mqtt_port,
+                    len(catalogue.deployments),
+                    len(catalogue.broken),
+                    update=servers[1].url if servers[1:] else "",
+                )
             )
             _log.info("gateway ready", web=web.url, mqtt_port=broker.mqtt_port, clock=_name(clock))
             try:
@@ -113,7 +128,9 @@ class Service:
             finally:
                 self._stop.set()
                 _log.info("gateway stopping")
-                await asyncio.gather(ingest.close(), web.stop(), return_exceptions=True)
+                await asyncio.gather(
+                    ingest.close(), *(server.stop() for server in servers), return_exceptions=True
+                )
                 await _finish(work)
         _log.info("gateway stopped")
 

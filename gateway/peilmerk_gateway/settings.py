@@ -39,6 +39,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "SinkSettings",
+    "UpdateSettings",
     "WebSettings",
     "load",
     "write_default",
@@ -46,6 +47,7 @@ __all__ = [
 
 FILE_NAME = "gateway.toml"
 MQTT_TLS_PORT = 8883
+UPDATE_PORT = 8884
 
 
 class SettingsError(PeilmerkError):
@@ -137,6 +139,18 @@ class WebSettings(_Section):
     port: Port = 8080
 
 
+class UpdateSettings(_Section):
+    """`[update]`: where boards fetch firmware, over TLS with the broker's certificate; without the section
+    they cannot.
+
+    Port 0 means any free one, chosen at each start.
+    """
+
+    folder: LocalPath
+    host: HostName = "0.0.0.0"
+    port: Port = UPDATE_PORT
+
+
 class ClockSettings(_Section):
     """`[clock]`: a world that runs in its own time, for streets of virtual boards."""
 
@@ -154,6 +168,7 @@ class Settings(_Section):
     deployments: DeploymentsSettings
     sinks: tuple[SinkSettings, ...] = ()
     web: WebSettings = WebSettings()
+    update: UpdateSettings | None = None
     clock: ClockSettings | None = None
 
     @model_validator(mode="after")
@@ -260,6 +275,7 @@ def write_default(
     server_names: Sequence[str] = ("localhost", "127.0.0.1"),
     web_host: str = "127.0.0.1",
     web_port: int = 8080,
+    update_port: int = UPDATE_PORT,
     sinks: Sequence[SinkSettings] = (),
     clock: ClockSettings | None = None,
     data_dir: str = "data",
@@ -301,6 +317,13 @@ def write_default(
         "[web]",
         f"host = {_toml(web_host)}",
         f"port = {_toml(web_port)}",
+        "",
+        "[update]",
+        "# Where boards fetch the firmware that they are offered, over TLS. Port 0: any free one.",
+        f"host = {_toml(host)}",
+        f"port = {_toml(update_port)}",
+        "# What they may fetch: 'peilmerk gateway command update' puts it there.",
+        f"folder = {_toml(data_dir + '/firmware')}",
     ]
     if not sinks:
         lines += [

@@ -1,6 +1,7 @@
 """The link part of a board's node.json: where its gateway is, what time it trusts, which Wi-Fi it may join.
 
-    {"host", "port", "server_name", "ntp": [[host, port], ...], "timeout_s", "wifi": [[ssid, password], ...]}
+    {"host", "port", "server_name", "ntp": [[host, port], ...], "timeout_s", "wifi": [[ssid, password], ...],
+     "update": {"host", "port", "server_name"}}
 
 Only what is given is written, the rest is the firmware's default; merging with what the board already has
 happens on the board, so that a password that is there never comes back over the cable.
@@ -50,7 +51,10 @@ def gateway_link(
             f"{settings.file}: broker.mqtt_port is 0, any free port, and boards need a fixed one: "
             "set it there or give --mqtt-port"
         )
-    link = {"host": host, "port": port, "server_name": server_name, "timeout_s": TIMEOUT_S}
+    link: dict[str, Any] = {"host": host, "port": port, "server_name": server_name, "timeout_s": TIMEOUT_S}
+    if settings.update is not None and settings.update.port:
+        # The gateway hands out firmware under the broker's names and certificate.
+        link["update"] = {"host": host, "port": settings.update.port, "server_name": server_name}
     return link | ({"ntp": [_address(text) for text in ntp]} if ntp else {})
 
 

@@ -54,7 +54,8 @@ def running(*words: str) -> Iterator[dict[str, Any]]:
 
 def test_from_an_empty_folder_to_an_admitted_board(tmp_path: Path) -> None:
     folder = tmp_path / "my-gateway"
-    ports = ("--mqtt-port", str(free_port()), "--web-port", str(free_port()))
+    names = ("--mqtt-port", "--web-port", "--update-port")
+    ports = [word for name in names for word in (name, str(free_port()))]
     peilmerk("gateway", "init", str(folder), *ports)
     digest = peilmerk("device", "bundle", "--json")["figures"]["firmware_digest"]
     with running("gateway", "run", str(folder)), running("bench", "board", "--json") as board:

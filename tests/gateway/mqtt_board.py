@@ -26,7 +26,7 @@ DEADLINE_S = 20.0
 
 def village(folder: Path, **values: Any) -> Settings:
     """Settings with free ports on the loopback interface."""
-    return load(write_default(folder, host="127.0.0.1", **({"mqtt_port": 0} | values)))
+    return load(write_default(folder, host="127.0.0.1", **({"mqtt_port": 0, "update_port": 0} | values)))
 
 
 @asynccontextmanager

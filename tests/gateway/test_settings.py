@@ -92,7 +92,11 @@ WRONG = [
     ("[gateway]", "gateway = 3\n[gatway]", "gateway: found 3, wanted a table [gateway]"),
     ("[gateway]", "gateway = 3\n[gatway]", "gatway: no such setting, did you mean 'gateway'?"),
     ("[web]", "[wbe]", "wbe: no such setting, did you mean 'web'?"),
-    ("[web]", "[zzz]", "zzz: no such setting, wanted one of gateway, broker, deployments, sinks, web, clock"),
+    (
+        "[web]",
+        "[zzz]",
+        "zzz: no such setting, wanted one of gateway, broker, deployments, sinks, web, update, clock",
+    ),
     ("[clock]", "[clock]\nsped = 1", "clock.sped: no such setting, did you mean 'speed'?"),
     ("speed = 60.0", "speed = 0", "clock.speed: found 0, wanted more than 0"),
     ("https://sta", "htps://sta", "sinks[1].url: found 'htps://sta.example.org/v1.1', wanted an http"),

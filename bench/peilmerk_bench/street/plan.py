@@ -119,11 +119,13 @@ PORTS = {
     "page": socket.SOCK_STREAM,
     "platform": socket.SOCK_STREAM,
     "mqtt": socket.SOCK_STREAM,
+    "update": socket.SOCK_STREAM,
     "time": socket.SOCK_DGRAM,
 }
 USES = {
     "page": "gateway's page",
     "platform": "SensorThings platform",
     "mqtt": "broker (MQTT over TLS)",
+    "update": "gateway's firmware (HTTPS)",
     "time": "time server of the street",
 }

@@ -203,6 +203,7 @@ class Street:
             mqtt_port=self.plan.ports["mqtt"],
             server_names=("localhost", "127.0.0.1"),
             web_port=self.plan.ports["page"],
+            update_port=self.plan.ports["update"],
             sinks=[gateway_settings.SinkSettings(name=SINK, kind="sensorthings", url=self.platform.url)],
             clock=gateway_settings.ClockSettings(
                 world_start=self.clock.world_start,
