@@ -27,7 +27,7 @@ PER_WINDOW = (3, 2)
 SCRIPT = """
 import asyncio, json, os, sys, time
 from machine import Pin
-from node import app, config, entropy, release
+from node import app, config, cycle, entropy, release
 from node.sensing import Driver, register
 from node.uplink import link
 
@@ -43,7 +43,7 @@ def release_logged(tally, profile):
     print(json.dumps({"window": tally.index}))
     return release.release(tally, profile, lambda: entropy.BitStream(logged))
 
-app.release = release_logged
+cycle.release = release_logged
 
 class Broken(Driver):
     def __init__(self, spec):
@@ -60,7 +60,7 @@ register("broken", Broken)
 
 async def passages():
     # After the middle of each window, never near its border.
-    while not node._windows.started:
+    while not node._cycle.windows.started:
         await asyncio.sleep_ms(20)
     while True:
         now = node._clock.unix_ms()
