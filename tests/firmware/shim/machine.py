@@ -67,11 +67,17 @@ class I2C:
 
 class RTC:
     written = None
+    kept = b""
 
     def datetime(self, value=None):
         if value is not None:
             RTC.written = value
         return RTC.written
+
+    def memory(self, data=None):
+        if data is None:
+            return RTC.kept
+        RTC.kept = bytes(data)
 
 
 class WDT:
