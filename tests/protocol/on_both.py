@@ -12,7 +12,7 @@ import json
 import sys
 from binascii import hexlify, unhexlify
 
-from peilmerk_protocol import cbor, command, cose, keys, profile, report, statement, topics
+from peilmerk_protocol import cbor, command, cose, keys, manifest, profile, report, statement, topics
 from peilmerk_protocol.error import ProtocolError
 
 FOLDER = sys.argv[1]
@@ -169,6 +169,30 @@ def check_command(data):
         refused(command.decode_ack, unhexlify(row["body"]), command.CommandError, row)
 
 
+def check_manifest(data):
+    known = manifest.moduli(unhexlify(data["keys"]))
+    for row in data["vectors"]:
+        signed = unhexlify(row["signed"])
+        same(manifest.length(signed[: manifest.PREFIX]), len(signed), row["name"])
+        payload = manifest.verify(signed, known)
+        found = manifest.decode(payload)
+        same(found.fields(), value_of(row["fields"]), row["name"])
+        same(manifest.encode(found), payload, row["name"])
+        same(found.size(), sum(entry[1] for entry in found.files), row["name"])
+        same(manifest.assemble(signed[9:17], payload, signed[-manifest.KEY_LENGTH :]), signed, row["name"])
+        # Without its key among those that are known, nothing is believed.
+        others = [key for key in known if manifest.key_id(key) != signed[9:17]]
+        refused(lambda data: manifest.verify(data, others), signed, manifest.ManifestError, {"reason": "key"})  # noqa: B023
+    for row in data["invalid"]:
+        refused(
+            lambda data: manifest.verify(data, known), unhexlify(row["signed"]), manifest.ManifestError, row
+        )
+    for row in data["invalid_bodies"]:
+        refused(manifest.decode, unhexlify(row["body"]), manifest.ManifestError, row)
+    for row in data["invalid_keys"]:
+        refused(manifest.moduli, unhexlify(row["key"]), manifest.ManifestError, row)
+
+
 CHECKS = {
     "cbor.json": check_cbor,
     "keys.json": check_keys,
@@ -178,6 +202,7 @@ CHECKS = {
     "profile.json": check_profile,
     "statement.json": check_statement,
     "command.json": check_command,
+    "manifest.json": check_manifest,
 }
 
 
@@ -198,11 +223,17 @@ def xorshift(state):
     return state
 
 
+def manifest_seed():
+    data = load("manifest.json")
+    return unhexlify(data["vectors"][0]["signed"]), manifest.moduli(unhexlify(data["keys"]))
+
+
 def mutants(number):
     """Yield `number` inputs: bytes of the vectors with some changed, cut, doubled or put in."""
     seeds = []
     for name, part in (("report.json", "body"), ("statement.json", "body"), ("command.json", "body")):
         seeds.extend([unhexlify(row[part]) for row in load(name)["vectors"]])
+    seeds.append(manifest.verify(*manifest_seed()))
     seeds.extend([unhexlify(row["data"]) for row in load("cbor.json")["vectors"]])
     seeds.extend([unhexlify(row["sealed"]) for row in load("sealed.json")["vectors"][:4]])
     state = 20261123
@@ -243,6 +274,7 @@ def check_mutants(number):
         (statement.decode, statement.encode),
         (command.decode, command.encode),
         (command.decode_ack, command.encode_ack),
+        (manifest.decode, manifest.encode),
         (opened, None),
     )
     outcomes = hashlib.sha256()

@@ -11,7 +11,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from peilmerk_protocol import cbor, command, cose, keys, profile, quantities, report, statement, topics
+from peilmerk_protocol import (
+    cbor,
+    command,
+    cose,
+    keys,
+    manifest,
+    profile,
+    quantities,
+    report,
+    statement,
+    topics,
+)
 from peilmerk_protocol.error import ProtocolError
 
 KEY = keys.derive(bytes(32), keys.UP)
@@ -76,9 +87,11 @@ DECODERS: list[tuple[Callable[[bytes], object], type[ProtocolError], Callable[..
     (statement.decode, statement.StatementError, statement.encode),
     (command.decode, command.CommandError, command.encode),
     (command.decode_ack, command.CommandError, command.encode_ack),
+    (manifest.decode, manifest.ManifestError, manifest.encode),
+    (lambda data: manifest.verify(data, ()), manifest.ManifestError, None),
     (lambda data: cose.open_sealed(KEY, topics.REPORT, DEVICE, data), cose.SealError, None),
 ]
-NAMES = ["cbor", "report", "day", "profile", "statement", "command", "ack", "sealed"]
+NAMES = ["cbor", "report", "day", "profile", "statement", "command", "ack", "manifest", "signed", "sealed"]
 
 # Bytes that look like our messages, so that the fuzzing gets past the first byte.
 lookalike = st.lists(scalars | st.lists(whole, max_size=4), max_size=12).map(
