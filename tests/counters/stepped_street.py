@@ -150,10 +150,14 @@ class Street:
         windows: int = 2,
         window_s: int = WINDOW_S,
         late_ms: int = 0,
+        quiet: bool = True,
         board: VirtualBoard | None = None,
         **options: Any,
     ) -> Counted:
-        """Windows of counts from BEGIN on, taken as the node takes them, `late_ms` after they settled."""
+        """Windows of counts from BEGIN on, taken as the node takes them, `late_ms` after they settled.
+
+        quiet: no driver may have raised anything.
+        """
         if board is None:
             board = await self.board(*(sensors if isinstance(sensors, tuple) else (sensors,)), **options)
         text = await self.run(
@@ -175,4 +179,5 @@ class Street:
                 counted.healthy.append(healthy)
                 counted.faults.append(faults)
         assert len(counted.windows) == windows, text[-3000:]
+        assert not quiet or "sensing:" not in text, text[:3000]
         return counted
