@@ -137,6 +137,57 @@ async def _run(board: VirtualBoard, as_json: bool) -> None:
         await time_server.stop()
 
 
+@app.command(name="test")
+def unit_test(
+    board: Annotated[
+        str, typer.Option(metavar="virtual|PORT", help="A virtual board, or the serial port of a real one.")
+    ] = "virtual",
+    kind: Annotated[
+        str, typer.Option(help="Whose firmware the virtual board carries: counter or air.")
+    ] = "counter",
+    only: Annotated[str, typer.Option(metavar="CASE", help="Only the cases with this in their name.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Run the firmware's unit tests on a board, on the firmware that is there.
+
+    The board keeps nothing of it and starts again afterwards. Exit code 1 when a test failed, 2 when the
+    board could not be tested.
+
+    \b
+    Examples:
+      peilmerk bench test
+      peilmerk bench test --board /dev/ttyUSB0
+      peilmerk bench test --kind air --only wire --json
+    """
+    from peilmerk_bench.unit.runner import cases, run_on, run_on_virtual
+    from peilmerk_provisioning.errors import PeilmerkError
+
+    def told(row: dict[str, object]) -> None:
+        if not as_json:
+            why = f": {row['why']}" if "why" in row else ""
+            print(
+                f"{row['outcome']:8} {str(row['case']).removeprefix('case_')}: {row['test']}{why}", flush=True
+            )
+
+    try:
+        if kind not in ("counter", "air"):
+            raise BoardError(f"kind is {kind!r}, wanted counter or air")
+        chosen = cases(only)
+        on = run_on_virtual(kind, chosen, told) if board == "virtual" else run_on(board, chosen, told)
+        outcome = asyncio.run(on)
+    except (BoardError, PeilmerkError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(BAD_INPUT) from None
+    if as_json:
+        print(json.dumps(outcome.as_dict()))
+    else:
+        done = outcome.as_dict()
+        print(
+            f"{done['passed']} passed, {done['failed']} failed, {done['skipped']} skipped on {outcome.board}"
+        )
+    raise typer.Exit(0 if outcome.ok else 1)
+
+
 @app.command()
 def wire(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """Measure the size of sealed reports beside other formats with the same content.

@@ -1,0 +1,1 @@
+"""The firmware's unit tests, run on a board."""

@@ -1,0 +1,75 @@
+"""The contract's vectors, as every other implementation passes them."""
+
+from binascii import unhexlify
+
+from peilmerk_protocol import cose, keys, profile, report, statement, topics
+from unit import about, load, refused, rows, same
+
+
+def test_reports_and_day_totals():
+    number = 0
+    for part, row in rows("report.json"):
+        body = unhexlify(row["body"])
+        decode = report.decode_day if part.endswith("days") else report.decode
+        if part.startswith("invalid"):
+            refused(report.ReportError, row["reason"], decode, body)
+        else:
+            values = {int(key): tuple(value) for key, value in row["values"].items()}
+            fields = (row["seq"], row["window"], row["revision"], row["health"], values)
+            same(report.encode(*fields), body, row["name"])
+            same(decode(body), report.Report(*fields), row["name"])
+        number += 1
+    assert number > 40, number
+
+
+def test_statements():
+    for part, row in rows("statement.json"):
+        body = unhexlify(row["body"])
+        if part == "invalid":
+            refused(statement.StatementError, row["reason"], statement.decode, body)
+        else:
+            fields = row["fields"]
+            fields[2:4] = [unhexlify(text) for text in fields[2:4]]
+            same(statement.encode(statement.Statement(*fields)), body, row["name"])
+
+
+def test_profiles():
+    for part, row in rows("profile.json"):
+        if part == "invalid":
+            refused(profile.ProfileError, row["reason"], profile.decode, unhexlify(row["body"]))
+        else:
+            made = profile.from_fields(row["fields"])
+            same(profile.encode(made), unhexlify(row["body"]), row["name"])
+            same(profile.digest(made), unhexlify(row["digest"]), row["name"])
+
+
+def test_topics():
+    for part, row in rows("topics.json"):
+        if part == "invalid":
+            refused(topics.TopicError, row["reason"], topics.parse, row["topic"])
+        elif part == "vectors":
+            same(topics.topic(row["device_id"], row["kind"]), row["topic"])
+
+
+def test_seals():
+    shared = about("sealed.json")
+    root, device = unhexlify(shared["root_key"]), shared["device_id"]
+    up, down = keys.derive(root, keys.UP), keys.derive(root, keys.DOWN)
+    same((up, down), (unhexlify(shared["up_key"]), unhexlify(shared["down_key"])), "keys")
+    for part, row in rows("sealed.json"):
+        if part == "invalid":
+            opened = (cose.open_sealed, up, row["kind"], device, unhexlify(row["sealed"]))
+            refused(cose.SealError, row["reason"], *opened)
+        else:
+            key = down if row["kind"] == topics.COMMAND else up
+            sealed = cose.seal(key, row["kind"], device, unhexlify(row["body"]))
+            same(sealed, unhexlify(row["sealed"]), row["name"])
+
+
+def test_commands():
+    command = load("peilmerk_protocol.command")
+    for part, row in rows("command.json"):
+        if part == "invalid":
+            refused(command.CommandError, row["reason"], command.decode, unhexlify(row["body"]))
+        elif part == "vectors":
+            same(command.encode(command.decode(unhexlify(row["body"]))), unhexlify(row["body"]), row["name"])
