@@ -76,8 +76,7 @@ class Link:
         """Milliseconds until `entry` may be sent; zero or less means now."""
         if entry.kind != topics.REPORT or not self._clock.known:
             return 0  # without a time, what lies there is from an earlier boot
-        end_ms = (entry.window + 1) * self._config.profile.window_s * 1000
-        return end_ms + self._slot_ms - self._clock.unix_ms()
+        return entry.window * 1000 + self._slot_ms - self._clock.unix_ms()
 
     async def send_now(self, kind, payload):
         """Publish past the outbox and return after the broker's PUBACK. Raises LinkError, at once when there
