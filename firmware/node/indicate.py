@@ -20,6 +20,8 @@ UPDATING = const(8)
 SAFE = const(9)
 
 UNIT_MS = const(50)
+# The state is asked for every so many units.
+_ASK = const(10)
 # By state; a light that works hardly ever shines, so that nobody is kept awake.
 PATTERNS = (
     b"\x02\x02",  # START: a fast flicker
@@ -49,22 +51,27 @@ class Indicator:
             self._pin = Pin(spec["pin"], Pin.OUT, value=1 - self._active)
 
     def show(self, state):
-        """Show `state` from the next flash on."""
+        """Show `state` from now on. UPDATING stays until something else is shown."""
         self.state = state
 
-    async def run(self):
-        """Work for ever; returns at once where there is no light."""
+    async def run(self, doing):
+        """Work for ever, asking doing() for the state; returns at once where there is no light."""
         pin = self._pin
+        since = 0
         while pin is not None:
-            state = self.state
+            shown = self.state
             level = self._active
-            for units in PATTERNS[state]:
+            for units in PATTERNS[shown]:
                 pin.value(level)
                 level ^= 1
-                # In short steps, so that a new state shows at once.
+                # In short steps, so that a new state shows soon.
                 for _ in range(units):
                     await asyncio.sleep_ms(UNIT_MS)
-                    if self.state != state:
+                    since += 1
+                    if since >= _ASK and self.state != UPDATING:
+                        since = 0
+                        self.state = doing()
+                    if self.state != shown:
                         break
-                if self.state != state:
+                if self.state != shown:
                     break

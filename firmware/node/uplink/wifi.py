@@ -38,10 +38,19 @@ class Wifi:
             return True
         return self._station.isconnected()
 
+    def radio(self):
+        """Whether there is a radio at all."""
+        return self._station is not None
+
     def switch_on(self):
         """Turn the radio on; the random generator is true only while it is (entropy.py)."""
         if self._station is not None:
             self._station.active(True)
+
+    def switch_off(self):
+        """Turn the radio off, before sleep."""
+        if self._station is not None:
+            self._station.active(False)
 
     async def join(self, timeout_s):
         """Be on a network when this returns; raises WifiError after `timeout_s` a network."""
@@ -74,11 +83,14 @@ class Wifi:
             station.connect(name, password)
         except OSError:
             return station.status()
+        held = self.held
         refused = 0
         for _ in range(timeout_s * 1000 // _LOOK_MS):
             await asyncio.sleep_ms(_LOOK_MS)
             if station.isconnected():
                 return 0
+            if self.held and not held:
+                return station.status()  # set-up takes the radio
             refused = 0 if station.status() == _CONNECTING else refused + 1
             if refused >= _BELIEVED:
                 break
