@@ -12,6 +12,8 @@ from binascii import crc32
 
 from micropython import const
 
+from node import VERSION
+from node.config import may_sleep
 from node.console import say
 from node.mark import Mark
 from peilmerk_protocol import cose, topics
@@ -25,6 +27,8 @@ _ITEMS = const(4)
 # The outcome of a command that was begun; on flash only.
 _BEGUN = const(255)
 _ROUND_S = const(30)
+# Reasons from here on tell that an update was tried and failed; those before, that it was refused.
+_TRIED = const(16)
 _ACK_ATTEMPTS = const(3)
 _ACK_PAUSE_S = const(5)
 
@@ -32,13 +36,15 @@ _ACK_PAUSE_S = const(5)
 class Commands:
     """Takes commands from `link` and answers on it. State lies in `folder`.
 
-    To be set by the app: examine() -> whole number for a self-test's detail; vigil with done(name).
+    To be set by the app: examine() -> whole number for a self-test's detail; vigil with done(name);
+    async update(offer) -> 0 or the reason why not (`node.update`).
     """
 
     def __init__(self, config, clock, control, link, folder):
         self.refused = 0
         self.examine = None
         self.vigil = None
+        self.update = None
         self._config = config
         self._clock = clock
         self._control = control
@@ -134,7 +140,9 @@ class Commands:
                 if last[at + 2] != _BEGUN:
                     return last[at + 2], last[at + 3]
                 # The power went in the middle of it.
-                done = items[2] == command.PROFILE and self._in_force(items[3])
+                done = (items[2] == command.PROFILE and self._in_force(items[3])) or (
+                    items[2] == command.UPDATE and tuple(items[3][2]) == VERSION
+                )
                 return (command.DONE if done else command.FAILED), 0
         return command.STALE, 0
 
@@ -184,11 +192,10 @@ class Commands:
         elif verb == command.REBOOT:
             self._after = control.reboot
         elif verb == command.UPDATE:
-            try:
-                from node.update import offer  # type: ignore[attr-defined,unused-ignore]
-            except ImportError:
-                return command.REFUSED, 0
-            return (command.DONE if offer(*argument) else command.REFUSED), 0
+            reason = await self.update(argument) if self.update is not None else 0
+            if reason:
+                return (command.FAILED if reason >= _TRIED else command.REFUSED), reason
+            self._after = control.reboot
         else:
             control.will_forget()
             self._after = control.forget
@@ -201,6 +208,8 @@ class Commands:
             return command.DONE, 0
         if profile.revision == (config.next_profile or config.profile).revision:
             # Reports carry the revision only: two profiles of one revision could not be told apart.
+            return command.REFUSED, 0
+        if config.every_s and not may_sleep(profile):
             return command.REFUSED, 0
         self._control.agree(config.issued_profile, profile)
         config.next_profile = profile

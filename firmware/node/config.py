@@ -6,7 +6,7 @@ key, what was found, what was wanted) and not a crash later. Secrets are never p
 
 import json
 
-from peilmerk_protocol import keys, profile, topics
+from peilmerk_protocol import keys, profile, quantities, topics
 
 _NTP = [["0.nl.pool.ntp.org", 123], ["1.nl.pool.ntp.org", 123], ["time.cloudflare.com", 123]]
 
@@ -29,11 +29,25 @@ class Config:
         if not isinstance(self.sensors, list) or not all(isinstance(entry, dict) for entry in self.sensors):
             raise ConfigError("node.json: sensors: found %s, wanted a list of drivers" % _shape(self.sensors))
         self.watchdog_s = _whole(node, "node.json", "watchdog_s", 0, 3600, 300)
+        # Seconds between samples and between reports' sendings of a board that sleeps; 0: it stays awake.
+        self.every_s = self.send_s = 0
+        if "power" in node:
+            self._power(_section(node, "node.json", "power"))
         link = _section(node, "node.json", "link")
         self.host = _string(link, "node.json: link", "host")
         self.port = _whole(link, "node.json: link", "port", 1, 65535, None)
         self.server_name = _string(link, "node.json: link", "server_name")
         self.timeout_s = _whole(link, "node.json: link", "timeout_s", 1, 3600, 30)
+        # Where signed updates are fetched from: host, port, name in the server's certificate.
+        self.update = None
+        if "update" in link:
+            where = "node.json: link: update"
+            server = _section(link, "node.json: link", "update")
+            self.update = (
+                _string(server, where, "host"),
+                _whole(server, where, "port", 1, 65535, None),
+                _string(server, where, "server_name"),
+            )
         self.ntp = _pairs(link, "ntp", int) or _NTP
         names = [pair[0] for pair in own_wifi]
         self.wifi = list(own_wifi) + [pair for pair in _pairs(link, "wifi", str) if pair[0] not in names]
@@ -50,6 +64,25 @@ class Config:
         self.key = keys.derive(root_key, keys.UP)
         self.command_key = keys.derive(root_key, keys.DOWN)
         self.authority = authority
+
+    def _power(self, power):
+        mode = _string(power, "node.json: power", "mode")
+        if mode not in ("mains", "battery"):
+            raise ConfigError("node.json: power: mode: found %r, wanted mains or battery" % mode)
+        if mode == "battery":
+            if not may_sleep(self.profile):
+                raise ConfigError("node.json: power: found battery for what must be watched without a break")
+            window_s = self.profile.window_s
+            self.every_s = _whole(power, "node.json: power", "every_s", 30, 3600, 300)
+            self.send_s = _whole(power, "node.json: power", "send_s", window_s, 86400, window_s)
+
+
+def may_sleep(profile):
+    """Whether a board under `profile` may sleep between samples: passers-by and noise have no second chance."""
+    for number in quantities.members(profile.set):
+        if quantities.is_count(number) or quantities.kind(number) == quantities.KIND_LEVEL:
+            return False
+    return True
 
 
 def load(root="/"):

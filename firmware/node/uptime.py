@@ -9,6 +9,12 @@ _last = ticks_ms()
 _sum = 0
 
 
+def resume(milliseconds):
+    """This boot began so much earlier: deep sleep belongs to it."""
+    global _sum
+    _sum += milliseconds
+
+
 def ms():
     """Milliseconds since the firmware started."""
     global _last, _sum

@@ -59,6 +59,7 @@ class Flash:
 
 class Settings:
     device_id = {DEVICE!r}
+    every_s = 0
     key = keys.derive({ROOT_KEY!r}, keys.UP)
     command_key = keys.derive({ROOT_KEY!r}, keys.DOWN)
 

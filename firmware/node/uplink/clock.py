@@ -29,12 +29,8 @@ from time import ticks_diff, ticks_ms
 
 from micropython import const
 
+from node import rtc
 from node.uplink.resolve import resolve
-
-try:
-    from node import rtc  # type: ignore[attr-defined,unused-ignore]
-except ImportError:
-    rtc = None
 
 # Seconds from 1900 to 1970, and what `time` counts from, which differs by port.
 _NTP_TO_UNIX = const(2208988800)
@@ -94,6 +90,17 @@ class Clock:
             self._base_ms = kept_ms
             self.known = True
         return self.known
+
+    def resume(self, synchronised_s):
+        """After deep sleep: the board's own clock ran on; the network set it last at `synchronised_s`."""
+        self._base_tick = ticks_ms()
+        self._base_ms = time.time_ns() // 1000000 + _EPOCH * 1000
+        self._synchronised_ms = synchronised_s * 1000
+        self.known = True
+
+    def synchronised_s(self):
+        """Unix second of the last synchronisation, 0 when there was none."""
+        return self._synchronised_ms // 1000
 
     def set(self, unix_ms, tick):
         """It was `unix_ms` when ticks_ms read `tick`; `moved_ms` then tells how far a known clock was off."""
@@ -301,10 +308,10 @@ def _set_rtc(unix_s, vouched=True):
         return  # a port without a clock of its own to set
     year, month, day, hour, minute, second, weekday, _ = time.gmtime(unix_s - _EPOCH)[:8]
     RTC().datetime((year, month, day, weekday, hour, minute, second, 0))
-    if rtc and vouched != _vouched():
+    if vouched != _vouched():
         rtc.save(_TAG, b"\1" if vouched else b"")
 
 
 def _vouched():
     """Whether what the board's own clock shows was once a known time, and no guess."""
-    return not rtc or bool(rtc.load(_TAG))
+    return bool(rtc.load(_TAG))
