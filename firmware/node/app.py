@@ -13,6 +13,7 @@ import time
 import machine
 from micropython import const
 
+from node import VERSION, indicate
 from node import config as configuration
 from node.commands import Commands
 from node.console import say
@@ -21,14 +22,21 @@ from node.cycle import Cycle
 from node.health import Health, Vigil
 from node.outbox import Outbox
 from node.sensors import Sensors
+from node.update.slots import Slots
 from node.uplink.clock import Clock
 from node.uplink.link import Link
 from node.uplink.wifi import Wifi
+from peilmerk_protocol import topics
 
 _DATA = "/data"
 _RESTART_S = const(10)
 # Power-on: the board's own clock holds nothing (machine.PWRON_RESET of the ESP32 port).
 _POWER_ON = const(1)
+# A board in safe mode tries an ordinary boot so often; a trial has so long, and two windows, for its report;
+# a boot that worked for so long did not fail.
+_SAFE_S = const(3600)
+_TRIAL_S = const(3600)
+_GOOD_S = const(600)
 
 
 class Node:
@@ -37,6 +45,7 @@ class Node:
     def __init__(self, config, root="/", data=_DATA):
         self._config = config
         self._root = root
+        self._slots = Slots(root, data)
         self._health = Health(data)
         self._control = Control(data, root)
         config.profile = self._control.profile(config.issued_profile)
@@ -46,31 +55,124 @@ class Node:
             self._clock.keep()
         # One attempt of the link may take: joining each network, connecting, publishing.
         rounds_s = (len(config.wifi) + 4) * config.timeout_s + 120
+        # main.py has set the watchdog of a trial.
+        watchdog_s = config.watchdog_s or 300 * self._slots.trial
         # Whoever cannot be told anything any more has failed too, only later.
-        self._vigil = Vigil({"windows": 60, "link": rounds_s, "commands": rounds_s}, config.watchdog_s)
-        self._wifi = Wifi(config.wifi)
-        self._wifi.switch_on()
+        self._vigil = Vigil({"windows": 60, "link": rounds_s, "commands": rounds_s}, watchdog_s)
+        self._indicator = indicate.Indicator(config.indicator)
+        self._wifi = Wifi(config.wifi, config.setup_password is not None)
+        if not config.every_s:
+            self._wifi.switch_on()
         self._link = Link(config, self._clock, self._wifi, self._outbox, self._vigil)
         self._cycle = Cycle(config, self._clock, self._outbox, self._health, self._vigil, root)
-        self._sensors = Sensors(config.sensors, self._cycle.record)
+        safe = self._slots.safe_mode
+        self._sensors = Sensors([] if safe else config.sensors, self._cycle.record)
         self._cycle.attach(self._sensors, self._link, self._wifi)
         self._commands = Commands(config, self._clock, self._control, self._link, data)
         self._commands.vigil = self._vigil
+        self._commands.update = self._update
         self._link.inbox = self._commands
+        self._link.on_acknowledged = self._acknowledged
+        self._door = None
+        if config.setup_password and self._wifi.radio() and not safe and not self._battery():
+            from node.portal import Door
+
+            self._door = Door(config, self._wifi, self._clock, self._outbox, self._control, root)
+            self._cycle.latest = self._door.latest
 
     async def run(self):
         """Work for ever."""
+        safe = self._slots.safe_mode
+        if self._slots.trial:
+            say("%d.%d.%d is on trial", *VERSION)
+        if safe:
+            say("safe mode: too many boots failed; nothing is measured")
+        if self._battery() and not safe:
+            from node.power import Battery
+
+            await Battery(
+                self._config,
+                self._clock,
+                self._cycle,
+                self._sensors,
+                self._link,
+                self._commands,
+                self._control,
+                self._outbox,
+                self._health,
+                self._wifi,
+                self._vigil,
+            ).run()
         say("%s, boot %d, %d sensors", self._config.device_id, self._health.boots, len(self._config.sensors))
         tasks = [
-            asyncio.create_task(_tend("windows", self._cycle.run)),
+            asyncio.create_task(_tend("windows", self._keep_silence if safe else self._cycle.run)),
             asyncio.create_task(_tend("link", self._link.run)),
             asyncio.create_task(_tend("clock", self._keep_time)),
             asyncio.create_task(_tend("commands", self._commands.run)),
             asyncio.create_task(_tend("sensors", self._sense)),
+            asyncio.create_task(_tend("indicator", self._indicate)),
+            asyncio.create_task(_tend("slots", self._prove)),
         ]
+        if self._door:
+            tasks.append(asyncio.create_task(_tend("portal", self._door.run)))
         gc.collect()
         say("%d bytes of heap in use, %d free", gc.mem_alloc(), gc.mem_free())
         await asyncio.gather(*tasks)
+
+    def _battery(self):
+        # A board that knows no network yet stays awake for its set-up.
+        return self._config.every_s and (self._config.wifi or not self._wifi.radio())
+
+    async def _prove(self):
+        """What runs is good after ten minutes without a trial; a trial without a report ends."""
+        slots = self._slots
+        if slots.safe_mode:
+            await asyncio.sleep(_SAFE_S)
+            slots.retry()
+            machine.reset()
+        if slots.trial:
+            await asyncio.sleep(_TRIAL_S + 2 * self._config.profile.window_s)
+            if slots.trial:
+                say("no report was acknowledged")
+                machine.reset()
+        await asyncio.sleep(_GOOD_S)
+        slots.good()
+
+    def _acknowledged(self, kind):
+        if kind == topics.REPORT and not self._slots.safe_mode:
+            self._slots.good()
+
+    async def _update(self, argument):
+        from node.update import offer
+
+        return await offer(self._config, self._slots, argument, self._vigil)
+
+    async def _keep_silence(self):
+        from node.safe import keep_silence
+
+        await keep_silence(
+            self._config, self._clock, self._outbox, self._link, self._vigil, self._cycle.state
+        )
+
+    async def _indicate(self):
+        await self._indicator.run(self._doing)
+
+    def _doing(self):
+        """What the board is doing, as node.indicate counts states."""
+        door = self._door
+        if self._control.identifying():
+            return indicate.IDENTIFY
+        if self._slots.safe_mode:
+            return indicate.SAFE
+        if door and door.setup:
+            return indicate.JOINING if door.setup.trying() else indicate.SETUP
+        if self._control.paused(self._clock.unix_ms() // 1000 if self._clock.known else 0):
+            return indicate.PAUSED
+        if not self._wifi.joined():
+            return indicate.JOINING
+        if not self._link.client.connected():
+            return indicate.CONNECTING
+        return indicate.FAULT if self._sensors.faulty() else indicate.WORKING
 
     def stop(self):
         """Let go of sensors and network; flash needs nothing."""
@@ -80,6 +182,7 @@ class Node:
     def rest(self):
         """The work ends by intention: give whoever is at the console time before the watchdog resets."""
         self._vigil.rest()
+        self._slots.interrupted()
 
     async def _keep_time(self):
         await self._link.keep_time(self._cycle.moved)
@@ -106,6 +209,7 @@ def main():
         config = configuration.load()
     except configuration.ConfigError as fault:
         say("%s", fault)
+        Slots().interrupted()
         return
     node = Node(config)
     try:

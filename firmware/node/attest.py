@@ -18,21 +18,27 @@ def firmware_digest(root="/", slot=None):
     end with a slash. What is missing is left out.
     """
     slot = slot or folder(root)
-    # Entry points sort before packages; MicroPython compares text by its bytes, which is the order wanted.
     paths: list = []
     for top in ("node", "peilmerk_protocol"):
         _collect(slot, top, paths)
+    # MicroPython compares text by its bytes, which is the order wanted.
     paths.sort()
+    return digest_with(root, [(path, slot + path) for path in paths])
+
+
+def digest_with(root, files):
+    """Return the digest of the entry points below `root` with these files: pairs of path and SHA-256, or path
+    and where the file lies, in the order of their paths, which is after the entry points.
+    """
     digest = hashlib.sha256()
-    chunk = bytearray(512)
-    for base, names in ((root, ("boot.py", "main.py")), (slot, paths)):
-        for path in names:
+    for path, found in [("boot.py", root + "boot.py"), ("main.py", root + "main.py")] + files:
+        if isinstance(found, str):
             try:
-                found = _file_digest(base + path, chunk)
+                found = file_digest(found)
             except OSError:
                 continue
-            digest.update(path.encode() + b"\0")
-            digest.update(found)
+        digest.update(path.encode() + b"\0")
+        digest.update(found)
     return digest.digest()
 
 
@@ -48,8 +54,10 @@ def _collect(root, path, paths):
         paths.append(path)
 
 
-def _file_digest(path, chunk):
+def file_digest(path):
+    """SHA-256 of a file, read in small blocks. OSError."""
     digest = hashlib.sha256()
+    chunk = bytearray(512)
     view = memoryview(chunk)
     with open(path, "rb") as file:
         while True:

@@ -30,7 +30,6 @@ KEY_LENGTH = 384
 KEY_ID_LENGTH = 8
 MAX_LENGTH = 16384
 """Longest manifest in bytes, so that a board knows what it must hold at most."""
-MAX_FILES = 255
 MAX_FILE = 262144
 KINDS = ("any", "counter", "air")
 
@@ -41,17 +40,7 @@ _SIGNATURE_HEAD = b"\x59\x01\x80"
 _SIGN_HEAD = b"\x84\x6aSignature1\x4f\xa2\x01\x39\x01\x00\x04\x48"
 # DigestInfo of SHA-256 (RFC 8017, section 9.2, note 1).
 _DIGEST_INFO = b"\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20"
-# A public key of this kind in DER is one fixed frame around the modulus.
-_KEY_HEAD = (
-    b"\x30\x82\x01\xa2\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00\x03\x82\x01\x8f\x00"
-    b"\x30\x82\x01\x8a\x02\x82\x01\x81\x00"
-)
-_KEY_END = b"\x02\x03\x01\x00\x01"
-_TOPS = ("node/", "peilmerk_protocol/")
-_PATH = "abcdefghijklmnopqrstuvwxyz0123456789_"
-_LONGEST_PATH = 64
-_LONGEST_CHIP = 16
-_FIELDS = 8
+_TOPS = ("node", "peilmerk_protocol")
 
 
 class ManifestError(ProtocolError):
@@ -66,57 +55,51 @@ class ManifestError(ProtocolError):
 class Manifest:
     """What a signed manifest says; checked when made (ManifestError).
 
-    version and micropython: three numbers; files: [(path, size, SHA-256)] in the order of their paths.
+    `items` are version, chips, mpy, micropython, kind, digest and files, as in the payload.
     """
 
-    def __init__(
-        self,
-        version: object,
-        chips: object,
-        mpy: object,
-        micropython: object,
-        kind: object,
-        digest: object,
-        files: object,
-    ) -> None:
-        self.version = body.version(version, ManifestError, "version")
-        self.chips = _chips(chips)
-        self.mpy = body.whole(mpy, 1, 0xFFFF, ManifestError, "mpy")
-        self.micropython = body.version(micropython, ManifestError, "micropython")
-        self.kind = body.whole(kind, 0, len(KINDS) - 1, ManifestError, "kind")
-        self.digest = body.exact_bytes(digest, 32, ManifestError, "digest")
-        self.files = _files(files)
-
-    def fields(self) -> "list[object]":
-        """List the fields in the order of the payload."""
-        files = [list(file) for file in self.files]
-        return [
-            FORMAT,
-            list(self.version),
-            self.chips,
-            self.mpy,
-            list(self.micropython),
-            self.kind,
-            self.digest,
-            files,
-        ]
-
-    def size(self) -> int:
-        """Bytes of all files together."""
-        return sum([file[1] for file in self.files])
+    def __init__(self, items: "list[object]") -> None:
+        error = ManifestError
+        self.version = body.version(items[0], error, "version")
+        self.chips = items[1]
+        self.mpy = body.whole(items[2], 1, 0xFFFF, error, "mpy")
+        self.micropython = body.version(items[3], error, "micropython")
+        self.kind = body.whole(items[4], 0, len(KINDS) - 1, error, "kind")
+        self.digest = body.exact_bytes(items[5], 32, error, "digest")
+        self.files: "list[tuple[str, int, bytes]]" = []
+        """(path, size, SHA-256) in the order of their paths."""
+        if not isinstance(self.chips, list) or not 1 <= len(self.chips) <= 8:
+            raise error("chip")
+        for chip in self.chips:
+            if not _word(chip, 16):
+                raise error("chip")
+        files = items[6]
+        if not isinstance(files, list) or not 1 <= len(files) <= 255:
+            raise error("files")
+        before = ""
+        for entry in files:
+            if not isinstance(entry, list) or len(entry) != 3:
+                raise error("files")
+            path = entry[0]
+            if not confined(path) or path <= before:
+                raise error("path")
+            before = path
+            size = body.whole(entry[1], 0, MAX_FILE, error, "size")
+            self.files.append((path, size, body.exact_bytes(entry[2], 32, error, "digest")))
 
 
 def encode(manifest: Manifest) -> bytes:
     """Encode the payload that is signed."""
-    return cbor.encode(manifest.fields())
+    m = manifest
+    return cbor.encode((FORMAT, m.version, m.chips, m.mpy, m.micropython, m.kind, m.digest, m.files))
 
 
 def decode(payload: bytes) -> Manifest:
     """Decode a payload. Raises ManifestError and nothing else."""
-    items = body.fields(payload, _FIELDS, ManifestError)
-    if items[0] != FORMAT or items[0] is True:
+    items = body.fields(payload, 8, ManifestError)
+    if items[0] is True or items[0] != FORMAT:
         raise ManifestError("malformed")
-    return Manifest(items[1], items[2], items[3], items[4], items[5], items[6], items[7])
+    return Manifest(items[1:])
 
 
 def to_be_signed(key_id: bytes, payload: bytes) -> bytes:
@@ -126,20 +109,6 @@ def to_be_signed(key_id: bytes, payload: bytes) -> bytes:
     out.append(0x40)  # no external data
     cbor.write_head(out, 2, len(payload))
     out.extend(payload)
-    return bytes(out)
-
-
-def assemble(key_id: bytes, payload: bytes, signature: bytes) -> bytes:
-    """Put payload and signature (384 bytes) together. ManifestError("too-large")."""
-    out = bytearray(_HEAD)
-    out.extend(key_id)
-    out.append(0xA0)
-    cbor.write_head(out, 2, len(payload))
-    out.extend(payload)
-    out.extend(_SIGNATURE_HEAD)
-    out.extend(signature)
-    if len(out) > MAX_LENGTH:
-        raise ManifestError("too-large")
     return bytes(out)
 
 
@@ -168,7 +137,7 @@ def verify(data: "bytes | bytearray", moduli: "list[bytes] | tuple[bytes, ...]")
         raise ManifestError("malformed")
     named = bytes(data[len(_HEAD) : _START])
     for modulus in moduli:
-        if len(modulus) == KEY_LENGTH and key_id(modulus) == named:
+        if key_id(modulus) == named:
             break
     else:
         raise ManifestError("key")
@@ -203,66 +172,33 @@ def _payload(data: "bytes | bytearray") -> "tuple[int, int]":
     return start, start + size
 
 
-def _chips(value: object) -> "list[str]":
-    if not isinstance(value, (list, tuple)) or not 1 <= len(value) <= 8:
-        raise ManifestError("chip")
-    for chip in value:
-        if not isinstance(chip, str) or not 1 <= len(chip) <= _LONGEST_CHIP:
-            raise ManifestError("chip")
-        for character in chip:
-            if character not in _PATH:
-                raise ManifestError("chip")
-    return list(value)
-
-
-def _files(value: object) -> "list[tuple[str, int, bytes]]":
-    if not isinstance(value, (list, tuple)) or not 1 <= len(value) <= MAX_FILES:
-        raise ManifestError("files")
-    files = []
-    before = ""
-    for entry in value:
-        if not isinstance(entry, (list, tuple)) or len(entry) != 3:
-            raise ManifestError("files")
-        path = entry[0]
-        if not isinstance(path, str) or not confined(path) or path <= before:
-            raise ManifestError("path")
-        before = path
-        size = body.whole(entry[1], 0, MAX_FILE, ManifestError, "size")
-        files.append((path, size, body.exact_bytes(entry[2], 32, ManifestError, "digest")))
-    return files
-
-
-def confined(path: str) -> bool:
-    """Tell whether a path stays within the firmware: below node/ or peilmerk_protocol/, lower-case names of
-    letters, digits and underscores, at most one dot in the last one, no empty part.
+def confined(path: object) -> bool:
+    """Tell whether a path stays within the firmware: below node/ or peilmerk_protocol/, names of lower-case
+    letters, digits and underscores, a dot in the last one at most, 64 characters at most.
     """
-    if len(path) > _LONGEST_PATH or not path.startswith(_TOPS):
+    if not isinstance(path, str) or len(path) > 64:
         return False
     parts = path.split("/")
-    last = parts[-1].split(".")
-    if len(last) > 2:
+    if parts[0] not in _TOPS or len(parts) < 2:
         return False
-    for part in parts[:-1] + last:
-        if not part:
+    parts[-1:] = parts[-1].split(".", 1)
+    for part in parts:
+        if not _word(part, 64):
             return False
-        for character in part:
-            if character not in _PATH:
-                return False
+    return True
+
+
+def _word(text: object, longest: int) -> bool:
+    if not isinstance(text, str) or not 1 <= len(text) <= longest:
+        return False
+    for character in text:
+        if character not in "abcdefghijklmnopqrstuvwxyz0123456789_":
+            return False
     return True
 
 
 def moduli(data: bytes) -> "list[bytes]":
-    """Take the moduli out of public keys in DER (RFC 5280 SubjectPublicKeyInfo), one after the other. Raises
-    ManifestError("key") for anything but keys of 3072 bits with the exponent 65537.
+    """Take the moduli out of public keys of this kind in DER (SubjectPublicKeyInfo), one after the other: in
+    that form such a key is one fixed frame around its modulus.
     """
-    found = []
-    size = len(_KEY_HEAD) + KEY_LENGTH + len(_KEY_END)
-    if not data or len(data) % size:
-        raise ManifestError("key")
-    for at in range(0, len(data), size):
-        start = at + len(_KEY_HEAD)
-        end = start + KEY_LENGTH
-        if data[at:start] != _KEY_HEAD or data[end : at + size] != _KEY_END or not data[start] & 0x80:
-            raise ManifestError("key")
-        found.append(bytes(data[start:end]))
-    return found
+    return [data[at + 33 : at + 33 + KEY_LENGTH] for at in range(0, len(data) - 421, 422)]

@@ -36,6 +36,8 @@ HEALTH_REBOOT = 16
 """The board booted since its last report."""
 HEALTH_PAUSED = 32
 """The host has paused the sensor: the set is empty."""
+HEALTH_SAFE = 64
+"""The board is in safe mode after failed boots: nothing is measured, the set is empty."""
 
 
 class ReportError(ProtocolError):

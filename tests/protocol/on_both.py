@@ -176,10 +176,9 @@ def check_manifest(data):
         same(manifest.length(signed[: manifest.PREFIX]), len(signed), row["name"])
         payload = manifest.verify(signed, known)
         found = manifest.decode(payload)
-        same(found.fields(), value_of(row["fields"]), row["name"])
+        same(cbor.decode(payload), value_of(row["fields"]), row["name"])
         same(manifest.encode(found), payload, row["name"])
-        same(found.size(), sum(entry[1] for entry in found.files), row["name"])
-        same(manifest.assemble(signed[9:17], payload, signed[-manifest.KEY_LENGTH :]), signed, row["name"])
+        same([list(file) for file in found.files], value_of(row["fields"])[7], row["name"])
         # Without its key among those that are known, nothing is believed.
         others = [key for key in known if manifest.key_id(key) != signed[9:17]]
         refused(lambda data: manifest.verify(data, others), signed, manifest.ManifestError, {"reason": "key"})  # noqa: B023
@@ -189,8 +188,6 @@ def check_manifest(data):
         )
     for row in data["invalid_bodies"]:
         refused(manifest.decode, unhexlify(row["body"]), manifest.ManifestError, row)
-    for row in data["invalid_keys"]:
-        refused(manifest.moduli, unhexlify(row["key"]), manifest.ManifestError, row)
 
 
 CHECKS = {

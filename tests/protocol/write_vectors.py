@@ -799,14 +799,6 @@ def manifest_file() -> dict[str, object]:
             )
         ),
     ]
-    keys = [
-        ("nothing", b""),
-        ("a byte less", key_frame(RELEASE_KEY)[:-1]),
-        ("exponent 3", key_frame(RELEASE_KEY)[:-1] + b"\x03"),
-        ("another algorithm", key_frame(RELEASE_KEY).replace(b"\x0d\x01\x01\x01", b"\x0d\x01\x01\x0a")),
-        ("a modulus of 3071 bits", key_frame(RELEASE_KEY)[:33] + b"\x7f" + key_frame(RELEASE_KEY)[34:]),
-        ("one key and half of another", key_frame(RELEASE_KEY) + key_frame(NEXT_KEY)[:200]),
-    ]
     return {
         "about": "Manifests of updates; the private halves of these keys lie in tests/.",
         "keys": (key_frame(RELEASE_KEY) + key_frame(NEXT_KEY)).hex(),
@@ -816,7 +808,6 @@ def manifest_file() -> dict[str, object]:
             {"name": name, "body": other.canonical(value).hex(), "reason": reason}
             for name, value, reason in bodies
         ],
-        "invalid_keys": [{"name": name, "key": data.hex(), "reason": "key"} for name, data in keys],
     }
 
 

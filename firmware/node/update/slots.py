@@ -10,6 +10,9 @@ import sys
 
 from micropython import const
 
+from node import VERSION
+from node.mark import Mark
+
 _TRIAL = const(240)
 # So many boots in a row that were not good, this one included, and the board only listens; main.py counts
 # no further.
@@ -25,49 +28,57 @@ def folder(root="/"):
 
 
 class Slots:
-    """The slots below `root` (ends with a slash) as this boot found them.
+    """The slots below `root` (ends with a slash) as this boot found them; `data` is where state is kept.
 
     running: "a", "b" or "" when the firmware lies in no slot; trial: whether it has yet to prove itself;
     safe_mode: whether too many boots failed. Methods raise OSError when flash refuses.
     """
 
-    def __init__(self, root="/"):
-        self._path = root + "slots"
+    def __init__(self, root="/", data="/data"):
+        self.root = root
         self.running = folder(root)[len(root) : -1]
+        self.trial = False
+        self._proven = Mark(data + "/proven", "HHH")
+        self._failed = 0
         try:
-            with open(self._path, "rb") as file:
+            with open(root + "slots", "rb") as file:
                 good, _, self._failed = file.read(4)
             self.trial = self.running not in ("", chr(good))
         except (OSError, ValueError):
-            self._failed = 0
-            self.trial = False
+            pass
         self.safe_mode = self._failed >= _SAFE and not self.trial
 
     def rival(self):
-        """The slot that does not run: "a" or "b"."""
+        """The slot that does not run."""
         return "a" if self.running == "b" else "b"
+
+    def floor(self):
+        """The highest version that ever proved itself: no update at or below it is taken."""
+        return max(self._proven.load() or VERSION, VERSION)
 
     def good(self):
         """What runs has proven itself: it is what boots from now on, and failed boots are forgotten."""
+        if self.trial:
+            self._proven.save(*VERSION)
         if self.running and (self.trial or self._failed):
-            self._write(self.running, 0, 0)
-            self.trial = self.safe_mode = False
+            self._write(0)
+            self.trial = False
 
     def interrupted(self):
         """A technician ended this boot: it did not fail."""
         if self.running and not self.trial and 0 < self._failed < _SAFE:
-            self._write(self.running, 0, self._failed - 1)
+            self._write(self._failed - 1)
 
     def retry(self):
         """Let the next boot be an ordinary one; when that fails too, the board is back in safe mode."""
         if self.safe_mode:
-            self._write(self.running, 0, _SAFE - 2)
+            self._write(_SAFE - 2)
 
     def try_rival(self):
         """From the next boot on, try what lies in the other slot."""
-        self._write(self.running, _TRIAL, 0)
+        self._write(0, _TRIAL)
 
-    def _write(self, good, trial, failed):
-        with open(self._path, "wb") as file:
-            file.write(bytes((ord(good), trial, failed)))
+    def _write(self, failed, trial=0):
+        with open(self.root + "slots", "wb") as file:
+            file.write(bytes((ord(self.running), trial, failed)))
         self._failed = failed
