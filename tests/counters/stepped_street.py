@@ -43,7 +43,7 @@ def taken(index):
     tally.begin(index, False)
     for driver in drivers:
         driver.take(tally)
-    return [[n, tally.take_count(n)] for n in numbers], tally.fault
+    return [[n, tally.take_count(n)] for n in numbers]
 
 async def sense(driver):
     while True:
@@ -69,9 +69,9 @@ async def main():
             if left <= 0:
                 break
             await asyncio.sleep_ms(min(left, 5000))
-        counts, fault = taken(index)
+        counts = taken(index)
         healthy = [driver.healthy for driver in drivers]
-        print("WINDOW", json.dumps([counts, fault, healthy, [driver.faults for driver in drivers]]))
+        print("WINDOW", json.dumps([counts, healthy, [driver.faults for driver in drivers]]))
         gc.collect()
     for driver in drivers:
         driver.stop()
@@ -82,10 +82,9 @@ asyncio.run(main())
 
 @dataclass
 class Counted:
-    """What the drivers told: per window {quantity: count}, whether it was disturbed, and their health."""
+    """What the drivers told: per window {quantity: count} and the drivers' health."""
 
     windows: list[dict[int, int]] = field(default_factory=list)
-    disturbed: list[bool] = field(default_factory=list)
     healthy: list[list[bool]] = field(default_factory=list)
     faults: list[list[int]] = field(default_factory=list)
     printed: str = ""
@@ -94,7 +93,7 @@ class Counted:
 def flash_image(folder: Path) -> bytes:
     """A flash image with what the drivers need, as bytecode."""
     fs = LittleFS(block_size=BLOCK_BYTES, block_count=FLASH_BYTES // BLOCK_BYTES, disk_version=0x00020000)
-    sources = {"node/__init__": ROOT / "firmware", "node/window": ROOT / "firmware"}
+    sources = {f"node/{name}": ROOT / "firmware" for name in ("__init__", "console", "window")}
     sources |= {
         f"node/sensing/{p.stem}": ROOT / "firmware" for p in (ROOT / "firmware/node/sensing").glob("*.py")
     }
@@ -173,9 +172,8 @@ class Street:
         counted = Counted(printed=text)
         for line in text.splitlines():
             if line.startswith("WINDOW "):
-                counts, fault, healthy, faults = json.loads(line[7:])
+                counts, healthy, faults = json.loads(line[7:])
                 counted.windows.append(dict(counts))
-                counted.disturbed.append(fault)
                 counted.healthy.append(healthy)
                 counted.faults.append(faults)
         assert len(counted.windows) == windows, text[-3000:]

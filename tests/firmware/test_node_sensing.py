@@ -154,197 +154,6 @@ print(json.dumps(seen))
     assert seen == [[2, 0], [0, 1], True, [False, 1], True, True]
 
 
-def test_sds011_commands_are_those_of_the_data_sheet(micropython):
-    frames = micropython(
-        """
-        import json
-        from node.sensing.sds011 import command
-        print(json.dumps([command(*c).hex() for c in ((6, 1, 0), (6, 1, 1), (4, 0, 0), (8, 1, 0))]))
-        """
-    )
-    assert frames == [
-        "aab406010000000000000000000000ffff05ab",
-        "aab406010100000000000000000000ffff06ab",
-        "aab404000000000000000000000000ffff02ab",
-        "aab408010000000000000000000000ffff07ab",
-    ]
-
-
-def test_sds011_frames_are_found_in_garbage(micropython):
-    seen = micropython(
-        """
-        import json
-        from node.sensing import SensorFault
-        from node.sensing.sds011 import Frames, parse
-        good = bytes.fromhex("aac0d4043a0aa1601dab")
-        frames = Frames()
-        def feed(data):
-            return [f.hex() for f in [frames.feed(b) for b in data] if f]
-        seen = [parse(good), len(feed(good))]
-        seen.append(len(feed(b"\\x00\\xff\\xaa" + good + b"\\xaa\\xc0" + good + good[:4])))
-        frames.clear()
-        bad = bytearray(good); bad[3] ^= 1
-        seen.append([feed(bytes(bad) + good), frames.damaged])
-        seen.append(feed(good[:6] + good))
-        high = bytearray(good); high[2:4] = b"\\x10\\x27"; high[8] = sum(high[2:8]) & 255
-        try:
-            parse(feed(high) and bytes(high))
-        except SensorFault as fault:
-            seen.append(str(fault))
-        print(json.dumps(seen))
-        """
-    )
-    good = "aac0d4043a0aa1601dab"
-    assert seen == [
-        [1236, 2618],
-        1,
-        2,
-        [[good], 2],
-        [good],
-        "sds011: found 10000 and 2618, wanted at most 9999",
-    ]
-
-
-SDS011 = """
-import json, asyncio, machine
-from node.sensing import SensorFault, load
-
-orders = []
-mute = 0
-def sensor(frame):
-    global mute
-    orders.append(frame[2:5].hex())
-    if mute:
-        mute -= 1
-        return b""
-    body = bytes((0xd4, 0x04, 0x3a, 0x0a, 0xa1, 0x60)) if frame[2] == 4 else frame[2:5] + b"\\0\\xa1\\x60"
-    kind = 0xC0 if frame[2] == 4 else 0xC5
-    return b"\\xaa" + bytes((kind,)) + body + bytes((sum(body) & 255, 0xab))
-machine.answers["uart"] = sensor
-driver = load({"driver": "sds011", "uart": 1, "tx": 17, "rx": 16, "warm_up_s": 1, "cycle_s": 2})
-"""
-
-
-def test_sds011_is_forced_at_start_and_sleeps_between_samples(micropython):
-    seen = micropython(
-        SDS011
-        + """
-async def main():
-    first = await driver.sample()
-    forced = orders[:]
-    del orders[:]
-    await driver.sample()
-    return [first, forced, orders, driver._uart.options]
-print(json.dumps(asyncio.run(main())))
-"""
-    )
-    assert seen == [
-        [1236, 2618],
-        ["060101", "020101", "080100", "040000", "060100"],
-        ["060101", "040000", "060100"],
-        {"baudrate": 9600, "tx": 17, "rx": 16},
-    ]
-
-
-def test_sds011_tries_again_and_then_says_so(micropython):
-    seen = micropython(
-        SDS011
-        + """
-async def main():
-    global mute
-    recorded = []
-    mute = 2
-    task = asyncio.create_task(driver.run(lambda q, v: recorded.append([q, v])))
-    while not recorded:
-        await asyncio.sleep_ms(50)
-    healthy = driver.healthy
-    mute = 3
-    while driver.faults == 0:
-        await asyncio.sleep_ms(50)
-    del orders[:]
-    count = len(recorded)
-    while len(recorded) == count:
-        await asyncio.sleep_ms(50)
-    task.cancel()
-    return [recorded[:2], healthy, driver.faults, driver.good, orders[:4], driver.healthy]
-print(json.dumps(asyncio.run(main())))
-"""
-    )
-    assert seen[0] == [[0, 1236], [1, 2618]]
-    assert seen[1:4] == [True, 1, 2]
-    assert seen[4][1:] == ["020101", "080100", "040000"] or seen[4] == [
-        "060101",
-        "020101",
-        "080100",
-        "040000",
-    ]
-    assert seen[5] is True
-
-
-def test_sht3x_vectors_crc_and_range(micropython):
-    seen = micropython(
-        """
-        import json
-        from node.sensing import SensorFault
-        from node.sensing.sht3x import crc8, parse
-        seen = [[crc8(bytes.fromhex(w)) for w in ("beef", "0300", "0500", "0000")]]
-        seen.append(parse(bytes.fromhex("61478a8ccc2c")))
-        def word(n):
-            return bytes((n >> 8, n & 255, crc8(bytes((n >> 8, n & 255)))))
-        seen.append([parse(word(t) + word(h)) for t, h in ((1873, 0), (46811, 65535))])
-        bad = [bytes.fromhex("61478b8ccc2c"), bytes.fromhex("61478a8ccc2d")]
-        for answer in [b""] + bad + [word(65535) + word(0), word(0) + word(0)]:
-            try:
-                seen.append(parse(answer))
-            except SensorFault as fault:
-                seen.append(str(fault))
-        print(json.dumps(seen))
-        """
-    )
-    assert seen == [
-        [0x92, 0xAC, 0xF6, 0x81],
-        [215, 550],
-        [[-400, 0], [800, 1000]],
-        "sht3x: found 0 bytes, wanted 6",
-        "sht3x: found CRC 8b, wanted 8a",
-        "sht3x: found CRC 2d, wanted 2c",
-        "sht3x: found 1300, wanted a temperature within -40 to 85 Cel",
-        "sht3x: found -450, wanted a temperature within -40 to 85 Cel",
-    ]
-
-
-def test_sht3x_measures_retries_and_resets(micropython):
-    seen = micropython(
-        """
-        import json, asyncio, machine
-        from node.sensing import load
-        log = []
-        faults = [OSError(5), None, OSError(19), OSError(19), OSError(19)]
-        def write(address, data):
-            log.append([address, data.hex()])
-            if data == b"\\x24\\x00" and faults:
-                fault = faults.pop(0)
-                if fault:
-                    raise fault
-        machine.answers["i2c_write"] = write
-        machine.answers["i2c_read"] = lambda address, count: bytes.fromhex("61478a8ccc2c")
-        driver = load({"driver": "sht3x", "i2c": 0, "scl": 22, "sda": 21, "address": 68, "every_s": 1})
-        async def main():
-            recorded = []
-            task = asyncio.create_task(driver.run(lambda q, v: recorded.append([q, v])))
-            while len(recorded) < 4:
-                await asyncio.sleep_ms(20)
-            task.cancel()
-            return [log, recorded, driver.good, driver.faults]
-        print(json.dumps(asyncio.run(main())))
-        """
-    )
-    measure, reset = [68, "2400"], [68, "30a2"]
-    assert seen[0] == [reset, measure, measure, measure, measure, measure, reset, measure]
-    assert seen[1] == [[2, 215], [3, 550]] * 2
-    assert seen[2:] == [2, 1]
-
-
 @pytest.mark.parametrize(
     ("spec", "said"),
     [
@@ -359,6 +168,19 @@ def test_sht3x_measures_retries_and_resets(micropython):
         ),
         ({"driver": "sds011", "uart": 9, "tx": 1, "rx": 2}, "sensors: sds011: uart: found 9, wanted 0 to 2"),
         ({"driver": "sht3x", "i2c": 0}, "sensors: sht3x: wanted the key scl"),
+        ({"driver": "sampler"}, "sensors: found driver 'sampler', wanted one that is on this board"),
+        (
+            {"driver": "sds011", "uart": 1, "tx": 1, "rx": 2, "every_s": 15},
+            "sensors: sds011: every_s: found 15, wanted 16 to 3600",
+        ),
+        (
+            {"driver": "pmsx003", "uart": 1, "tx": 1, "rx": 2, "model": "7"},
+            "sensors: pmsx003: model: found '7', wanted ",
+        ),
+        (
+            {"driver": "sht3x", "i2c": 0, "scl": 1, "sda": 2, "power": 99},
+            "sensors: sht3x: power: found 99, wanted 0 to 48",
+        ),
     ],
 )
 def test_a_wrong_sensor_entry_is_named(micropython, spec, said):

@@ -1,7 +1,7 @@
 """What a virtual board is made of: its flash, its memory and the sensors wired to it.
 
 Wiring follows the boards that are deployed: beams A and B on GPIO 4 and 5, SDS011 on UART 1 (tx 17, rx 16),
-SHT3x on I2C 0 (scl 22, sda 21).
+other dust sensors on UART 2 (tx 26, rx 25), everything on I2C on bus 0 (scl 22, sda 21).
 """
 
 from __future__ import annotations
@@ -11,10 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from peilmerk_bench.sensors.beam import BeamPair, Traffic
+from peilmerk_bench.sensors.bme280 import BME280, Weather
 from peilmerk_bench.sensors.device import Device
+from peilmerk_bench.sensors.dnms import DNMS, Sound
+from peilmerk_bench.sensors.pmsx003 import PMSx003
+from peilmerk_bench.sensors.scd4x import Gas, SCD4x
 from peilmerk_bench.sensors.sds011 import SDS011, Air
 from peilmerk_bench.sensors.sht3x import Climate as ClimateAt
 from peilmerk_bench.sensors.sht3x import SHT3x
+from peilmerk_bench.sensors.sps30 import SPS30, SPS30Uart
+from peilmerk_bench.world import generated
 from peilmerk_bench.world.air import Climate, Particles
 from peilmerk_bench.world.passages import PassageReplay
 
@@ -68,6 +74,75 @@ class SensorSpec:
         """Temperature and humidity; by default the recorded day of Aberdeen."""
         replay = climate or Climate()
         return cls("sht3x", lambda name: SHT3x(name, climate=replay), i2c=i2c, scl=scl, sda=sda)
+
+    @classmethod
+    def pmsx003(
+        cls,
+        air: Air | None = None,
+        climate: ClimateAt | None = None,
+        model: str = "5003",
+        uart: int = 2,
+        tx: int = 26,
+        rx: int = 25,
+    ) -> SensorSpec:
+        """Particles, with the models 5003t and 5003st climate; by default Aberdeen's recorded day."""
+        dust, weather = _with_pm1(air), climate or Climate()
+        return cls(
+            "pmsx003",
+            lambda name: PMSx003(name, air=dust, climate=weather, model=model),
+            uart=uart,
+            tx=tx,
+            rx=rx,
+        )
+
+    @classmethod
+    def sps30(cls, air: Air | None = None, i2c: int = 0, scl: int = 22, sda: int = 21) -> SensorSpec:
+        """Particles on the bus; by default the recorded day of Aberdeen."""
+        dust = _with_pm1(air)
+        return cls("sps30", lambda name: SPS30(name, air=dust), i2c=i2c, scl=scl, sda=sda)
+
+    @classmethod
+    def sps30_uart(cls, air: Air | None = None, uart: int = 2, tx: int = 26, rx: int = 25) -> SensorSpec:
+        """Particles on a serial line; by default the recorded day of Aberdeen."""
+        dust = _with_pm1(air)
+        return cls("sps30_uart", lambda name: SPS30Uart(name, air=dust), uart=uart, tx=tx, rx=rx)
+
+    @classmethod
+    def scd4x(
+        cls,
+        gas: Gas | None = None,
+        climate: ClimateAt | None = None,
+        i2c: int = 0,
+        scl: int = 22,
+        sda: int = 21,
+    ) -> SensorSpec:
+        """Carbon dioxide, made up, and the climate of the recorded day of Aberdeen."""
+        breath, weather = gas or generated.carbon_dioxide, climate or Climate()
+        return cls("scd4x", lambda name: SCD4x(name, gas=breath, climate=weather), i2c=i2c, scl=scl, sda=sda)
+
+    @classmethod
+    def bme280(cls, weather: Weather | None = None, i2c: int = 0, scl: int = 22, sda: int = 21) -> SensorSpec:
+        """Pressure, made up, and the climate of the recorded day of Aberdeen."""
+        climate = Climate()
+        seen = weather or (lambda at: (generated.pressure(at), *climate(at)))
+        return cls("bme280", lambda name: BME280(name, weather=seen), i2c=i2c, scl=scl, sda=sda)
+
+    @classmethod
+    def dnms(cls, sound: Sound | None = None, i2c: int = 0, scl: int = 22, sda: int = 21) -> SensorSpec:
+        """Noise, made up."""
+        heard = sound or generated.sound
+        return cls("dnms", lambda name: DNMS(name, sound=heard), i2c=i2c, scl=scl, sda=sda)
+
+
+def _with_pm1(air: Air | None) -> Callable[[float], tuple[float, float, float]]:
+    """PM1, PM2.5 and PM10 where PM2.5 and PM10 are known: of fine dust, 7 parts in 10 are finer still."""
+    dust = air or Particles()
+
+    def seen(at: float) -> tuple[float, float, float]:
+        pm2_5, pm10 = dust(at)
+        return 0.7 * pm2_5, pm2_5, pm10
+
+    return seen
 
 
 def counter_sensors(traffic: Traffic | None = None) -> tuple[SensorSpec, ...]:

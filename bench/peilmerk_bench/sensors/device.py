@@ -55,7 +55,8 @@ class Device:
 
     silent: answers nothing; bad_checksums: every answer's checksum is wrong, if it has one; babbling: sends
     garbage without end, or answers every read with it; stuck: measures for ever what it measured last;
-    wedged: silent until its supply is cut.
+    wedged: silent until its supply is cut. planned: (moment, fault, on) still to come, in order of time; they
+    happen when the board looks next.
     on_change is called when a fault is set, so that a board that sleeps until the next byte looks again.
     """
 
@@ -66,6 +67,7 @@ class Device:
     babbling: bool = False
     stuck: bool = False
     wedged: bool = False
+    planned: list[tuple[float, str, bool]] = field(default_factory=list)
     on_change: Callable[[], None] | None = None
     _last_seen: dict[str, Any] = field(default_factory=dict)
     _noise: random.Random = field(default_factory=lambda: random.Random(20261123))
@@ -80,6 +82,12 @@ class Device:
 
     def power(self, at: float, on: bool) -> None:
         """The supply comes or goes; what a sensor forgets then is its own affair."""
+
+    def happen(self, at: float) -> None:
+        """Let the planned faults of up to a moment come and go."""
+        while self.planned and self.planned[0][0] <= at:
+            _, fault, on = self.planned.pop(0)
+            setattr(self, fault, on)
 
     def switch(self, at: float, on: bool) -> None:
         """What the board's wire calls for `power`: without its supply, no sensor stays wedged."""
@@ -143,6 +151,7 @@ class UartDevice(Device):
 
     def arrived(self, at: float) -> bytes:
         """What the wire has brought since the last call: what the sensor sent, or its babble instead."""
+        self.happen(at)
         said = self.read(at)
         if not self.babbling:
             self._babbled = None
@@ -183,6 +192,7 @@ class I2cDevice(Device):
 
     def transfer(self, at: float, data: bytes | None, size: int) -> bytes:
         """One transfer of the host: a write unless `data` is None, then a read of `size` bytes."""
+        self.happen(at)
         if self.babbling:
             self.reachable()
             return self.garbage(size)

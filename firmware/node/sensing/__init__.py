@@ -21,8 +21,9 @@ class SensorFault(Exception):
 class Driver:
     """One sensor. A driver overrides what it needs; the rest stands for a sensor that is sampled.
 
-    quantities: tuple of quantity numbers it can give. settle_ms: how long after a window's end an event of
-    that window may still be under way.
+    quantities: tuple of quantity numbers it gives. settle_ms: how long after a window's end an event of that
+    window may still be under way. Health since boot: good samples, faults (samples that failed), damaged
+    (answers with a wrong checksum, also those that a second attempt made good) and resets of the sensor.
     """
 
     quantities: tuple = ()
@@ -31,6 +32,8 @@ class Driver:
     def __init__(self):
         self.good = 0
         self.faults = 0
+        self.damaged = 0
+        self.resets = 0
         self.healthy = True
 
     def start(self):
@@ -44,6 +47,10 @@ class Driver:
 
     def take(self, tally):
         """Move what was counted in the window that ended at the last border into `tally`, and forget it."""
+
+    def expected(self, window_s):
+        """How many samples a window of `window_s` should have of each quantity; 0 for what is counted."""
+        return 0
 
     async def run(self, record):
         """Sample for ever, calling record(quantity, value in wire units). An exception restarts it."""
@@ -73,7 +80,9 @@ def load(spec):
         try:
             __import__("node.sensing." + name)
         except ImportError:
-            raise SensingError("sensors: found driver %r, wanted one that is on this board" % (name,))
+            pass
+    if name not in _drivers:
+        raise SensingError("sensors: found driver %r, wanted one that is on this board" % (name,))
     try:
         return _drivers[name](spec)
     except KeyError as missing:
