@@ -192,7 +192,9 @@ class Commands:
         elif verb == command.REBOOT:
             self._after = control.reboot
         elif verb == command.UPDATE:
-            reason = await self.update(argument) if self.update is not None else 0
+            if self.update is None:
+                return command.REFUSED, 0
+            reason = await self.update(argument)
             if reason:
                 return (command.FAILED if reason >= _TRIED else command.REFUSED), reason
             self._after = control.reboot
