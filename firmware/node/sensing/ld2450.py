@@ -100,7 +100,7 @@ class LD2450(Passages):
         if self._heard:
             self._heard = 0
             super().check(seconds)
-        elif self.healthy:
+        elif self._well:
             self.failed()
 
     def active(self):
@@ -137,7 +137,7 @@ class LD2450(Passages):
 
     def _search(self, frame):
         """Bring the next head, or what may be the beginning of one, to the front."""
-        self.faults += 1
+        self.damaged += 1
         at = frame.find(_HEAD, 1)
         if at < 0:
             at = frame.find(b"\xaa", _FRAME - 3)
@@ -207,7 +207,7 @@ class LD2450(Passages):
                 self._targets[2 * found + 1] = y
                 found += 1
             else:
-                self.faults += 1
+                self.damaged += 1
         return found
 
     def _follow(self, track, x, y, tick):

@@ -3,7 +3,8 @@
 A driver adds to `counts[half(tick) + i]`, where i is the place of the quantity in `quantities` and `tick`
 says when the passage began; neither allocates. The counts of two windows are kept apart by the tick of the
 border, so that a late reader changes nothing. Nothing else of a passage is kept; `good` counts looks at a
-healthy sensor, never passages.
+sensor that was well, never passages. `healthy` is about a window: after `take` it says whether the one that
+was taken had no fault.
 """
 
 import asyncio
@@ -72,6 +73,7 @@ class Passages(Driver):
         self._window = (0, None)
         self._stuck_s = 0
         self._total = 0
+        self._well = True
         self._disturbed = False
 
     def half(self, tick):
@@ -90,12 +92,13 @@ class Passages(Driver):
         for place in range(self._places):
             tally.count(self.quantities[place], self.counts[closed + place])
             self.counts[closed + place] = 0
-        if self._disturbed:
-            tally.fault = True
-            self._disturbed = not self.healthy
+        # The window's report says so when there was a fault at any time of it.
+        self.healthy = not self._disturbed
+        self._disturbed = not self._well
 
     def failed(self):
         super().failed()
+        self._well = False
         self._disturbed = True
 
     async def run(self, record):
@@ -112,11 +115,11 @@ class Passages(Driver):
         # A total that fell was taken meanwhile.
         wild = total - self._total > _MOST_PER_S * seconds
         self._total = total
-        if wild or self._stuck_s >= _STUCK_S:
-            if self.healthy:
-                self.failed()
-        elif not self._stuck_s:
-            self.succeeded()
+        if not wild and not self._stuck_s:
+            self._well = True
+            self.good += 1
+        elif self._well and (wild or self._stuck_s >= _STUCK_S):
+            self.failed()
 
     def total(self):
         """What is counted and not yet taken."""

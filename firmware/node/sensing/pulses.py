@@ -53,6 +53,8 @@ class Pulses(Passages):
         if self._counter is None:
             self._pin.irq(handler=None)
         else:
+            # A pause keeps what was counted before it.
+            self.counts[self.half(ticks_ms())] += self._counter.value(0)
             self._timer.deinit()  # type: ignore[union-attr]
             self._counter.deinit()
             self._counter = None
