@@ -25,9 +25,11 @@ WATCHDOG_FLOOR_S = 2.0
 JOINED, NO_AP_FOUND, WRONG_PASSWORD = 1010, 201, 202
 JOIN_US, SEARCH_US = 2 * US, 3 * US
 
+PORT_TRIES = 20
+
 ASKED = frozenset({
-    "deepsleep", "feed", "mac", "memory", "power_cut", "remember", "reset", "rtc", "soft_reset", "urandom",
-    "watchdog", "wifi", "wifi_scan",
+    "access_point", "deepsleep", "feed", "lightsleep", "mac", "memory", "power_cut", "remember", "reset",
+    "rtc", "serve", "soft_reset", "urandom", "visitors", "watchdog", "wifi", "wifi_scan",
 })  # fmt: skip
 
 
@@ -39,8 +41,15 @@ class Chip:
         self.cause = PWRON_RESET
         self.rtc_offset_us = 0
         self.sleep_us = 0
+        self.napped_s = 0.0
+        self.joins = 0
         self.wifi_up = True
         seed = spec.entropy_seed
+        # Who is at the board's access point; and what that point is: (name, key, security), None when it is
+        # off.
+        self.phones = 0
+        self.point: tuple[str, str, int] | None = None
+        self.served = Served()
         self.entropy = None if seed is None else SeededEntropy(seed, spec.name)
         self._networks = spec.wifi
         self._clock = clock
@@ -75,6 +84,11 @@ class Chip:
     def power_cut(self) -> None:
         self._end("power")
 
+    def lightsleep(self, us: int) -> bool:
+        """Whether the world has gone on by so much already (a clock that skips sleep)."""
+        self.napped_s += us / US
+        return self._clock.skip(us / US)
+
     def deepsleep(self, at_us: int, us: int) -> None:
         """us: for how long, -1 for ever."""
         self.sleep_us = us
@@ -98,6 +112,7 @@ class Chip:
 
     def wifi(self, at_us: int, ssid: str, key: str | None) -> tuple[int, int]:
         """How an attempt to join ends, and after how much world time."""
+        self.joins += 1
         if not self.wifi_up:
             return NO_AP_FOUND, SEARCH_US
         if not self._networks:

@@ -44,6 +44,7 @@ class VirtualBoard:
         self.clock = clock
         self.on_periods: list[list[float]] = []
         self.resets: list[tuple[float, int]] = []
+        self.lives: list[list[float]] = []
         self._run_dir = run_dir
         self._wiring = Wiring(spec, self._push)
         self._chip = Chip(spec, clock, self._end)
@@ -175,6 +176,22 @@ class VirtualBoard:
         return self._wiring.listening
 
     @property
+    def awake_s(self) -> float:
+        """Seconds of world time that the board was neither without power nor in deep or light sleep."""
+        now = self.clock.now()
+        return sum(min(until, now) - since for since, until in self.lives) - self._chip.napped_s
+
+    @property
+    def wakes(self) -> int:
+        """How often it woke from deep sleep."""
+        return sum(cause == DEEPSLEEP_RESET for _, cause in self.resets)
+
+    @property
+    def joins(self) -> int:
+        """How often it tried to join a wireless network."""
+        return self._chip.joins
+
+    @property
     def passages(self) -> list[Passage]:
         """Passages of which the board was shown every edge, so far."""
         shown = set(self.edges)
@@ -282,6 +299,9 @@ class VirtualBoard:
     async def _sleep(self) -> bool:
         """Deep sleep; False if the power went meanwhile."""
         self._why = "power" if self._cut else None
+        if self._chip.sleep_us >= 0 and self.clock.skip(self._chip.sleep_us / US):
+            await asyncio.sleep(0)
+            return self._why != "power"
         wake = asyncio.get_running_loop().time() + self.clock.host_seconds(self._chip.sleep_us / US)
         while self._why is None:
             left = wake - asyncio.get_running_loop().time() if self._chip.sleep_us >= 0 else 3600.0
@@ -302,6 +322,7 @@ class VirtualBoard:
         self._marks = Marks()
         self._console = Console(self._marks, raw)
         interpreter = Interpreter(self.spec.heap_kib, self._written, self._asked)
+        self.lives.append([self.clock.now(), math.inf])
         try:
             await interpreter.start()
             self._interpreter = interpreter
@@ -313,6 +334,7 @@ class VirtualBoard:
             interpreter.kill()
             raise
         finally:
+            self.lives[-1][1] = self.clock.now()
             self._interpreter = None
             self._held = bytearray()
             self._chip.run_ended()

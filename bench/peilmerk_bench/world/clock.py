@@ -42,6 +42,10 @@ class WorldClock:
         """How long the host waits for so much world time."""
         return world_seconds / self.speed
 
+    def skip(self, world_seconds: float) -> bool:
+        """Let the world go on by so much at once, while nobody in it is awake. False: not by this clock."""
+        return False
+
     def microseconds(self) -> tuple[int, int, int, int]:
         """World start and wall start in microseconds, and the speed as numerator and denominator."""
         speed = Fraction(self.speed).limit_denominator(1000)
@@ -53,3 +57,16 @@ class WorldClock:
     @classmethod
     def from_json(cls, text: str) -> WorldClock:
         return cls(**json.loads(text))
+
+
+class SkippingClock(WorldClock):
+    """Skips the sleep of a board, and runs at the speed of life between; until the first sleep at `speed`,
+    as a board stays awake for a while at power-on. For a world with one board in it; only who has this very
+    object knows the time.
+    """
+
+    def skip(self, world_seconds: float) -> bool:
+        moment = self.now() + world_seconds
+        for name, value in (("world_start", moment), ("wall_start", time.time()), ("speed", 1.0)):
+            object.__setattr__(self, name, value)
+        return True

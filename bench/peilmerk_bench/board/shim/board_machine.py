@@ -53,7 +53,11 @@ def deepsleep(ms=None):
 def lightsleep(ms=None):
     if ms is None:
         _stand_still()
-    board_time.sleep_ms(ms)
+    us = ms * 1000
+    if bus.call("lightsleep", us):
+        worldtime.skip(us)
+    else:
+        board_time.sleep_ms(ms)
 
 
 def _stand_still():
