@@ -5,71 +5,122 @@ every count has its line in the ledger, also one that is withheld. A count whose
 threshold is withheld, which is processing of what is already noisy and costs nothing more; the figure itself
 is forgotten here. Physical figures pass as they are.
 
-The day's total is a release of its own with an epsilon of its own; it is accounted when it is released.
+The day's total of a count is a release of its own, with noise of its own and a ledger line of its own, and
+it is a figure of a datastream of its own. One that does not cover the whole day is withheld: nobody could
+compare it. Where the sum of the windows and the total of the day are to be weighed into one figure (by the
+inverse of their variances, which costs nothing more), the place is behind the store, where both are: each
+observation carries the standard deviation of its noise.
+
+Extremes and completeness are not figures of their own: they say of a mean how it came about, like its spread
+and its number of samples, and go along with it.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from peilmerk_gateway.admit import Admitted
 from peilmerk_gateway.deployments.mandate import Stream
 from peilmerk_gateway.store.rows import Entry, LedgerRow, ObservationRow, ReportRow, WithheldRow
-from peilmerk_protocol import quantities
+from peilmerk_protocol import quantities, topics
+from peilmerk_protocol.report import HEALTH_PARTIAL
 
 BELOW_K = "below-k"
+PARTIAL_DAY = "partial-day"
 
 
 def account(admitted: Admitted) -> Entry:
     """Return everything that a report writes: the same report, the same rows."""
     report, mandate = admitted.report, admitted.mandate
-    samples = report.values.get(quantities.SAMPLES, (None,))[0]
+    is_day = admitted.kind == topics.DAY
     observations: list[ObservationRow] = []
     withheld: list[WithheldRow] = []
     ledger: list[LedgerRow] = []
     for number, value in report.values.items():
-        stream = mandate.streams.get(number)
+        stream = mandate.observed.get(number)
         if stream is None:
-            continue  # the number of samples, which goes along with every mean
+            continue  # what goes along with a mean
         if stream.quantity.is_count:
             ledger.append(_line(admitted, number))
-            if value[0] < mandate.k:
-                withheld.append(WithheldRow(stream.key, admitted.window_start, BELOW_K))
+            reason = _against(admitted, value[0])
+            if reason is not None:
+                key = stream.day_key if is_day else stream.key
+                withheld.append(WithheldRow(key, admitted.window_start, reason))
                 continue
-        observations.append(_observation(admitted, stream, value, samples))
+            observations.append(_count(admitted, stream, value[0]))
+        else:
+            observations.append(_measurement(admitted, stream, value))
     row = ReportRow(
         device_id=admitted.device_id,
         seq=report.seq,
         window_start=admitted.window_start,
-        window_s=mandate.window_s,
+        window_s=admitted.window_s,
         revision=report.revision,
         health=report.health,
         digest=None if withheld else admitted.digest,
+        kind=admitted.kind,
     )
     return Entry(row, tuple(observations), tuple(withheld), tuple(ledger))
+
+
+def _against(admitted: Admitted, noisy: int) -> str | None:
+    """Say why a noisy count may not be kept, or None."""
+    if admitted.kind == topics.DAY and admitted.report.health & HEALTH_PARTIAL:
+        return PARTIAL_DAY
+    return BELOW_K if noisy < admitted.mandate.k else None
 
 
 def _line(admitted: Admitted, number: int) -> LedgerRow:
     mandate = admitted.mandate
     return LedgerRow(
-        mandate.deployment, admitted.device_id, number, admitted.window_start, mandate.epsilon_micro
+        mandate.deployment,
+        admitted.device_id,
+        number,
+        admitted.window_start,
+        mandate.epsilon_micro(admitted.kind),
+        admitted.kind,
     )
 
 
-def _observation(
-    admitted: Admitted, stream: Stream, value: tuple[int, ...], samples: int | None
-) -> ObservationRow:
-    mandate, quantity = admitted.mandate, stream.quantity
-    is_mean = quantity.kind == quantities.KIND_MEAN
+def _count(admitted: Admitted, stream: Stream, noisy: int) -> ObservationRow:
+    made = _observation(admitted, stream, noisy)
+    key = stream.day_key if admitted.kind == topics.DAY else stream.key
+    return replace(made, datastream=key, noise_scale=admitted.mandate.noise_scale(admitted.kind))
+
+
+def _measurement(admitted: Admitted, stream: Stream, value: tuple[int, ...]) -> ObservationRow:
+    made = _observation(admitted, stream, value[0])
+    if stream.quantity.kind != quantities.KIND_MEAN:
+        return made
+    values = admitted.report.values
+    lowest, highest = next(
+        (found for number, found in values.items() if _is_extremes_of(number, stream)), (None, None)
+    )
+    return replace(
+        made,
+        spread=value[1],
+        samples=values.get(quantities.SAMPLES, (None,))[0],
+        minimum=lowest,
+        maximum=highest,
+        completeness=values.get(quantities.COMPLETENESS, (None,))[0],
+    )
+
+
+def _is_extremes_of(number: int, stream: Stream) -> bool:
+    is_extremes = quantities.kind(number) == quantities.KIND_EXTREMES
+    return is_extremes and quantities.mean_of(number) == stream.quantity.number
+
+
+def _observation(admitted: Admitted, stream: Stream, result: int) -> ObservationRow:
+    mandate = admitted.mandate
     return ObservationRow(
         datastream=stream.key,
         deployment=mandate.deployment,
         thing=mandate.thing,
         device_id=admitted.device_id,
-        quantity=quantity.number,
+        quantity=stream.quantity.number,
         window_start=admitted.window_start,
-        window_s=mandate.window_s,
-        result=value[0],
-        spread=value[1] if is_mean else None,
-        samples=samples if is_mean else None,
-        noise_scale=mandate.noise_scale if quantity.is_count else None,
+        window_s=admitted.window_s,
+        result=result,
         is_public=stream.is_public,
     )

@@ -1,8 +1,9 @@
 """Admit: tells whether an authentic message may be taken, against its deployment record. Fails closed.
 
-A report is admitted when its number is new, a usable record names its device, the device has stated what it
-runs, it reports nothing undeclared (G7), what it runs is what the record says (G6), and its window has
-passed, is not too old and was not reported before. The first rule that does not hold gives the reason.
+A report, and likewise a day's total, is admitted when its number is new, a usable record names its device,
+the device has stated what it runs, it reports nothing undeclared (G7), what it runs is what the record says
+(G6), and its window has passed, is not too old and was not reported before (a day has one total, beside its
+windows). The first rule that does not hold gives the reason.
 
 Pure: all that is known comes in as arguments.
 """
@@ -15,6 +16,7 @@ from peilmerk_gateway.deployments.mandate import Mandate
 from peilmerk_gateway.open import Opened
 from peilmerk_gateway.refusal import Reason, Refusal
 from peilmerk_gateway.store.rows import AnswerRow, AttestationRow, Known, KnownCommand
+from peilmerk_protocol import topics
 from peilmerk_protocol.command import Ack
 from peilmerk_protocol.report import Report
 from peilmerk_protocol.statement import Statement
@@ -33,11 +35,17 @@ class Admitted:
     report: Report = field(repr=False)
     mandate: Mandate
     digest: bytes = field(repr=False)
+    kind: int = topics.REPORT
+
+    @property
+    def window_s(self) -> int:
+        """How much time it is about, seconds."""
+        return self.mandate.length_s(self.kind)
 
     @property
     def window_start(self) -> int:
         """Unix seconds."""
-        return self.report.window * self.mandate.window_s
+        return self.report.window * self.window_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +69,7 @@ def admit_statement(
         profile_digest=message.profile_digest,
         reset_cause=message.reset_cause,
         boot_count=message.boot_count,
+        uptime=message.uptime,
     )
 
 
@@ -91,10 +100,10 @@ def admit_report(
         return _came_again(opened, known, now, is_report=True)
     if isinstance(terms, Reason):
         return _refused(terms, opened, now)
-    reason = _against(terms, message, known, now)
+    reason = _against(terms, message, opened.kind, known, now)
     if reason is not None:
         return _refused(reason, opened, now)
-    return Admitted(opened.device_id, message, terms, opened.digest)
+    return Admitted(opened.device_id, message, terms, opened.digest, opened.kind)
 
 
 def may_wait(refusal: Refusal, known: Known) -> bool:
@@ -108,21 +117,21 @@ def may_wait(refusal: Refusal, known: Known) -> bool:
     return refusal.reason is Reason.G6 and not known.follows
 
 
-def _against(mandate: Mandate, message: Report, known: Known, now: float) -> Reason | None:
+def _against(mandate: Mandate, message: Report, kind: int, known: Known, now: float) -> Reason | None:
     """Return the first rule that speaks against a report."""
     if not mandate.active:
         return Reason.DEVICE_INACTIVE
     attested = known.attested
     if attested is None or attested.revision != message.revision:
         return Reason.NOT_ATTESTED
-    if message.set & ~mandate.declared:
+    if message.set & ~(mandate.declared_day if kind == topics.DAY else mandate.declared):
         return Reason.G7
     if attested.firmware_digest != mandate.firmware_digest:
         return Reason.G6
     if attested.profile_digest != mandate.profile_digest(message.revision):
         return Reason.G6
-    start = message.window * mandate.window_s
-    end = start + mandate.window_s
+    start = message.window * mandate.length_s(kind)
+    end = start + mandate.length_s(kind)
     if end > now + AHEAD_S:
         return Reason.WINDOW_AHEAD
     if end < now - BEHIND_S:

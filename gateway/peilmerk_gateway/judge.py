@@ -24,7 +24,6 @@ from peilmerk_gateway.memory import BatchMemory
 from peilmerk_gateway.open import Keyring, Opened, open_delivery
 from peilmerk_gateway.refusal import Reason, Refusal
 from peilmerk_gateway.store import AnswerRow, AttestationRow, BatchRows, Entry, ParkedRow, Probe, Store
-from peilmerk_protocol import topics
 from peilmerk_protocol.command import Ack
 from peilmerk_protocol.report import Report
 from peilmerk_protocol.statement import Statement
@@ -139,7 +138,7 @@ class Judge:
         """Open again what waited; what no longer opens (a revoked device) is refused and waits no more."""
         cases = []
         for row in rows:
-            delivery = Delivery(row.device_id, topics.REPORT, row.sealed)
+            delivery = Delivery(row.device_id, row.kind, row.sealed)
             opened = self._open([delivery], verdicts, now)
             if opened:
                 cases.append(replace(opened[0], waited=row))
@@ -179,8 +178,8 @@ def _probe(opened: Opened, terms: Terms) -> Probe | None:
     message = opened.message
     if isinstance(message, Report):
         mandate = terms[opened.device_id]
-        end = 0 if isinstance(mandate, Reason) else (message.window + 1) * mandate.window_s
-        return Probe(opened.device_id, message.seq, end)
+        end = 0 if isinstance(mandate, Reason) else (message.window + 1) * mandate.length_s(opened.kind)
+        return Probe(opened.device_id, message.seq, end, opened.kind)
     if isinstance(message, Statement):
         return Probe(opened.device_id, message.seq)
     return None
@@ -214,7 +213,9 @@ def _judge(
     judged = admit_report(opened, opened.message, known, terms[opened.device_id], now)
     if isinstance(judged, Refusal) and may_wait(judged, known):
         if case.waited is None:
-            row = ParkedRow(opened.device_id, opened.message.seq, case.sealed, opened.digest, time.time())
+            row = ParkedRow(
+                opened.device_id, opened.message.seq, case.sealed, opened.digest, time.time(), opened.kind
+            )
             verdicts.parked.append(row)
             memory.add_parked(row)
             return

@@ -23,14 +23,14 @@ class BatchMemory:
         self._commands = dict(commands or {})
         self._reports: dict[tuple[str, int], bytes] = {}
         self._parked: dict[tuple[str, int], bytes] = {}
-        self._windows: dict[str, list[tuple[int, int]]] = {}
+        self._windows: dict[tuple[str, int], list[tuple[int, int]]] = {}
         self._statements: dict[str, dict[int, AttestationRow]] = {}
 
     def add_report(self, report: ReportRow, digest: bytes) -> None:
         """Take note of a report that will be stored."""
         self._reports[report.device_id, report.seq] = digest
         window = report.window_start, report.window_start + report.window_s
-        self._windows.setdefault(report.device_id, []).append(window)
+        self._windows.setdefault((report.device_id, report.kind), []).append(window)
 
     def add_parked(self, row: ParkedRow) -> None:
         """Take note of a report that will wait."""
@@ -66,7 +66,9 @@ class BatchMemory:
         earlier = max((number for number in statements if number < seq), default=None)
         if earlier is not None and (known.attested is None or known.attested.seq < earlier):
             known = replace(known, attested=statements[earlier])
-        ends = [end for start, end in self._windows.get(device_id, ()) if start < probe.window_end]
+        ends = [
+            end for start, end in self._windows.get((device_id, probe.kind), ()) if start < probe.window_end
+        ]
         if known.window_end_before is not None:
             ends.append(known.window_end_before)
         return replace(known, window_end_before=max(ends, default=None))

@@ -3,7 +3,7 @@
 Three kinds of users. The *gateway* comes in by the client port on the loopback interface and may do
 everything. The *knocker* comes in by MQTT, may do nothing at all, and exists to see that the MQTT door
 opens (its connecting also makes the server create its streams). A *device* comes in by MQTT only, may
-publish on its own report, statement and ack topics and subscribe to its own command topic, and nothing
+publish on its own report, statement, ack and day topics and subscribe to its own command topic, and nothing
 else: NATS needs no further permission for MQTT at QoS 1, since it delivers on internal subjects for the
 client, not by its rights.
 
@@ -106,7 +106,7 @@ def _device(device: Device) -> str:
         device.device_id,
         device.password_hash,
         "MQTT",
-        publish=[subject(kind) for kind in (topics.REPORT, topics.STATEMENT, topics.ACK)],
+        publish=[subject(kind) for kind in (topics.REPORT, topics.STATEMENT, topics.ACK, topics.DAY)],
         subscribe=[subject(topics.COMMAND)],
     )
 

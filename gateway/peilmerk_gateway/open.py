@@ -29,6 +29,8 @@ class Opened:
     size: int
     digest: bytes = field(repr=False)
     redelivered: bool
+    kind: int = topics.REPORT
+    """A day's total and a report are the same kind of message about another stretch of time."""
 
 
 class Keyring:
@@ -90,11 +92,19 @@ def open_delivery(delivery: Delivery, keyring: Keyring, now: float) -> Opened | 
         message = _READERS[delivery.kind](body)
     except ProtocolError as error:
         return refused(Reason.QUANTITY_RANGE if error.reason == "range" else Reason.MALFORMED, device_id)
-    return Opened(device_id, message, len(payload), hashlib.sha256(payload).digest(), delivery.redelivered)
+    return Opened(
+        device_id,
+        message,
+        len(payload),
+        hashlib.sha256(payload).digest(),
+        delivery.redelivered,
+        delivery.kind,
+    )
 
 
 _READERS: dict[int, Callable[[bytes], Report | Statement | Ack]] = {
     topics.REPORT: report.decode,
     topics.STATEMENT: statement.decode,
     topics.ACK: command.decode_ack,
+    topics.DAY: report.decode_day,
 }

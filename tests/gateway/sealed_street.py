@@ -22,6 +22,8 @@ from peilmerk_protocol.profile import AIR, STANDARD_COUNTER, Profile
 NOW = 1_700_000_100.0
 WINDOW = int(NOW) // 900 - 1
 """The last window that has passed at NOW."""
+DAY = int(NOW) // 86_400 - 1
+"""The last day that has passed at NOW."""
 FIRMWARE = bytes(range(32))
 
 
@@ -71,6 +73,20 @@ class Counter:
         """A report, by default of 17 towards and 12 away."""
         values = {5: (17,), 6: (12,)} if values is None else values
         return self.sealed(topics.REPORT, report.encode(seq, window, revision, 0, values), again=again)
+
+    def day(
+        self,
+        seq: int,
+        day: int = DAY,
+        values: dict[int, tuple[int, ...]] | None = None,
+        *,
+        revision: int = 1,
+        health: int = 0,
+        again: bool = False,
+    ) -> Delivery:
+        """The total of a day, by default of 400 towards and 380 away."""
+        values = {5: (400,), 6: (380,)} if values is None else values
+        return self.sealed(topics.DAY, report.encode(seq, day, revision, health, values), again=again)
 
     def ack(
         self, counter: int, outcome: int = command.DONE, detail: int = 0, *, again: bool = False

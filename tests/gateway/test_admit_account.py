@@ -20,9 +20,9 @@ from peilmerk_gateway.deployments.mandate import Mandate
 from peilmerk_gateway.open import Opened
 from peilmerk_gateway.refusal import Reason, Refusal, sentence
 from peilmerk_gateway.store import AttestationRow, Entry, Known
-from peilmerk_protocol import profile
-from peilmerk_protocol.profile import AIR, STANDARD_COUNTER
-from peilmerk_protocol.report import Report
+from peilmerk_protocol import profile, topics
+from peilmerk_protocol.profile import AIR, AIR_FULL, STANDARD_COUNTER
+from peilmerk_protocol.report import HEALTH_PARTIAL, HEALTH_PAUSED, Report
 from peilmerk_protocol.statement import Statement
 
 DEVICE = "a" * 16
@@ -140,7 +140,7 @@ def test_statements_are_taken_once_and_need_no_record() -> None:
     said = Statement(3, 1, FIRMWARE, bytes(32), 1, (0, 1, 0), (1, 29, 0), 4, 1, 1, 1)
     opened = Opened(DEVICE, said, 90, DIGEST, redelivered=False)
     row = admit_statement(opened, said, Known(), NOW)
-    assert row == AttestationRow(DEVICE, 3, 1, FIRMWARE, bytes(32), 1, 4)
+    assert row == AttestationRow(DEVICE, 3, 1, FIRMWARE, bytes(32), 1, 4, 1)
     again = admit_statement(opened, said, Known(is_statement=True), NOW)
     assert isinstance(again, Refusal)
     assert again.reason is Reason.REPLAYED
@@ -169,6 +169,110 @@ def test_the_threshold_is_on_the_noisy_figure_and_includes_k() -> None:
 def test_a_withheld_figure_cannot_be_tried_out_against_a_digest() -> None:
     assert entry({5: (10,), 6: (9,)}).report.digest is None
     assert entry({5: (10,), 6: (10,)}).report.digest == DIGEST
+
+
+DAY = int(NOW) // 86_400 - 1
+
+
+def judge_day(
+    known: Known = FRESH,
+    terms: Mandate = COUNTER,
+    *,
+    values: dict[int, tuple[int, ...]] | None = None,
+    day: int = DAY,
+    now: float = NOW,
+) -> Admitted | Redelivered | Reason:
+    message = Report(7, day, 1, 0, {5: (400,), 6: (380,)} if values is None else values)
+    opened = Opened(DEVICE, message, 40, DIGEST, False, topics.DAY)
+    judged = admit_report(opened, message, known, terms, now)
+    return judged.reason if isinstance(judged, Refusal) else judged
+
+
+def test_a_days_total_is_admitted_once_the_day_has_passed_and_once_only() -> None:
+    admitted = judge_day()
+    assert isinstance(admitted, Admitted)
+    assert (admitted.window_start, admitted.window_s) == (DAY * 86_400, 86_400)
+    end = (DAY + 1) * 86_400
+    assert isinstance(judge_day(now=end - AHEAD_S), Admitted)
+    assert judge_day(now=end - AHEAD_S - 0.5) is Reason.WINDOW_AHEAD
+    assert judge_day(now=end + BEHIND_S + 0.5) is Reason.WINDOW_BEHIND
+    assert judge_day(replace(FRESH, window_end_before=DAY * 86_400 + 1)) is Reason.WINDOW_REPEATED
+    assert isinstance(judge_day(replace(FRESH, window_end_before=DAY * 86_400)), Admitted)
+    assert judge_day(Known()) is Reason.NOT_ATTESTED
+
+
+def test_a_day_may_hold_declared_counts_only_and_none_without_an_epsilon_for_it() -> None:
+    assert isinstance(judge_day(values={5: (400,)}), Admitted)
+    assert judge_day(values={5: (400,), 7: (1,)}) is Reason.G7
+    none = profile.Profile(1, 900, STANDARD_COUNTER.set, (7, 10), (0, 1), 10, 4)
+    attested = replace(ATTESTED, profile_digest=profile.digest(none))
+    known = replace(FRESH, attested=attested)
+    assert judge_day(known, mandate_for(none)) is Reason.G7
+    assert isinstance(judge_day(known, mandate_for(none), values={}), Admitted)
+    air = replace(FRESH, attested=replace(ATTESTED, profile_digest=profile.digest(AIR)))
+    assert judge_day(air, AIR_NODE, values={0: (4, 0)}) is Reason.G7
+
+
+def day_entry(values: dict[int, tuple[int, ...]], health: int = 0) -> Entry:
+    return account(Admitted(DEVICE, Report(7, DAY, 1, health, values), COUNTER, DIGEST, topics.DAY))
+
+
+def test_a_days_total_costs_the_epsilon_of_the_day_and_is_a_figure_of_its_own() -> None:
+    made = day_entry({5: (400,), 6: (9,)})
+    assert [(row.datastream, row.window_start, row.window_s, row.result) for row in made.observations] == [
+        ("street/fietspad-1/bicycle_towards/day", DAY * 86_400, 86_400, 400)
+    ]
+    assert math.isclose(made.observations[0].noise_scale or 0, 4.696, abs_tol=1e-3)
+    assert [(row.datastream, row.reason) for row in made.withheld] == [
+        ("street/fietspad-1/bicycle_away/day", "below-k")
+    ]
+    assert [(row.quantity, row.kind, row.epsilon_micro) for row in made.ledger] == [
+        (5, topics.DAY, 300_000),
+        (6, topics.DAY, 300_000),
+    ]
+    assert (made.report.kind, made.report.window_s, made.report.digest) == (topics.DAY, 86_400, None)
+
+
+def test_part_of_a_day_is_paid_for_and_withheld() -> None:
+    made = day_entry({5: (400,), 6: (380,)}, HEALTH_PARTIAL)
+    assert made.observations == ()
+    assert {row.reason for row in made.withheld} == {"partial-day"}
+    assert len(made.withheld) == len(made.ledger) == 2
+    # A window of which a part is missing tells what it tells.
+    leaf = account(Admitted(DEVICE, Report(7, WINDOW, 1, HEALTH_PARTIAL, {5: (40,)}), COUNTER, DIGEST))
+    assert len(leaf.observations) == 1
+
+
+FULL_NODE = mandate_for(AIR_FULL)
+
+
+def test_the_record_of_a_full_air_node_asks_for_the_full_profile() -> None:
+    assert FULL_NODE.profile(1) == AIR_FULL
+    assert sorted(FULL_NODE.observed) == [0, 1, 2, 3]
+
+
+def test_extremes_and_completeness_go_along_with_their_mean() -> None:
+    values = {0: (40, 3), 2: (-85, 12), 3: (700, 1), 4: (6,), 24: (83,), 25: (31, 62), 27: (-99, -70)}
+    made = entry(values, FULL_NODE)
+    assert [
+        (row.quantity, row.result, row.spread, row.samples, row.minimum, row.maximum, row.completeness)
+        for row in made.observations
+    ] == [(0, 40, 3, 6, 31, 62, 83), (2, -85, 12, 6, -99, -70, 83), (3, 700, 1, 6, None, None, 83)]
+    assert made.ledger == ()
+
+
+def test_extremes_that_the_record_does_not_declare_are_function_creep() -> None:
+    assert judge(replace(FRESH, attested=ATTESTED), AIR_NODE, values={25: (31, 62)}) is Reason.G7
+    assert judge(replace(FRESH, attested=ATTESTED), AIR_NODE, values={24: (83,)}) is Reason.G7
+
+
+def test_a_paused_sensor_reports_nothing_and_is_admitted() -> None:
+    message = Report(7, WINDOW, 1, HEALTH_PAUSED, {})
+    admitted = admit_report(Opened(DEVICE, message, 40, DIGEST, False), message, FRESH, COUNTER, NOW)
+    assert isinstance(admitted, Admitted)
+    made = account(admitted)
+    assert (made.observations, made.withheld, made.ledger) == ((), (), ())
+    assert made.report.health == HEALTH_PAUSED
 
 
 def test_noise_is_told_with_its_standard_deviation() -> None:

@@ -97,12 +97,13 @@ async def test_a_device_may_report_and_hear_its_commands_and_nothing_else(
         ):
             # Acknowledged, since MQTT 3.1.1 has no refusal, and dropped.
             await asyncio.to_thread(device.publish, topic, b"forbidden")
-        for kind in (topics.REPORT, topics.STATEMENT, topics.ACK):
+        for kind in (topics.REPORT, topics.STATEMENT, topics.ACK, topics.DAY):
             await asyncio.to_thread(device.publish, topics.topic(mine.device_id, kind), b"allowed %d" % kind)
         assert await held(broker) == [
             (f"$MQTT.msgs.peilmerk.1.{mine.device_id}.report", b"allowed 1"),
             (f"$MQTT.msgs.peilmerk.1.{mine.device_id}.statement", b"allowed 2"),
             (f"$MQTT.msgs.peilmerk.1.{mine.device_id}.ack", b"allowed 3"),
+            (f"$MQTT.msgs.peilmerk.1.{mine.device_id}.day", b"allowed 5"),
         ]
         connection = await connect(broker.access())
         await connection.publish(theirs.replace("/", "."), b"for the other")

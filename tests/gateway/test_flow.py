@@ -7,12 +7,13 @@ import random
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
+from itertools import permutations
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sealed_street import NOW, WINDOW, Street
+from sealed_street import DAY, NOW, WINDOW, Street
 
 from peilmerk_gateway import flow as flow_module
 from peilmerk_gateway import judge as judge_module
@@ -28,7 +29,7 @@ WHAT = {
     "report": "device_id, seq, window_start, window_s, revision, health, digest",
     "observation": "datastream, device_id, quantity, window_start, window_s, result, spread, samples",
     "withheld": "datastream, window_start, reason",
-    "ledger": "deployment, device_id, quantity, window_start, epsilon_micro",
+    "ledger": "deployment, device_id, quantity, kind, window_start, epsilon_micro",
     "attestation": "device_id, seq, revision, firmware_digest, profile_digest",
     "publish_outbox": "sink, state, attempts",
 }
@@ -100,7 +101,7 @@ async def test_a_number_with_another_content_is_refused(street: Street) -> None:
         ("sequence-reused", True),
         ("window-repeated", True),
     ]
-    assert [row[4] for row in street.rows("ledger")] == [700_000, 700_000]
+    assert street.rows("ledger", "epsilon_micro") == [(700_000,), (700_000,)]
 
 
 async def test_doubles_within_one_batch_are_seen(street: Street) -> None:
@@ -388,7 +389,7 @@ async def _same_rows(folder: Path, data: st.DataObject) -> None:
     assert len(rows["report"]) == 8
     assert street.rows("parked") == []
     assert len(rows["ledger"]) == 8
-    assert sum(int(str(row[4])) for row in rows["ledger"]) == 8 * 700_000
+    assert sum(int(str(row[-1])) for row in rows["ledger"]) == 8 * 700_000
     assert len(rows["withheld"]) == 1
     assert len(rows["observation"]) == len(rows["publish_outbox"]) == 4 + 4 + 3
     # Nothing but a second sending is ever refused; how many depends on what the broker marked as its own.
@@ -468,3 +469,60 @@ async def test_random_bytes_never_stop_a_batch(street: Street) -> None:
     assert stored.reports == 12
     assert stored.refused == 500
     assert Reason.INTERNAL not in {reason for reason, _ in street.refused()}
+
+
+async def test_a_days_total_goes_all_the_way_beside_its_windows(street: Street) -> None:
+    board = street.counters[0]
+    midnight = DAY * 86_400 // 900
+    async with await street.open() as store:
+        flow = street.flow(store)
+        # The first window of the day and the day begin at the same second.
+        await flow.store([board.statement(1), board.report(2, midnight), board.day(3)])
+        await flow.store([board.day(3, again=True), board.day(4), board.day(5, DAY + 1)])
+        await flow.store([board.report(6, midnight + 96)])
+        figures = await store.figures()
+        assert (figures.reports, figures.days, figures.observations) == (2, 1, 6)
+        assert street.refused() == [("window-repeated", True), ("window-ahead", True)]
+        (towards, away) = await store.budget_today(DAY * 86_400 + 5)
+        assert (towards.windows, towards.epsilon_sum_micro, towards.epsilon_window_micro) == (
+            1,
+            700_000,
+            700_000,
+        )
+        assert towards.epsilon_day_micro == away.epsilon_day_micro == 300_000
+        (window,) = await store.latest("street/fietspad-0/bicycle_towards/day", 5)
+        assert (window.window_start, window.window_s, window.result) == (DAY * 86_400, 86_400, 400)
+        seen = (await store.seen([board.id]))[board.id]
+        assert (seen.window_start, seen.window_s) == ((midnight + 96) * 900, 900)
+        rows = await store.claim("city", 100, NOW)
+        described = {row.datastream: street.catalogue.describe(row.datastream) for row in rows}
+        about = described["street/fietspad-0/bicycle_towards/day"]
+        assert about is not None
+        assert about.label == "Bicycles, towards, total of the day"
+        assert about.facts["window_s"] == 86_400
+        leaf = described["street/fietspad-0/bicycle_towards"]
+        assert leaf is not None
+        assert leaf.series_key != about.series_key
+
+
+async def test_whatever_the_order_a_day_and_its_windows_are_written_and_paid_for_once(
+    street: Street,
+) -> None:
+    board = street.counters[0]
+    said = [board.statement(1), board.report(2), board.day(3, health=1), board.day(4, DAY - 1)]
+    first = None
+    for order in permutations(said):
+        async with await street.open() as store:
+            flow = street.flow(store)
+            for one in order:
+                await flow.store([one])
+            await flow.store([replace(one, redelivered=True) for one in said])
+            assert await store.parked() == []
+            figures = await store.figures()
+            assert (figures.reports, figures.days, figures.refused) == (1, 2, {})
+        now = written(street)
+        assert len(now["ledger"]) == 6
+        first = first or now
+        assert now == first
+        for file in street.folder.glob("store.db*"):
+            file.unlink()

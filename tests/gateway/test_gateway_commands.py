@@ -58,7 +58,7 @@ def test_check_is_green_then_red(runner: CliRunner, folder: Path) -> None:
     report = json.loads(good.stdout)
     assert set(report) == SHAPE
     assert report["ok"] is True
-    assert report["figures"]["datastreams"] == 2
+    assert report["figures"]["datastreams"] == 4
     file.write_text(file.read_text().replace("active_until", "# active_until"))
     bad = runner.invoke(gateway, ["check", str(folder), "--json"])
     assert bad.exit_code == 1

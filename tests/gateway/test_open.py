@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sealed_street import NOW, WINDOW, Counter
+from sealed_street import DAY, NOW, WINDOW, Counter
 
 from peilmerk_gateway.ingest import Delivery
 from peilmerk_gateway.open import Keyring, Opened, open_delivery
@@ -107,6 +107,21 @@ def test_content_that_is_authentic_but_wrong_names_the_device(board: Counter, ke
         (cbor.encode([1, WINDOW, 1, 0, "name"]), Reason.MALFORMED),
     ):
         assert refusal(board.sealed(topics.REPORT, body), keyring) == (reason, board.id)
+        assert refusal(board.sealed(topics.DAY, body), keyring) == (reason, board.id)
+    for body in (
+        cbor.encode([1, DAY, 1, 1, 5, 5]),
+        cbor.encode([1, 49_711, 1, 1 << 5, 400]),
+    ):
+        assert isinstance(open_delivery(board.sealed(topics.REPORT, body), keyring, NOW), Opened)
+        assert refusal(board.sealed(topics.DAY, body), keyring) == (Reason.MALFORMED, board.id)
+
+
+def test_a_days_total_is_no_report_and_a_report_no_days_total(board: Counter, keyring: Keyring) -> None:
+    total = open_delivery(board.day(7), keyring, NOW)
+    assert isinstance(total, Opened)
+    assert total.kind == topics.DAY
+    for kind, other in ((topics.REPORT, board.day(7)), (topics.DAY, board.report(7))):
+        assert refusal(Delivery(board.id, kind, other.payload), keyring) == (Reason.FORGED, None)
 
 
 def test_a_topic_that_is_not_ours_is_malformed(keyring: Keyring) -> None:
@@ -120,7 +135,7 @@ def test_no_bytes_on_any_topic_raise(
 ) -> None:
     keyring = Keyring(registry)
     keyring.refresh()
-    if seal and kind in (1, 2, 3) and len(payload) <= cose.MAX_BODY:
+    if seal and kind in (1, 2, 3, 5) and len(payload) <= cose.MAX_BODY:
         delivery = board.sealed(kind, payload)
     else:
         delivery = Delivery(board.id if known else "b" * 16, kind, payload)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import replace
 from datetime import date
 from fractions import Fraction
@@ -18,8 +19,8 @@ from peilmerk_gateway.deployments.deployment import RecordError, parse
 from peilmerk_gateway.deployments.explain import explain
 from peilmerk_gateway.deployments.template import NewDevice, new_record
 from peilmerk_gateway.refusal import Reason
-from peilmerk_protocol import profile
-from peilmerk_protocol.profile import AIR, STANDARD_COUNTER
+from peilmerk_protocol import profile, quantities
+from peilmerk_protocol.profile import AIR, AIR_FULL, STANDARD_COUNTER
 
 FILE = Path("records/street.toml")
 A, B = "a" * 16, "b" * 16
@@ -244,7 +245,7 @@ def test_the_exact_fraction_is_kept() -> None:
     mandate = parse(changed('"7/10"', '"14/20"').encode(), FILE).mandates[A]
     assert mandate.epsilon_leaf == Fraction(7, 10)
     assert mandate.profile(1) == STANDARD_COUNTER
-    assert replace(mandate, epsilon_leaf=Fraction(1, 3)).epsilon_micro == 333_334
+    assert replace(mandate, epsilon_leaf=Fraction(1, 3)).epsilon_micro() == 333_334
 
 
 def test_what_is_written_is_valid_whatever_the_words() -> None:
@@ -338,7 +339,8 @@ def test_a_folder_that_is_not_there_is_empty(tmp_path: Path) -> None:
 def test_what_is_told_in_public_has_no_device_and_no_point(records: Path) -> None:
     catalogue = Catalogue(records)
     told = [catalogue.describe(key) for key in catalogue.datastreams]
-    assert len(told) == 6
+    # Two counts, each by the window and by the day, and four means.
+    assert len(told) == 2 * 2 + 4
     assert not any(A in repr(one) or B in repr(one) for one in told)
     assert not any("5.1214" in repr(one) and "52.0907" in repr(one) for one in told)
     first = catalogue.describe("street/fietspad-1/bicycle_towards")
@@ -359,7 +361,8 @@ def test_nothing_is_told_of_what_is_not_public_or_indoors(records: Path) -> None
     ):
         (records / "street.toml").write_text(changed(old, new), "utf-8")
         catalogue = Catalogue(records)
-        assert sorted(key for key in catalogue.datastreams if catalogue.describe(key) is None) == hidden
+        with_days = sorted(key + tail for key in hidden for tail in ("", "/day"))
+        assert sorted(key for key in catalogue.datastreams if catalogue.describe(key) is None) == with_days
         assert sorted(s.key for s in catalogue.mandate(A).streams.values() if not s.is_public) == hidden  # type: ignore[union-attr]
 
 
@@ -371,3 +374,30 @@ def test_an_explanation_says_what_at_which_detail_and_why() -> None:
     assert "the square rd100-E1367N4558 of 100 m" in said
     assert A not in said
     assert "5.1214" not in said
+
+
+def full_air() -> str:
+    return record("lucht", [("lucht-1", A)], AIR_FULL)
+
+
+def test_extremes_need_their_mean_and_its_publicity() -> None:
+    good = parse(full_air().encode(), FILE)
+    assert good.mandates[A].profile(1) == AIR_FULL
+    told = explain(good)
+    assert "With the lowest and the highest sample" in told
+    assert "lowest and highest:" not in told, "extremes are no figures of their own"
+    without_its_mean = profile.Profile(1, 900, AIR_FULL.set & ~(1 << quantities.PM10), (0, 1), (0, 1), 0, 0)
+    with pytest.raises(RecordError, match=r"pm10_extremes: found it of lucht-1 otherwise than pm10, .*both$"):
+        parse(record("lucht", [("lucht-1", A)], without_its_mean).encode(), FILE)
+    secret = re.sub(
+        r'(measures = "pm10_extremes"(?:\n.+)*?\nis_public = )true', r"\1false", full_air(), count=1
+    )
+    assert secret != full_air()
+    with pytest.raises(RecordError, match=r"pm10_extremes: .*wanted is_public the same for both"):
+        parse(secret.encode(), FILE)
+
+
+def test_an_explanation_tells_of_the_days_total_and_its_noise() -> None:
+    told = explain(parse(record("street", [("fietspad-1", A)]).encode(), FILE))
+    assert "Bicycles, towards, total of the day: published as open data, one figure for every whole" in told
+    assert "standard deviation 4.7" in told

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import alembic.command
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
@@ -28,6 +30,7 @@ from peilmerk_gateway.store import (
     engine,
 )
 from peilmerk_gateway.store.schema import metadata
+from peilmerk_protocol import topics
 
 DEVICE = "a" * 16
 OTHER = "b" * 16
@@ -241,7 +244,7 @@ def test_migrations_make_exactly_the_schema(tmp_path: Path) -> None:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
     found, wanted = engine.revisions(writing)
-    assert found == wanted == "0002"
+    assert found == wanted == "0003"
     # Alembic compares neither partial indexes nor row ids; the texts of the tables do.
     plain = engine.open_engine(engine.database_url(tmp_path / "plain.db"), writer=True)
     metadata.create_all(plain)
@@ -252,10 +255,49 @@ def test_migrations_make_exactly_the_schema(tmp_path: Path) -> None:
         opened.dispose()
 
 
-def _definitions(path: Path) -> dict[str, str]:
+def _definitions(path: Path) -> dict[str, list[str]]:
+    """Name -> what it is made of; a column that a migration added stands behind the others, so sorted."""
     with sqlite3.connect(path) as db:
         rows = db.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
-    return {name: "".join(sql.split()) for name, sql in rows}
+    found = {}
+    for name, sql in rows:
+        head, _, rest = "".join(sql.split()).partition("(")
+        inner, _, tail = rest.rpartition(")")
+        found[name] = [head, tail, *sorted(re.split(r",(?![^()]*\))", inner))]
+    return found
+
+
+async def test_a_store_of_the_first_version_is_brought_along_with_all_its_rows(tmp_path: Path) -> None:
+    file = tmp_path / "store.db"
+    writing = engine.open_engine(engine.database_url(file), writer=True)
+    with writing.begin() as connection:
+        alembic.command.upgrade(engine._config(connection), "0001")
+    writing.dispose()
+    with sqlite3.connect(file) as db:
+        db.execute("INSERT INTO report VALUES (?, 7, ?, 900, 1, 0, ?, 5.0)", (DEVICE, START, b"d" * 32))
+        db.execute("INSERT INTO ledger VALUES ('street', ?, 5, ?, 700000, 5.0)", (DEVICE, START))
+        db.execute("INSERT INTO parked VALUES (?, 8, x'00', ?, 5.0)", (DEVICE, b"e" * 32))
+        db.execute("INSERT INTO attestation VALUES (?, 6, 1, x'00', x'00', 1, 3, 5.0)", (DEVICE,))
+        db.execute(
+            "INSERT INTO observation VALUES"
+            " (1, 'street/a/x', 'street', 'a', ?, 5, ?, 900, 17, NULL, NULL, 1.9, 5)",
+            (DEVICE, START),
+        )
+        db.execute("INSERT INTO publish_outbox VALUES ('city', 1, 'waiting', 0, 0.0, NULL, NULL, NULL)")
+    async with await Store.open(file, sinks=("city",)) as store:
+        probe = Probe(DEVICE, 7, START + 900)
+        known = (await store.known([probe]))[probe]
+        assert (known.report_digest, known.follows, known.window_end_before) == (b"d" * 32, True, START + 900)
+        day = Probe(DEVICE, 9, START + 86_400, topics.DAY)
+        assert (await store.known([day]))[day].window_end_before is None
+        (line,) = await store.budget_today(START)
+        assert (line.windows, line.epsilon_sum_micro, line.epsilon_day_micro) == (1, 700_000, 0)
+        assert [(row.seq, row.kind) for row in await store.parked()] == [(8, topics.REPORT)]
+        assert (await store.stated([DEVICE]))[DEVICE].uptime is None
+        (row,) = await store.claim("city", 10, 9.0)
+        assert (row.result, row.minimum, row.maximum, row.completeness) == (17, None, None, None)
+    (names,) = dump(file, "sqlite_master")
+    assert not [name for name in names if "_before" in str(name)]
 
 
 async def test_store_keeps_what_it_promises_on_disk(store: Store, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from peilmerk_gateway.deployments.mandate import Mandate, Stream
 from peilmerk_gateway.deployments.record import Datastream, Device
 from peilmerk_gateway.publish.describe import Description
 from peilmerk_gateway.refusal import Reason
-from peilmerk_protocol import quantities
+from peilmerk_protocol import quantities, topics
 
 Signature = tuple[tuple[str, int, int, int], ...]
 
@@ -33,11 +33,13 @@ class Declared:
     mandate: Mandate
     stream: Stream
     cell: Cell
+    kind: int = topics.REPORT
+    """topics.DAY for the totals by the day of a count."""
 
     @property
     def key(self) -> str:
         """The datastream's key in the store."""
-        return self.stream.key
+        return self.stream.day_key if self.kind == topics.DAY else self.stream.key
 
 
 @dataclass(frozen=True)
@@ -156,17 +158,19 @@ class Catalogue:
 
 
 def declared_in(deployment: Deployment) -> list[Declared]:
-    """Return every datastream of a deployment, device by device."""
+    """Return every datastream of a deployment, device by device; a count's totals by the day beside it."""
     found = []
     by_number = {stream.measures.number: stream for stream in deployment.record.datastreams}
     for device in deployment.record.devices:
         mandate = deployment.mandates[device.device_id]
-        for number, stream in mandate.streams.items():
-            found.append(
-                Declared(
-                    deployment, device, by_number[number], mandate, stream, deployment.cells[device.name]
-                )
-            )
+        cell = deployment.cells[device.name]
+        for number, stream in mandate.observed.items():
+            kinds = [topics.REPORT]
+            if mandate.declared_day >> number & 1:
+                kinds.append(topics.DAY)
+            found += [
+                Declared(deployment, device, by_number[number], mandate, stream, cell, kind) for kind in kinds
+            ]
     return found
 
 
@@ -198,8 +202,9 @@ def _check_apart(
 
 def _describe(declared: Declared) -> Description:
     record, mandate, quantity = declared.deployment.record, declared.mandate, declared.stream.quantity
+    is_day = declared.kind == topics.DAY
     facts: dict[str, object] = {
-        "window_s": mandate.window_s,
+        "window_s": mandate.length_s(declared.kind),
         "unit_code": quantity.unit_code,
         "themes": list(declared.datastream.themes),
         "record_version": record.version,
@@ -215,6 +220,8 @@ def _describe(declared: Declared) -> Description:
         }
     elif quantity.kind == quantities.KIND_MEAN:
         facts["statistic"] = "mean of the window"
+    if is_day:
+        facts["statistic"] = "total of the day (UTC), released apart from the windows with noise of its own"
     return Description(
         datastream=declared.key,
         deployment=record.id,
@@ -225,6 +232,8 @@ def _describe(declared: Declared) -> Description:
         sensor_type=declared.device.type,
         sensor_model=declared.device.model,
         quantity=quantity,
-        datastream_text=f"{quantity.label}, {mandate.window_s // 60} min",
+        datastream_text=f"{quantity.label}, "
+        + ("total of the day" if is_day else f"{mandate.window_s // 60} min"),
+        is_day=is_day,
         facts=facts,
     )

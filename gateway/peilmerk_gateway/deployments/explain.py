@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from peilmerk_gateway.deployments.catalogue import Declared, declared_in
 from peilmerk_gateway.deployments.deployment import Deployment
-from peilmerk_protocol import quantities
+from peilmerk_protocol import quantities, topics
 
 
 def explain(deployment: Deployment) -> str:
@@ -50,14 +50,20 @@ def _datastream(declared: Declared) -> Iterator[str]:
         fate = "published" + (" as open data" if declared.datastream.is_open_data else "")
     else:
         fate = "kept, not published"
-    yield f"{quantity.label}: {fate}, one figure for every {minutes}."
+    if declared.kind == topics.DAY:
+        yield f"{quantity.label}, total of the day: {fate}, one figure for every whole day (UTC)."
+    else:
+        yield f"{quantity.label}: {fate}, one figure for every {minutes}."
     if quantity.is_count:
+        noise = mandate.noise_scale(declared.kind)
         yield (
-            f"  The sensor adds random noise (standard deviation {mandate.noise_scale:.1f}) "
+            f"  The sensor adds random noise (standard deviation {noise:.1f}) "
             f"and forgets the exact count. A noisy figure below {mandate.k} is not kept."
         )
     elif quantity.kind == quantities.KIND_MEAN:
         yield f"  Mean and spread in {quantity.unit_label}, with the number of samples."
+        if any(quantities.mean_of(number) == quantity.number for number in mandate.extremes):
+            yield "  With the lowest and the highest sample, and the share of samples that were not missing."
     else:
         yield f"  A statistic of its window in {quantity.unit_label}."
 

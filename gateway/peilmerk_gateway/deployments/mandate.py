@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from peilmerk_gateway.deployments.record import Datastream, Device, Record
-from peilmerk_protocol import profile, quantities
+from peilmerk_protocol import profile, quantities, topics
 from peilmerk_protocol.quantities_names import Quantity
 
 
@@ -23,6 +23,11 @@ class Stream:
     """"<deployment>/<thing>/<quantity name>": public, without the device's id."""
     quantity: Quantity
     is_public: bool
+
+    @property
+    def day_key(self) -> str:
+        """Key of the datastream of this count's totals by the day: other figures, with noise of their own."""
+        return f"{self.key}/day"
 
 
 @dataclass(frozen=True)
@@ -76,17 +81,42 @@ class Mandate:
         return self._digests[revision]
 
     @property
-    def epsilon_micro(self) -> int:
-        """What one window of one count costs, in millionths, rounded up."""
-        return math.ceil(self.epsilon_leaf * 1_000_000)
+    def declared_day(self) -> int:
+        """Set (bit mask) of the counts of which a day's total may come: none without an epsilon for it."""
+        return self.declared & quantities.COUNTS if self.epsilon_day else 0
 
     @property
-    def noise_scale(self) -> float:
-        """Standard deviation of the noise in one count: discrete Laplace of epsilon_leaf. For display only.
+    def observed(self) -> Mapping[int, Stream]:
+        """The datastreams that have figures of their own: extremes go along with their mean."""
+        return {
+            number: stream
+            for number, stream in self.streams.items()
+            if stream.quantity.kind != quantities.KIND_EXTREMES
+        }
+
+    @property
+    def extremes(self) -> list[int]:
+        """Numbers of the extremes that go along with their means."""
+        return [n for n in self.streams if quantities.kind(n) == quantities.KIND_EXTREMES]
+
+    def length_s(self, kind: int) -> int:
+        """Return how much time a message is about, seconds: a window's, or a day's for topics.DAY."""
+        return profile.DAY_S if kind == topics.DAY else self.window_s
+
+    def epsilon(self, kind: int) -> Fraction:
+        """Return what one count costs: of a window, or of a day for topics.DAY."""
+        return self.epsilon_day if kind == topics.DAY else self.epsilon_leaf
+
+    def epsilon_micro(self, kind: int = topics.REPORT) -> int:
+        """Return what one count costs, in millionths, rounded up."""
+        return math.ceil(self.epsilon(kind) * 1_000_000)
+
+    def noise_scale(self, kind: int = topics.REPORT) -> float:
+        """Return the standard deviation of the noise in one count: discrete Laplace. For display only.
 
         Variance 2 q / (1 - q)^2 with q = exp(-epsilon) (Canonne, Kamath, Steinke 2020).
         """
-        q = math.exp(-self.epsilon_leaf)
+        q = math.exp(-self.epsilon(kind))
         return math.sqrt(2 * q) / (1 - q)
 
 

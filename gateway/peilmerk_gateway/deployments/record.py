@@ -27,7 +27,7 @@ from pydantic import (
 )
 
 from peilmerk_protocol import quantities, topics
-from peilmerk_protocol.quantities_names import Quantity, by_name
+from peilmerk_protocol.quantities_names import Quantity, by_name, by_number
 
 
 def _web_address(text: str) -> str:
@@ -333,6 +333,7 @@ class Record(_Table):
                             f"privacy.{key}: found 0, wanted more, because {stream.measures.name} is a count"
                         )
         _each_once(measured, "datastream")
+        _extremes_have_their_mean(self.datastreams, names)
         if self.active_from is not None and self.active_until < self.active_from:
             raise ValueError(
                 f"active_until: found {self.active_until}, wanted a day after active_from {self.active_from}"
@@ -344,3 +345,22 @@ def _each_once(found: list[str], what: str) -> None:
     twice = sorted({item for item in found if found.count(item) > 1})
     if twice:
         raise ValueError(f"found {what} {twice[0]!r} twice, wanted each once")
+
+
+def _extremes_have_their_mean(streams: tuple[Datastream, ...], names: list[str]) -> None:
+    """Extremes go along with their mean, so what measures them measures it, and both are public or not."""
+    public = {
+        (stream.measures.number, name): stream.is_public
+        for stream in streams
+        for name in (stream.devices if stream.devices is not None else names)
+    }
+    for (number, name), is_public in public.items():
+        if quantities.kind(number) != quantities.KIND_EXTREMES:
+            continue
+        mean = quantities.mean_of(number)
+        if public.get((mean, name)) is not is_public:
+            wanted = "is_public the same for both" if (mean, name) in public else "both"
+            raise ValueError(
+                f"datastream {by_number(number).name}: found it of {name} otherwise than "
+                f"{by_number(mean).name}, along with which it goes; wanted {wanted}"
+            )

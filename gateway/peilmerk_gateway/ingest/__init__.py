@@ -18,7 +18,7 @@ class Delivery:
     """One message of one device, as it came: nothing in it is authenticated yet.
 
     `device_id` is what the topic says (None when the topic is not one of ours: count it as malformed),
-    `kind` is REPORT, STATEMENT or ACK of `peilmerk_protocol.topics` (0 with an unreadable topic).
+    `kind` is REPORT, STATEMENT, ACK or DAY of `peilmerk_protocol.topics` (0 with an unreadable topic).
     """
 
     device_id: str | None

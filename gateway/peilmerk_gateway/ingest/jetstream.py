@@ -40,7 +40,7 @@ STREAM = "$MQTT_msgs"
 SUBJECT_PREFIX = "$MQTT.msgs."
 DURABLE = "peilmerk_gateway"
 # Any device's topic of each kind, as the stream's subjects.
-FILTER = [f"{SUBJECT_PREFIX}peilmerk.1.*.{kind}" for kind in ("report", "statement", "ack")]
+FILTER = [f"{SUBJECT_PREFIX}peilmerk.1.*.{kind}" for kind in ("report", "statement", "ack", "day")]
 
 BATCH = 256
 OUTSTANDING = 4

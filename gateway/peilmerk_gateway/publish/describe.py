@@ -23,7 +23,7 @@ class Description:
     degrees, WGS84, counter-clockwise."""
 
     datastream: str
-    """Key: "<deployment>/<thing>/<quantity name>"."""
+    """Key: "<deployment>/<thing>/<quantity name>", and "/day" for a count's totals by the day."""
     deployment: str
     deployment_text: str
     thing: str
@@ -35,6 +35,13 @@ class Description:
     datastream_text: str
     facts: Mapping[str, object] = field(default_factory=dict)
     """What else is worth knowing of the figures: window, noise, threshold. Plain JSON."""
+
+    is_day: bool = False
+
+    @property
+    def label(self) -> str:
+        """What it is, for people."""
+        return self.quantity.label + (", total of the day" if self.is_day else "")
 
     @property
     def thing_key(self) -> str:

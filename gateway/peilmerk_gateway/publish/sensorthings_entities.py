@@ -215,7 +215,7 @@ def _sensor(about: Description) -> Body:
 
 def _datastream(about: Description, thing: str, quantity: str, sensor: str) -> Body:
     return {
-        "name": f"{about.thing}: {about.quantity.label}",
+        "name": f"{about.thing}: {about.label}",
         "description": about.datastream_text,
         "observationType": _COUNT if about.quantity.is_count else _MEASUREMENT,
         "unitOfMeasurement": {

@@ -2,8 +2,14 @@
 
 `phenomenonTime` is the window as an ISO 8601 interval in UTC (or its start, where a service takes no
 intervals), `resultTime` its end, `result` the figure in its unit, and `parameters` say what is known of its
-quality: `window_s`, `spread` (standard deviation within the window), `samples`, and `noise_sd` (standard
-deviation of the noise that was added on the device). Nothing else goes out.
+quality: `window_s`, `spread` (standard deviation within the window), `minimum` and `maximum` (lowest and
+highest sample), `samples`, `completeness` (percent of the samples that there should have been), and
+`noise_sd` (standard deviation of the noise that was added on the device). Nothing else goes out.
+
+Extremes go along as parameters, not as Datastreams of their own: a Datastream has one result, and the mean
+has it. They are no further measurements of the property but tell how the mean came about; whoever takes one
+observation has all that is known of its window, and there are not three rows to store, send and look up where
+one will do. (`resultQuality` would be a place of ISO 19157's elements; few services take it.)
 """
 
 from __future__ import annotations
@@ -35,8 +41,13 @@ def cells(row: OutboxRow, style: Style) -> list[Any]:
     quality: dict[str, Any] = {"window_s": row.window_s}
     if row.spread is not None:
         quality["spread"] = _physical(row.spread, scale)
+    for name, extreme in (("minimum", row.minimum), ("maximum", row.maximum)):
+        if extreme is not None:
+            quality[name] = _physical(extreme, scale)
     if row.samples is not None:
         quality["samples"] = row.samples
+    if row.completeness is not None:
+        quality["completeness"] = row.completeness
     if row.noise_scale is not None:
         quality["noise_sd"] = round(row.noise_scale * float(scale), 3)
     return [

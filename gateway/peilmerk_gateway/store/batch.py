@@ -18,6 +18,7 @@ from sqlalchemy import Connection, bindparam, delete, func, select
 from peilmerk_gateway.store import commands, schema
 from peilmerk_gateway.store.rows import BatchRows, Entry, Stored
 from peilmerk_gateway.store.sql import insert
+from peilmerk_protocol import topics
 
 # Details of refusals are for finding a cause; the totals are kept for ever. A flood must not fill the disk.
 REFUSALS_KEPT = 100_000
@@ -40,8 +41,10 @@ def write_batch(connection: Connection, batch: BatchRows, sinks: Sequence[str], 
     answers = commands.answer(connection, batch.answers, now)
     _write_refusals(connection, batch)
     _park(connection, batch)
+    days = sum(entry.report.kind == topics.DAY for entry in fresh)
     stored = Stored(
-        reports=len(reports),
+        reports=len(reports) - days,
+        days=days,
         statements=statements,
         observations=observations,
         withheld=len(withheld),
@@ -55,6 +58,7 @@ def write_batch(connection: Connection, batch: BatchRows, sinks: Sequence[str], 
             "received": batch.received,
             "redelivered": batch.redelivered,
             "reports": stored.reports,
+            "days": stored.days,
             "statements": stored.statements,
             "observations": stored.observations,
             "withheld": stored.withheld,

@@ -1,7 +1,7 @@
 """Read what happened: totals, the last windows of a datastream, the day's budget, when a device was last
 heard.
 
-Totals come from the table `tally`: received, redelivered, reports, statements, observations, withheld,
+Totals come from the table `tally`: received, redelivered, reports, days, statements, observations, withheld,
 answers, refused:<reason>, published:<sink>.
 """
 
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, exists, func, select
+from sqlalchemy import Connection, case, exists, func, select
 
 from peilmerk_gateway.refusal import Refusal
 from peilmerk_gateway.store import commands, schema
 from peilmerk_gateway.store.rows import AttestationRow, BudgetLine, Figures, Seen, SinkFigures, Window
+from peilmerk_protocol import topics
 
 DAY_S = 86_400
 
@@ -37,6 +38,7 @@ def figures(connection: Connection, sinks: Sequence[str] = ()) -> Figures:
         received=tally.get("received", 0),
         redelivered=tally.get("redelivered", 0),
         reports=tally.get("reports", 0),
+        days=tally.get("days", 0),
         statements=tally.get("statements", 0),
         observations=tally.get("observations", 0),
         withheld=tally.get("withheld", 0),
@@ -99,15 +101,22 @@ def budget_of_day(connection: Connection, now: float) -> list[BudgetLine]:
     start = int(now // DAY_S) * DAY_S
     ledger = schema.ledger.c
     keys = (ledger.deployment, ledger.device_id, ledger.quantity)
+    of_window = case((ledger.kind == topics.REPORT, ledger.epsilon_micro), else_=0)
     statement = (
-        select(*keys, func.count(), func.sum(ledger.epsilon_micro), func.max(ledger.epsilon_micro))
+        select(
+            *keys,
+            func.sum(case((ledger.kind == topics.REPORT, 1), else_=0)),
+            func.sum(of_window),
+            func.max(of_window),
+            func.sum(case((ledger.kind == topics.DAY, ledger.epsilon_micro), else_=0)),
+        )
         .where(ledger.window_start >= start, ledger.window_start < start + DAY_S)
         .group_by(*keys)
         .order_by(*keys)
     )
     return [
-        BudgetLine(deployment, device_id, quantity, windows, int(total), dearest)
-        for deployment, device_id, quantity, windows, total, dearest in connection.execute(statement)
+        BudgetLine(deployment, device_id, quantity, int(windows), int(total), int(dearest), int(day))
+        for deployment, device_id, quantity, windows, total, dearest, day in connection.execute(statement)
     ]
 
 
@@ -118,7 +127,7 @@ def seen(connection: Connection, device_ids: Sequence[str]) -> dict[str, Seen]:
     for device_id in device_ids:
         row = connection.execute(
             select(report.device_id, report.window_start, report.window_s, report.health, report.admitted_at)
-            .where(report.device_id == device_id)
+            .where(report.device_id == device_id, report.kind == topics.REPORT)
             .order_by(report.window_start.desc())
             .limit(1)
         ).first()

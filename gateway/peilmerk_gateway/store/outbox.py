@@ -42,6 +42,9 @@ _SELECT: Select[Any] = select(
     _observation.spread,
     _observation.samples,
     _observation.noise_scale,
+    _observation.minimum,
+    _observation.maximum,
+    _observation.completeness,
     _observation.stored_at,
 ).join_from(schema.publish_outbox, schema.observation)
 

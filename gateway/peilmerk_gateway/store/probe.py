@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import BigInteger, Connection, String, and_, column, func, select, values
+from sqlalchemy import BigInteger, Connection, Integer, String, and_, column, func, select, values
 from sqlalchemy.sql.selectable import CTE
 
 from peilmerk_gateway.store import schema
 from peilmerk_gateway.store.rows import AttestationRow, Known, ParkedRow, Probe
 
-# SQLite takes 32,766 parameters in a statement; three a message.
+# SQLite takes 32,766 parameters in a statement; four a message.
 AT_ONCE = 5_000
 
 
@@ -29,8 +29,12 @@ def look_up(connection: Connection, probes: Sequence[Probe]) -> dict[Probe, Know
 
 def _asked(probes: Sequence[Probe]) -> CTE:
     rows = values(
-        column("device_id", String), column("seq", BigInteger), column("window_end", BigInteger), name="v"
-    ).data([(probe.device_id, probe.seq, probe.window_end) for probe in probes])
+        column("device_id", String),
+        column("seq", BigInteger),
+        column("window_end", BigInteger),
+        column("kind", Integer),
+        name="v",
+    ).data([(probe.device_id, probe.seq, probe.window_end, probe.kind) for probe in probes])
     return rows.cte("asked")
 
 
@@ -43,10 +47,14 @@ def _look_up(connection: Connection, probes: Sequence[Probe]) -> dict[Probe, Kno
     previous_statement = schema.attestation.alias("previous_statement")
     attested = schema.attestation.alias("attested")
     earlier = schema.attestation.alias("earlier")
-    # Stored windows are disjoint, so of those that begin before the end of ours the last one ends last.
+    # Stored windows of a kind are disjoint, so of those that begin before our end the last one ends last.
     window_end_before = (
         select(before.c.window_start + before.c.window_s)
-        .where(before.c.device_id == asked.c.device_id, before.c.window_start < asked.c.window_end)
+        .where(
+            before.c.device_id == asked.c.device_id,
+            before.c.kind == asked.c.kind,
+            before.c.window_start < asked.c.window_end,
+        )
         .order_by(before.c.window_start.desc())
         .limit(1)
         .scalar_subquery()
@@ -60,6 +68,7 @@ def _look_up(connection: Connection, probes: Sequence[Probe]) -> dict[Probe, Kno
         asked.c.device_id,
         asked.c.seq,
         asked.c.window_end,
+        asked.c.kind,
         number_report.c.seq,
         number_report.c.digest,
         number_statement.c.seq,
@@ -74,6 +83,7 @@ def _look_up(connection: Connection, probes: Sequence[Probe]) -> dict[Probe, Kno
         attested.c.profile_digest,
         attested.c.reset_cause,
         attested.c.boot_count,
+        attested.c.uptime,
     ).select_from(
         asked.outerjoin(
             number_report,
@@ -105,9 +115,9 @@ def _look_up(connection: Connection, probes: Sequence[Probe]) -> dict[Probe, Kno
     )
     known = {}
     for row in connection.execute(statement):
-        device_id, seq, window_end, report_seq, digest, statement_seq, *rest = row
+        device_id, seq, window_end, kind, report_seq, digest, statement_seq, *rest = row
         parked_digest, before_report, before_statement, end_before, *attestation = rest
-        known[Probe(device_id, seq, window_end)] = Known(
+        known[Probe(device_id, seq, window_end, kind)] = Known(
             report_digest=None if report_seq is None else digest or b"",
             is_statement=statement_seq is not None,
             parked_digest=parked_digest,
@@ -123,7 +133,9 @@ def parked(
 ) -> list[ParkedRow]:
     """Return waiting reports, oldest first: of these devices, or that wait since before a moment, or all."""
     columns = schema.parked.c
-    statement = select(columns.device_id, columns.seq, columns.sealed, columns.digest, columns.at)
+    statement = select(
+        columns.device_id, columns.seq, columns.sealed, columns.digest, columns.at, columns.kind
+    )
     if device_ids is not None:
         statement = statement.where(columns.device_id.in_(device_ids))
     if before is not None:

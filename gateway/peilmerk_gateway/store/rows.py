@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from peilmerk_gateway.refusal import Refusal
+from peilmerk_protocol import topics
 
 
 @dataclass(frozen=True, slots=True)
 class ReportRow:
-    """One admitted report; `digest` is None when a figure of it is withheld."""
+    """One admitted report, or a day's total (`kind`); `digest` is None when a figure of it is withheld."""
 
     device_id: str
     seq: int
@@ -22,6 +23,7 @@ class ReportRow:
     revision: int
     health: int
     digest: bytes | None
+    kind: int = topics.REPORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,9 @@ class ObservationRow:
     spread: int | None = None
     samples: int | None = None
     noise_scale: float | None = None
+    minimum: int | None = None
+    maximum: int | None = None
+    completeness: int | None = None
     is_public: bool = True
 
 
@@ -53,13 +58,14 @@ class WithheldRow:
 
 @dataclass(frozen=True, slots=True)
 class LedgerRow:
-    """What one window of one quantity cost."""
+    """What one window of one quantity cost, or (`kind`) the total of a day."""
 
     deployment: str
     device_id: str
     quantity: int
     window_start: int
     epsilon_micro: int
+    kind: int = topics.REPORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,8 @@ class AttestationRow:
     profile_digest: bytes
     reset_cause: int
     boot_count: int
+    uptime: int | None = None
+    """Seconds; none of a device that stated it before it could."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +102,7 @@ class ParkedRow:
     sealed: bytes = field(repr=False)
     digest: bytes = field(repr=False)
     at: float
+    kind: int = topics.REPORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +181,7 @@ class Stored:
     """What a transaction newly wrote (rows that were there before are not counted)."""
 
     reports: int = 0
+    days: int = 0
     statements: int = 0
     observations: int = 0
     withheld: int = 0
@@ -187,6 +197,7 @@ class Probe:
     device_id: str
     seq: int
     window_end: int = 0
+    kind: int = topics.REPORT
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,8 +207,8 @@ class Known:
     `report_digest` is None when no report of that number is stored, empty when it is stored without a digest.
     `parked_digest` is not None when a report of that number waits. `follows` tells whether the number before
     it is known, so that no statement can be missing in between. `window_end_before` is where the latest
-    stored window that starts before the asked window's end, ends. `attested` is the last statement before
-    that number.
+    stored window (for a day's total: day) that starts before the asked one's end, ends. `attested` is the
+    last statement before that number.
     """
 
     report_digest: bytes | None = None
@@ -235,6 +246,9 @@ class OutboxRow:
     spread: int | None
     samples: int | None
     noise_scale: float | None
+    minimum: int | None
+    maximum: int | None
+    completeness: int | None
     stored_at: float
 
 
@@ -260,7 +274,8 @@ class BudgetLine:
     """What one quantity of one device spent on a day.
 
     A passage falls into one window only and windows are disjoint, so a single passage costs
-    `epsilon_window_micro` (the dearest window); `epsilon_sum_micro` is the sum over the windows.
+    `epsilon_window_micro` (the dearest window); `epsilon_sum_micro` is the sum over the windows. To either
+    comes `epsilon_day_micro`, once the device has released the total of the day.
     """
 
     deployment: str
@@ -269,6 +284,7 @@ class BudgetLine:
     windows: int
     epsilon_sum_micro: int
     epsilon_window_micro: int
+    epsilon_day_micro: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,6 +315,7 @@ class Figures:
     received: int = 0
     redelivered: int = 0
     reports: int = 0
+    days: int = 0
     statements: int = 0
     observations: int = 0
     withheld: int = 0

@@ -41,11 +41,14 @@ metadata = MetaData(
 # SQLite numbers rows by itself only in a column of exactly the type INTEGER.
 RowId = BigInteger().with_variant(Integer(), "sqlite")
 
+# Reports and days' totals, which take their numbers from one row: `kind` is REPORT or DAY of
+# `peilmerk_protocol.topics`, here as in the ledger and among what is parked.
 report = Table(
     "report",
     metadata,
     Column("device_id", String(16), primary_key=True),
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", Integer, nullable=False),
     Column("window_start", BigInteger, nullable=False),
     Column("window_s", Integer, nullable=False),
     Column("revision", Integer, nullable=False),
@@ -54,7 +57,7 @@ report = Table(
     # was withheld: with the key in hand a digest would give the figure away by trial.
     Column("digest", LargeBinary(32), nullable=True),
     Column("admitted_at", Float, nullable=False),
-    UniqueConstraint("device_id", "window_start"),
+    UniqueConstraint("device_id", "kind", "window_start"),
     sqlite_with_rowid=False,
 )
 
@@ -75,6 +78,10 @@ observation = Table(
     # Standard deviation of the noise in it, in units of the figure; empty for what carries no noise. For
     # display.
     Column("noise_scale", Float, nullable=True),
+    # Lowest and highest sample behind a mean, and percent of the samples that there should have been.
+    Column("minimum", BigInteger, nullable=True),
+    Column("maximum", BigInteger, nullable=True),
+    Column("completeness", Integer, nullable=True),
     Column("stored_at", Float, nullable=False),
     UniqueConstraint("datastream", "window_start"),
 )
@@ -94,6 +101,7 @@ ledger = Table(
     Column("deployment", String(64), primary_key=True),
     Column("device_id", String(16), primary_key=True),
     Column("quantity", Integer, primary_key=True, autoincrement=False),
+    Column("kind", Integer, primary_key=True, autoincrement=False),
     Column("window_start", BigInteger, primary_key=True, autoincrement=False),
     Column("epsilon_micro", BigInteger, nullable=False),
     Column("spent_at", Float, nullable=False),
@@ -111,6 +119,7 @@ attestation = Table(
     Column("profile_digest", LargeBinary(32), nullable=False),
     Column("reset_cause", Integer, nullable=False),
     Column("boot_count", BigInteger, nullable=False),
+    Column("uptime", BigInteger, nullable=True),
     Column("at", Float, nullable=False),
     sqlite_with_rowid=False,
 )
@@ -122,6 +131,7 @@ parked = Table(
     metadata,
     Column("device_id", String(16), primary_key=True),
     Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", Integer, nullable=False),
     Column("sealed", LargeBinary(512), nullable=False),
     Column("digest", LargeBinary(32), nullable=False),
     # By the wall clock, as the broker's patience is.

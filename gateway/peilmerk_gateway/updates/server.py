@@ -79,11 +79,13 @@ def create_app(folder: Path) -> Starlette:
         headers = dict(reason.headers or {}) if isinstance(reason, HTTPException) else {}
         return PlainTextResponse("", status, headers | {"cache-control": "no-store"})
 
-    return Starlette(
+    app = Starlette(
         routes=[Route("/firmware/{digest}", firmware, methods=["GET"])],
         middleware=[Middleware(SecurityHeaders)],
         exception_handlers={HTTPException: unanswered, Exception: unanswered},
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 class FirmwareServer(WebServer):

@@ -51,7 +51,7 @@ async def read(
     """Read one part (from 1 to `parts`) of the street as it is at `now` (unix s). Raises StoreError."""
     sites = _sites(catalogue)
     shown = sites[(part - 1) * PART : part * PART]
-    keys = [stream.key for _, _, mandate in shown for stream in mandate.streams.values()]
+    keys = [stream.key for _, _, mandate in shown for stream in mandate.observed.values()]
     public = [key for key in keys if catalogue.describe(key) is not None]
     windows = await store.latest_of(public, WINDOWS)
     seen = await store.seen([device.device_id for _, device, _ in shown])
@@ -98,7 +98,7 @@ def _sensor(
     record = deployment.record
     heard = seen.get(device.device_id)
     last = heard.window_start if heard is not None else None
-    streams = [stream for _, stream in sorted(mandate.streams.items())]
+    streams = [stream for _, stream in sorted(mandate.observed.items())]
     today = datetime.fromtimestamp(now, UTC).date()
     in_force = (record.active_from is None or record.active_from <= today) and today <= record.active_until
     return Sensor(
