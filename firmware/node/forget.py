@@ -11,7 +11,7 @@ from micropython import const
 
 _FOLDER = const(0x4000)
 # What stays: the firmware, wherever it lies, and the mark that tells that the board is not done yet.
-_KEPT = ("boot.py", "main.py", "node", "peilmerk_protocol", "a", "b", "lib", "forget")
+_KEPT = ("boot.py", "main.py", "node", "peilmerk_protocol", "slots", "a", "b", "lib", "forget")
 _FIRST = ("identity.json", "data", "node.json")
 _FILL = "fill"
 _BLOCK = const(4096)

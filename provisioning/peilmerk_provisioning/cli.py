@@ -6,10 +6,7 @@ done, with the reason in one line.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,9 +21,12 @@ from peilmerk_provisioning import bundle as bundles
 from peilmerk_provisioning.deploy import deploy as deploy_to
 from peilmerk_provisioning.enrol import LABEL_NOT_SAID
 from peilmerk_provisioning.enrol import enrol as enrol_on
-from peilmerk_provisioning.errors import BundleError, PeilmerkError
+from peilmerk_provisioning.errors import BundleError
 from peilmerk_provisioning.kinds import KINDS
 from peilmerk_provisioning.link import gateway_link, read_password, trust_of, wifi_link
+from peilmerk_provisioning.output import JsonOption, PortOption, columns, report, told_to_people
+from peilmerk_provisioning.release import public_keys
+from peilmerk_provisioning.release_cli import release_app, release_key_app, update
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,11 +35,6 @@ app = typer.Typer(
     help="Put identity and firmware on a board. Each command interrupts the board for some seconds.",
 )
 
-PortOption = Annotated[
-    str,
-    typer.Option("--port", "-p", help="Serial port of the board, such as /dev/ttyUSB0.", show_default=False),
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 WifiOption = Annotated[
     str | None,
     typer.Option(
@@ -50,19 +45,15 @@ WifiFileOption = Annotated[
     Path | None,
     typer.Option("--wifi-password-file", metavar="FILE", help="Read the Wi-Fi password from this file."),
 ]
+DriverOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME", help="Carry this driver too, for a sensor that this kind does not have by itself."
+    ),
+]
 GatewayOption = Annotated[
     Path, typer.Option("--gateway", "-g", help="Settings of the gateway that the board will report to.")
 ]
-
-
-@contextmanager
-def _told_to_people() -> Iterator[None]:
-    """Print what a person can put right as one line on stderr and end with 2."""
-    try:
-        yield
-    except PeilmerkError as reason:
-        typer.echo(f"error: {reason}", err=True)
-        raise typer.Exit(2) from None
 
 
 def _kind(text: str | None) -> str | None:
@@ -85,20 +76,9 @@ def _wifi(ssid: str | None, password_file: Path | None) -> dict[str, Any]:
     return wifi_link(ssid, password)
 
 
-def _report(name: str, figures: dict[str, Any], as_json: bool, lines: Sequence[str]) -> None:
-    """Print the result: for scripts as one JSON object, for people as lines that are never cut off."""
-    if as_json:
-        typer.echo(json.dumps({"name": name, "ok": True, "figures": figures, "limits": {}}))
-    else:
-        typer.echo("\n".join(lines))
-
-
-def _columns(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return rows as lines with their columns aligned."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    ]
+app.add_typer(release_key_app, name="release-key")
+app.add_typer(release_app, name="release")
+app.command(epilog="Example: peilmerk device update --port /dev/ttyUSB0 releases/3f5a…")(update)
 
 
 @app.command(
@@ -137,19 +117,31 @@ def enrol(
             metavar="HOST[:PORT]", help="Time server; may be given more than once. Default: public ones."
         ),
     ] = None,
+    release_key: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            help="Public key that may sign this board's updates; give a second one for the key that follows.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Give a board its identity, keys, trust and the way to its gateway."""
-    with _told_to_people():
+    with told_to_people():
         settings = load(gateway)
         link = gateway_link(settings, host=host, port=mqtt_port, ntp=ntp or ()) | _wifi(
             wifi, wifi_password_file
         )
         trust = trust_of(settings)
+        keys = public_keys(release_key) if release_key else None
         began = time.monotonic()
         with Registry(settings.gateway.registry) as registry:
             done = enrol_on(
-                boards.Board(port), registry, link, trust, label=label, kind=kind, replace=replace
+                *(boards.Board(port), registry, link, trust),
+                label=label,
+                kind=kind,
+                replace=replace,
+                release_keys=keys,
             )
     figures = {
         "device_id": done.device_id,
@@ -171,7 +163,7 @@ def enrol(
             f"it was {done.replaced}, which this registry does not know: revoke that at its own gateway"
         )
     lines.append(f"it will report to {link['host']}:{link['port']}")
-    _report("device enrol", figures, as_json, lines)
+    report("device enrol", figures, as_json, lines)
 
 
 @app.command(epilog="Example: peilmerk device deploy --port /dev/ttyUSB0 --kind counter")
@@ -181,15 +173,16 @@ def deploy(
         str,
         typer.Option(callback=_kind, metavar="|".join(KINDS), help="What the board is.", show_default=False),
     ],
+    driver: DriverOption = None,
     wifi: WifiOption = None,
     wifi_password_file: WifiFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Put the firmware on a board: only the files that differ, checked on the board, then start it."""
-    with _told_to_people():
+    with told_to_people():
         link = _wifi(wifi, wifi_password_file)
         began = time.monotonic()
-        bundle = bundles.build()
+        bundle = bundles.build(kind=kind, drivers=driver or ())
         with Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -225,13 +218,13 @@ def deploy(
     ]
     if done.device_id is None:
         lines.append(f"it has no identity yet: peilmerk device enrol --port {port}")
-    _report("device deploy", figures, as_json, lines)
+    report("device deploy", figures, as_json, lines)
 
 
 @app.command(epilog="Example: peilmerk device info --port /dev/ttyUSB0 --json")
 def info(port: PortOption, as_json: JsonOption = False) -> None:
     """Say what is on a board: identity, firmware, MicroPython, free flash. The board restarts afterwards."""
-    with _told_to_people():
+    with told_to_people():
         found = boards.Board(port).inspect(then=[boards.Reset()])
     figures = {
         "device_id": found.device_id,
@@ -255,7 +248,7 @@ def info(port: PortOption, as_json: JsonOption = False) -> None:
         where += "; a newer one is on trial in the other slot"
     if found.safe_mode:
         where += f"; safe mode after {found.failed - 1} failed boots"
-    lines = _columns(
+    lines = columns(
         [
             ("identity", found.device_id or "none: peilmerk device enrol"),
             ("kind", found.kind or "none: peilmerk device deploy"),
@@ -265,7 +258,17 @@ def info(port: PortOption, as_json: JsonOption = False) -> None:
             ("free flash", f"{found.flash_free // 1024} of {found.flash_size // 1024} KiB"),
         ]
     )
-    _report("device info", figures, as_json, lines)
+    report("device info", figures, as_json, lines)
+
+
+@app.command(name="leave-safe-mode", epilog="Example: peilmerk device leave-safe-mode --port /dev/ttyUSB0")
+def leave_safe_mode(port: PortOption, as_json: JsonOption = False) -> None:
+    """Let a board that stopped measuring after failed boots start as usual again."""
+    with told_to_people():
+        (said,) = boards.Board(port).do([boards.Script("leave_safe"), boards.Reset()])
+    failed = int(said["failed"])
+    line = f"{failed} failed boots forgotten; the board starts as usual" if failed else "no boot had failed"
+    report("device leave-safe-mode", {"failed_boots": failed}, as_json, [line])
 
 
 @app.command(name="list", epilog="Example: peilmerk device list --gateway gateway.toml")
@@ -279,7 +282,7 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List the serial ports of this machine, and the enrolled devices if asked for."""
-    with _told_to_people():
+    with told_to_people():
         found = boards.ports()
         enrolled = []
         if gateway is not None:
@@ -305,17 +308,24 @@ def list_(
 
     lines = ["no serial ports; is the board plugged in?"]
     if found:
-        lines = _columns([(one.path, one.serial, f"{one.usb_id} {one.description}".strip()) for one in found])
+        lines = columns([(one.path, one.serial, f"{one.usb_id} {one.description}".strip()) for one in found])
     if gateway is not None:
         rows = [
             (one.device_id, one.kind, "revoked" if one.revoked else "enrolled", one.label) for one in enrolled
         ]
-        lines += ["", *(_columns(rows) if rows else ["no devices are enrolled"])]
-    _report("device list", figures, as_json, lines)
+        lines += ["", *(columns(rows) if rows else ["no devices are enrolled"])]
+    report("device list", figures, as_json, lines)
 
 
-@app.command(epilog="Example: peilmerk device bundle --output build/board")
+@app.command(epilog="Example: peilmerk device bundle --kind counter --output build/board")
 def bundle(
+    kind: Annotated[
+        str,
+        typer.Option(
+            callback=_kind, metavar="|".join(KINDS), help="What the board is to be.", show_default=False
+        ),
+    ],
+    driver: DriverOption = None,
     output: Annotated[
         Path | None,
         typer.Option(help="Write the files here, as they lie on a board, for use with plain mpremote."),
@@ -323,14 +333,15 @@ def bundle(
     as_json: JsonOption = False,
 ) -> None:
     """Build what deploy would copy, and print its digest, which deployment records name."""
-    with _told_to_people():
-        made = bundles.build()
+    with told_to_people():
+        made = bundles.build(kind=kind, drivers=driver or ())
         if output is not None:
             try:
                 made.write(output)
             except OSError as reason:
                 raise BundleError(f"{output}: {reason.strerror}, wanted a folder to write to") from reason
     figures = {
+        "kind": kind,
         "firmware_digest": made.digest,
         "files": len(made.files),
         "bytes": made.size,
@@ -341,4 +352,4 @@ def bundle(
         f"firmware digest {made.digest}",
         f"{len(made.files)} files, {made.size} bytes{f', in {output}' if output else ''}",
     ]
-    _report("device bundle", figures, as_json, lines)
+    report("device bundle", figures, as_json, lines)

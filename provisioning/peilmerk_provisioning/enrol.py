@@ -19,7 +19,7 @@ from peilmerk_gateway.registry import Device, Registry, RegistryError
 from peilmerk_provisioning.board import Board, Inspection, Reset, Script
 from peilmerk_provisioning.errors import BoardError, EnrolError
 
-__all__ = ["Enrolled", "enrol"]
+__all__ = ["Enrolled", "enrol", "put_release_keys"]
 
 KIND_NOT_SAID = "unset"
 LABEL_NOT_SAID = "unnamed board"
@@ -48,13 +48,15 @@ def enrol(
     label: str = LABEL_NOT_SAID,
     kind: str | None = None,
     replace: bool = False,
+    release_keys: bytes | None = None,
 ) -> Enrolled:
     """Make an identity, write it with trust and link to the board, prove that it is there, and reset the
     board.
 
     `kind` is "counter" or "air"; without it, what was deployed to the board. `link` is merged into the
-    board's node.json. Raises EnrolError (the board has an identity, or did not take one), BoardError (it
-    cannot be reached) and RegistryError.
+    board's node.json; `release_keys` are those that may sign its updates (`release.public_keys`), the board
+    keeps what it has without them. Raises EnrolError (the board has an identity, or did not take one),
+    BoardError (it cannot be reached) and RegistryError.
     """
     before = board.inspect()
     if before.device_id and not replace:
@@ -64,7 +66,7 @@ def enrol(
         )
     device = registry.enrol(kind or before.kind or KIND_NOT_SAID, label)
     try:
-        _write(board, device, link, trust)
+        _write(board, device, link, trust, release_keys)
     except BaseException as reason:
         kept = _settle(board, registry, device, before)
         if not isinstance(reason, (BoardError, EnrolError)):
@@ -76,7 +78,20 @@ def enrol(
     )
 
 
-def _write(board: Board, device: Device, link: dict[str, Any], trust: bytes) -> None:
+def put_release_keys(board: Board, keys: bytes) -> None:
+    """Let the board take updates signed by these keys and no others. Raises EnrolError, BoardError."""
+    (said,) = board.do([_release_script(keys), Reset()])
+    if said["release"] != hashlib.sha256(keys).hexdigest():
+        raise EnrolError(f"the board on {board.port} gives back another release key than was written")
+
+
+def _release_script(keys: bytes) -> Script:
+    return Script("give_release_key", {"keys": base64.b64encode(keys).decode()})
+
+
+def _write(
+    board: Board, device: Device, link: dict[str, Any], trust: bytes, release_keys: bytes | None
+) -> None:
     identity = json.dumps(
         {
             "device_id": device.device_id,
@@ -84,8 +99,9 @@ def _write(board: Board, device: Device, link: dict[str, Any], trust: bytes) -> 
             "root_key": device.root_key.hex(),
         }
     )
-    (said,) = board.do(
+    results = board.do(
         [
+            *([_release_script(release_keys)] if release_keys else []),
             Script(
                 "give_identity",
                 {"identity": identity, "trust": base64.b64encode(trust).decode(), "node": {"link": link}},
@@ -93,11 +109,14 @@ def _write(board: Board, device: Device, link: dict[str, Any], trust: bytes) -> 
             Reset(),
         ]
     )
+    said = {key: value for result in results for key, value in result.items()}
     wanted = {
         "device_id": device.device_id,
         "identity": hashlib.sha256(identity.encode()).hexdigest(),
         "trust": hashlib.sha256(trust).hexdigest(),
     }
+    if release_keys:
+        wanted["release"] = hashlib.sha256(release_keys).hexdigest()
     wrong = [name for name, value in wanted.items() if said.get(name) != value]
     if wrong:
         raise EnrolError(

@@ -17,7 +17,9 @@ __all__ = [
     "PortBusy",
     "PortDenied",
     "PortMissing",
+    "ReleaseError",
     "ScriptFailed",
+    "UpdateRefused",
 ]
 
 
@@ -59,3 +61,11 @@ class EnrolError(PeilmerkError):
 
 class DeployError(PeilmerkError):
     """The board did not get its firmware; the text says what to do."""
+
+
+class ReleaseError(PeilmerkError):
+    """A release cannot be signed, or is none, or its key is not the right one."""
+
+
+class UpdateRefused(PeilmerkError):
+    """The board did not take an update; the text says why."""

@@ -28,6 +28,7 @@ WINDOW_BITS = 10
 PIECE = re.compile(r"^#", re.MULTILINE)
 KEY = re.compile(r"\{\{([^{}]+)\}\}")
 FIELD = re.compile(r"\{(\w+)\}")
+VALUE = re.compile(r"~[a-z]+~")
 COMMENT = re.compile(r"\A<!--.*?-->\n", re.DOTALL)
 
 
@@ -47,6 +48,8 @@ def pieces(template: str, texts: str, shown: Iterable[int] | None = None) -> str
     found = []
     for piece in PIECE.split(COMMENT.sub("", template))[1:]:
         name, _, lines = piece.partition("\n")
+        if "~" in VALUE.sub("", lines):
+            raise BundleError(f"{TEMPLATE}: found a ~ in #{name} that begins no value, wanted none")
         if name == "quantities":
             found += _quantities(shown)
         elif KEY.search(lines):

@@ -61,7 +61,7 @@ ROOT_COMMAND = typer.main.get_command(command.app)
 def test_every_command_in_the_guides_exists(guide: str, line: str) -> None:
     words = shlex.split(line)[1:]
     at: Any = ROOT_COMMAND
-    while hasattr(at, "get_command") and words:
+    while hasattr(at, "get_command") and words and not words[0].startswith("-"):
         name = words.pop(0)
         following = at.get_command(None, name)
         assert following is not None, f"{guide}: {line!r}: no command {name!r}"

@@ -57,7 +57,7 @@ def test_from_an_empty_folder_to_an_admitted_board(tmp_path: Path) -> None:
     names = ("--mqtt-port", "--web-port", "--update-port")
     ports = [word for name in names for word in (name, str(free_port()))]
     peilmerk("gateway", "init", str(folder), *ports)
-    digest = peilmerk("device", "bundle", "--json")["figures"]["firmware_digest"]
+    digest = peilmerk("device", "bundle", "--kind", "counter", "--json")["figures"]["firmware_digest"]
     with running("gateway", "run", str(folder)), running("bench", "board", "--json") as board:
         where = ("--port", board["port"], "--json")
         ntp = f"127.0.0.1:{board['ntp_port']}"

@@ -91,7 +91,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 
 @pytest.fixture(scope="module")
 def bundle() -> Bundle:
-    return build()
+    return build(kind="counter")
 
 
 @pytest.fixture
@@ -193,7 +193,7 @@ async def test_a_change_copies_one_file_and_takes_strays_away(
     shutil.copytree(Path(__file__).parents[2] / "firmware", firmware)
     (firmware / "node/added").mkdir()
     (firmware / "node/added/extra.py").write_text("x = 1\n")
-    other = build(firmware)
+    other = build(firmware, kind="counter")
     done = await asyncio.to_thread(deploy, bench.board, "air", other)
     assert done.copied == ("node/added/extra.mpy",)
     assert done.removed == ()
@@ -352,7 +352,7 @@ async def test_plain_mpremote_of_the_guide_does_the_same(bench: Bench, tmp_path:
         (row,) = [line for line in rows if "fs cp -r board/boot.py" in line]
         plain = row.split("`")[5]
         assert plain.startswith("mpremote connect PORT fs cp -r ")
-        made = json.loads(run("bundle", "--output", str(tmp_path / "board"), "--json").stdout)
+        made = json.loads(run("bundle", "--kind", "counter", "--output", str(tmp_path / "board"), "--json").stdout)
         words = plain.replace("PORT", bench.port).split()
         subprocess.run([sys.executable, "-m", *words], cwd=tmp_path, check=True, timeout=120)
         return made["figures"], bench.board.inspect(then=[Reset()])

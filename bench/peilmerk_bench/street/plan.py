@@ -52,7 +52,7 @@ class Plan:
     world: float = WORLD_START
     stopped_well: bool = True
     firmware: str = ""
-    """Digest of the firmware that the boards carry."""
+    """Digests of the firmware that the boards carry, one a kind."""
 
     @classmethod
     def load(cls, folder: Path) -> Plan | None:

@@ -6,7 +6,7 @@ Dutch grid.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
@@ -36,14 +36,17 @@ _DEPLOYMENTS = {
 }
 
 
-def write_records(folder: Path, boards: Sequence[House], firmware_digest: str) -> None:
-    """Write one record for each kind of board in the street, naming the firmware that the boards must run."""
+def write_records(folder: Path, boards: Sequence[House], digests: Mapping[str, str]) -> None:
+    """Write one record for each kind of board in the street, naming the firmware that the boards must run.
+
+    `digests` are the firmware digests by kind.
+    """
     for kind, (name, description, device_type, model, kind_profile) in _DEPLOYMENTS.items():
         devices = [
             NewDevice(
                 name=house.name,
                 device_id=house.device_id,
-                firmware_digest=bytes.fromhex(firmware_digest),
+                firmware_digest=bytes.fromhex(digests[kind]),
                 type=device_type,
                 model=model,
                 point=(round(LONGITUDE + number * STEP_LONGITUDE, 6), LATITUDE),

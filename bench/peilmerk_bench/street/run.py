@@ -135,7 +135,9 @@ class Street:
         plan = self.plan
         assert self._run_dir is not None
         strangers = [house for house in plan.boards if not house.device_id]
-        bundle = await asyncio.to_thread(bundles.build)
+        kinds = sorted({house.kind for house in plan.boards})
+        built = {kind: await asyncio.to_thread(bundles.build, kind=kind) for kind in kinds}
+        digests = {kind: built[kind].digest for kind in kinds}
         for house in plan.boards:
             board = VirtualBoard(self._spec(house), self.clock, self._run_dir / house.name)
             self.boards[house.name] = board
@@ -148,19 +150,19 @@ class Street:
         async def provision(house: House) -> None:
             async with turns:
                 self._say(f"mpremote: identity and firmware for {house.name}")
-                house.device_id = await asyncio.to_thread(self._provision, house, bundle)
+                house.device_id = await asyncio.to_thread(self._provision, house, built[house.kind])
 
         async with asyncio.TaskGroup() as group:
             for house in strangers:
                 group.create_task(provision(house))
         # The records follow the firmware in the source tree, so that a street from before goes on after a
         # change.
-        if plan.firmware != bundle.digest:
+        if plan.firmware != (firmware := " ".join(digests.values())):
             for house in plan.boards:
                 if house not in strangers:
-                    await asyncio.to_thread(self._redeploy, house, bundle)
-            plan.firmware = bundle.digest
-        write_records(self.settings.deployments.directory, plan.boards, bundle.digest)
+                    await asyncio.to_thread(self._redeploy, house, built[house.kind])
+            plan.firmware = firmware
+        write_records(self.settings.deployments.directory, plan.boards, digests)
         plan.save(self.clock.now(), stopped_well=False)
 
     def _spec(self, house: House) -> BoardSpec:
