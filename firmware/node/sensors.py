@@ -3,7 +3,8 @@
 A driver that fails, at its making, at start, at work or at a border, is told as such (health) and started
 again after a pause that doubles from 10 s to 10 minutes. One that samples and says nothing at all for two
 hours hangs, and is started again too. While the board is paused every sensor is stopped: nothing is
-measured, not even to be thrown away.
+measured, not even to be thrown away. Where two sensors measure the same, the one that node.json names first
+gives it.
 """
 
 import asyncio
@@ -44,6 +45,7 @@ class Sensors:
             driver = None
             try:
                 driver = sensing.load(spec)
+                driver.quantities = tuple([n for n in driver.quantities if self._is_free(n)])
                 self.settle_ms = max(self.settle_ms, driver.settle_ms)
             except sensing.SensingError as fault:
                 say("%s", fault)
@@ -51,6 +53,15 @@ class Sensors:
                 _tell(fault)
             # None keeps the place of a sensor that is not there.
             self.drivers.append(driver)
+
+    def _is_free(self, quantity):
+        # Passages of two places are one sum, samples of two sensors are no mean.
+        if quantities.is_count(quantity):
+            return True
+        for driver in self.drivers:
+            if driver is not None and quantity in driver.quantities:
+                return False
+        return True
 
     def faulty(self):
         """Bit i is set when the i-th sensor of node.json is not healthy or not there."""
@@ -90,6 +101,14 @@ class Sensors:
         if not self._pause_from or self._pause_from >= end_ms:
             return False
         return self._pause_end == _NEVER or self._pause_end > start_ms
+
+    def expected(self, quantity, window_s):
+        """How many samples of `quantity` a window should have; 0 when no sensor here gives any."""
+        most = 0
+        for driver in self.drivers:
+            if driver is not None and quantity in driver.quantities:
+                most = max(most, driver.expected(window_s))
+        return most
 
     def border(self, tick_ms):
         """Tell all that a window ends at `tick_ms`."""

@@ -12,8 +12,10 @@ from peilmerk_bench.board import SensorSpec, VirtualBoard
 from peilmerk_bench.sensors.device import Served
 
 SAMPLING = """
-import asyncio, json, time
+import asyncio, json, random, time
 from node import sensing
+
+random.seed(20261123)
 
 def world_ms():
     return time.time_ns() // 1000000 + 946684800000 - given["rtc_offset"] // 1000
@@ -38,7 +40,8 @@ async def main():
     drivers = [sensing.load(entry) for entry in given["entries"]]
     tasks = [asyncio.create_task(sense(drivers[i], i)) for i in range(len(drivers))]
     for moment in given["looks"]:
-        await asyncio.sleep_ms(max(0, moment * 1000 - world_ms()))
+        while world_ms() < moment * 1000:
+            await asyncio.sleep_ms(min(86400000, moment * 1000 - world_ms()))
         told = [[d.good, d.faults, d.damaged, d.resets, d.healthy, d.expected(900)] for d in drivers]
         print("LOOK", json.dumps(told))
     for driver in drivers:

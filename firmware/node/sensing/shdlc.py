@@ -66,7 +66,7 @@ class Shdlc:
         """Send one order and wait for nothing."""
         self._line.send(self._order(code, arguments))
 
-    async def ask(self, code, number=0, *arguments):
+    async def ask(self, code, number=0, *arguments, wait_ms=0):
         """Send an order and return `number` words of its answer. Raises SensorFault."""
         frame = await self._line.ask(self._order(code, arguments), lambda frame: _of(frame)[1] == code >> 8)
         answer = _of(frame)

@@ -2,14 +2,15 @@
 4 and 6).
 
 Between samples it rests with its fan off. A cycle is start, 30 s until its figures are steady, read, stop.
-Its own weekly cleaning counts only while it measures, so the driver has it clean itself at boot and once a
-week.
+Its own weekly cleaning counts only while it measures, so the driver has it clean itself, once a week on
+average: by chance, because a node that sleeps between samples remembers nothing.
 
 node.json: {"driver": "sps30", "i2c": 0, "scl": 22, "sda": 21, "every_s": 120, "warm_up_s": 30}, or with
 "uart", "tx" and "rx" in place of the bus.
 """
 
 import asyncio
+from random import getrandbits
 
 from micropython import const
 
@@ -45,7 +46,6 @@ class Sps30(Sampler):
         self._warm_up_s = whole(spec, "warm_up_s", 8, 60, 30)
         super().__init__(spec, 120, self._warm_up_s + _CLEAN_S + 1)
         self._port = _port(self, spec)
-        self._uncleaned_s = _CLEAN_EVERY_S
 
     def rest(self):
         self._port.send(_STOP)
@@ -60,14 +60,13 @@ class Sps30(Sampler):
     async def sample(self):
         ask = self._port.ask
         await ask(_START, 0, self._port.START)
-        if self._uncleaned_s >= _CLEAN_EVERY_S:
+        if getrandbits(30) % _CLEAN_EVERY_S < self.every_s:
             await ask(_CLEAN)
             await asyncio.sleep(_CLEAN_S)
-            self._uncleaned_s = 0
-        self._uncleaned_s += self.every_s
         await asyncio.sleep(self._warm_up_s)
         # Mass of PM1, PM2.5, PM4 and PM10, then numbers and size: floats of two words.
-        words = await ask(_READ, 20)
+        # New ones come every second: so long at least from one attempt to the next.
+        words = await ask(_READ, 20, wait_ms=600)
         await ask(_STOP)
         return [tenths(words[at], words[at + 1]) for at in (0, 2, 6)]
 
