@@ -1,6 +1,21 @@
 """The cycle of every window: sensors fill it, it closes, is released, sealed and put into the outbox.
 
 `app` makes one Cycle and attaches sensors, link and radio to it; `run` then works for ever.
+
+One draw a window, whatever happens. The noise of a window is drawn when it begins and lives in RAM, like the
+counts; what is sent is only what lies sealed in the outbox, and the record there is the memo that nothing is
+drawn for that window again (`Outbox.has_window`). The board may die at any point:
+
+* before the sealed report is on flash: counts and noise die together and nothing of either has left the
+  board. What is counted of that window after the boot is another count with another draw; PARTIAL tells it.
+* while it is being written: the record's CRC decides; either it is there whole (below) or not at all (above).
+* after that: the window is known as released, and is sent with these bytes, as often as it takes.
+* the day's total is brought up to date in the clock's memory only after that: a window that was reported and
+  not added up leaves the day one window short, so PARTIAL; none is ever added twice, because a window that
+  was reported is not released again. The day's message is a memo just as a window's is (`Outbox.has_day`).
+
+A retry writes the same sealed bytes. When flash refuses them all, the report is lost and counted, and its
+sequence number is not used again, as nobody knows how much of it did reach the flash.
 """
 
 import asyncio
@@ -8,17 +23,25 @@ import gc
 
 from micropython import const
 
+from node import uptime
 from node.console import say
+from node.day import DAY_S, Day
 from node.entropy import EntropyRefused
-from node.outbox import OutboxError
-from node.release import release
-from node.window import Windows
+from node.outbox import AlreadyReleased, OutboxError
+from node.pool import Pool
+from node.release import bounded, release
+from node.window import Tally, Windows
 from peilmerk_protocol import cose, quantities, report, topics
 
 _ROUND_S = const(5)
 _ATTEMPTS = const(5)
+# How soon it is seen that the time is known.
+_WAIT_MS = const(500)
 # A clock that is set by more than this disturbs the windows at hand.
 _STEP_MS = const(2000)
+# Percent of the expected samples below which a window is not as good as measured: what the European directive
+# on ambient air asks of an hourly value (2008/50/EC, annex XI, A: 75 %, that is 45 minutes).
+_ENOUGH = const(75)
 
 
 class Cycle:
@@ -31,7 +54,12 @@ class Cycle:
         self._health = health
         self._vigil = vigil
         self._root = root
-        self.windows = Windows(config.profile.window_s, tuple(quantities.members(config.profile.set)))
+        # The last sample of each quantity, for the host's own page; None without one. Counts never come here.
+        self.latest: dict | None = None
+        self._early = None
+        self._stated = 0
+        self._refused = False
+        self.renew()
 
     def attach(self, sensors, link, radio):
         """Where counts come from, whom to wake for what is sealed, and what makes the entropy true."""
@@ -41,7 +69,11 @@ class Cycle:
 
     def record(self, quantity, value):
         """A sensor gives a sample, now."""
-        if self._clock.known:
+        if self.latest is not None:
+            self.latest[quantity] = value
+        if self._early is not None:
+            self._early.open.sample(quantity, value)
+        elif self._clock.known:
             self.windows.sample(self._clock.unix_ms(), quantity, value)
 
     def moved(self, milliseconds):
@@ -52,50 +84,119 @@ class Cycle:
 
     async def run(self):
         """Work for ever."""
+        if self._clock.known:
+            await self.state()
+            # What was counted until now belongs to no window.
+            self._sensors.take(None)
+            self.windows.start(self._clock.unix_ms())
+        else:
+            await self._before_time()
+        while True:
+            await self._open()
+            await self._window_over(self._sensors.settle_ms)
+            await self.close()
+
+    async def close(self, paused=False):
+        """Release the window that has ended and open the next one; `paused`: the host said no in it."""
+        tally = self.windows.ended()
+        self._sensors.take(tally)
+        await self._finish(tally, paused)
+        if self._config.next_profile is not None:
+            await self._adopt()
+        else:
+            self.windows.advance(self._clock.unix_ms())
+        gc.collect()
+
+    async def state(self):
+        """Put a statement into the outbox."""
+
+        def body(seq):
+            return self._health.statement(seq, self._config.profile, self._root)
+
+        self._stated = self._clock.unix_ms() // 1000 // DAY_S
+        await self._put(topics.STATEMENT, 0, body)
+
+    def renew(self):
+        """Take on config.profile: nothing of a window or day at hand is kept."""
+        profile = self._config.profile
+        members = tuple(quantities.members(profile.set))
+        self.windows = Windows(profile.window_s, members)
+        self._pool = Pool(len(quantities.members(profile.set & quantities.COUNTS)), profile.epsilon_leaf)
+        self._day = Day(profile)
+
+    async def _before_time(self):
+        """Keep by ticks what comes until the time is known, then release the windows that it belongs to."""
+        from node.early import Early
+
+        members = self.windows.ended().quantities
+        early = self._early = Early(self._config.profile.window_s, members)
+        early.begin(uptime.ms())
         while not self._clock.known:
             self._vigil.done("windows")
-            await asyncio.sleep_ms(500)
-        await self.state()
-        # What was counted before there was a time belongs to no window.
-        self._sensors.take(None)
-        self.windows.start(self._clock.unix_ms())
-        while True:
-            await self._window_over(self._sensors.settle_ms)
-            tally = self.windows.ended()
-            end_ms = self.windows.end_ms()
-            paused = self._sensors.paused_in(end_ms - self.windows.window_ms, end_ms)
-            # A window in which the host said no, if only for a moment, is not measured.
-            self._sensors.take(None if paused else tally)
-            say("window %d closed", tally.index)
-            await self._release(tally, paused)
-            if self._config.next_profile is not None:
-                await self._adopt()
+            left = early.left_ms(uptime.ms())
+            if left > 0:
+                await asyncio.sleep_ms(min(left, _WAIT_MS))
             else:
-                self.windows.advance(self._clock.unix_ms())
-            gc.collect()
-
-    async def _adopt(self):
-        """The agreed profile holds from this border on."""
-        config = self._config
-        config.profile, config.next_profile = config.next_profile, None
-        profile = config.profile
-        say("profile: revision %d from now on", profile.revision)
-        now_ms = self._clock.unix_ms()
-        border = now_ms // self.windows.window_ms * self.windows.window_ms
-        self.windows = Windows(profile.window_s, tuple(quantities.members(profile.set)))
-        self.windows.start(now_ms)
-        # A whole window if it begins at the border that was just seen.
-        if self.windows.end_ms() - self.windows.window_ms == border:
-            self.windows.ended().partial = False
+                self._end_bin(early)
         await self.state()
+        self._end_bin(early)
+        self._early = None
+        now = self._clock.unix_ms()
+        ahead = now - uptime.ms()
+        self.windows.start(now)
+        self._health.lost += -(-early.lost * early.bin_ms // self.windows.window_ms)
+        tally = Tally(members)
+        while True:
+            middle = early.next_ms()
+            index = 0 if middle is None else (middle + ahead) // self.windows.window_ms
+            if tally.index and index != tally.index:
+                await self._finish(tally)
+                tally.begin(0, True)
+            if middle is None:
+                return
+            if index >= self.windows.index():
+                early.place(self.windows.ended())
+                continue
+            if not tally.index:
+                tally.begin(index, True)
+            early.place(tally)
+
+    def _end_bin(self, early):
+        from time import ticks_ms
+
+        self._sensors.border(ticks_ms())
+        self._sensors.take(early.open)
+        early.close(uptime.ms())
+
+    async def _open(self):
+        """A window begins: a new day with it, perhaps; its noise is drawn now."""
+        self._pool.clear()
+        self._refused = False
+        await self._turn(self.windows.index() * self.windows.window_ms // 1000 // DAY_S)
+        self._draw()
+
+    def _draw(self):
+        """Draw what is not drawn yet; tells whether all is there."""
+        try:
+            self._day.draw()
+            self._pool.fill()
+        except EntropyRefused as fault:
+            if not self._refused:
+                say("release: %s", fault)
+                self._refused = True
+            self._radio.switch_on()
+            return False
+        return True
 
     async def _window_over(self, settle_ms):
         """Return when the open window has ended and what was under way at its end has settled."""
         while True:
             # Told every round, because the clock may have been set since.
-            border = self._clock.tick_of(self.windows.end_ms())
-            self._sensors.border(border)
+            self._sensors.border(self._clock.tick_of(self.windows.end_ms()))
             self._vigil.done("windows")
+            uptime.ms()
+            if not self._pool.ready():
+                self._draw()
             now = self._clock.unix_ms()
             left = self.windows.end_ms() + settle_ms - now
             if left <= 0:
@@ -106,30 +207,40 @@ class Cycle:
                 continue
             await asyncio.sleep_ms(min(left, _ROUND_S * 1000))
 
-    async def _release(self, tally, paused):
-        window = tally.index
+    async def _finish(self, tally, paused=False):
+        """Release, seal and keep the window of `tally`, which ends empty."""
         profile = self._config.profile
-        end_s = (window + 1) * profile.window_s
+        window = tally.index
+        start_s = window * profile.window_s
+        end_s = start_s + profile.window_s
+        say("window %d closed", window)
+        await self._turn(start_s // DAY_S)
         if self._outbox.has_window(end_s):
             say("window %d was released before: nothing is drawn", window)
+            tally.wipe()
             return
-        values: dict | None = {} if paused else None
-        for _attempt in range(0 if paused else _ATTEMPTS):
-            try:
-                values = release(tally, profile)
-                break
-            except EntropyRefused as fault:
-                say("release: %s", fault)
-                self._radio.switch_on()
+        # A window in which the host said no, if only for a moment, is not measured.
+        paused = paused or self._sensors.paused_in(start_s * 1000, end_s * 1000)
+        values: dict = {}
+        share = None
+        if not paused:
+            for _attempt in range(_ATTEMPTS):
+                if self._draw():
+                    break
                 await asyncio.sleep(1)
-        if values is None:
-            # Fail closed: no true randomness, no release. The tally is overwritten when the window advances.
-            self._health.lost += 1
-            return
-        missing = not paused and (self._sensors.faulty() or len(values) < len(tally.quantities))
-        bits = self._health.bits(tally, missing, (), self._outbox, self._clock)
+            else:
+                self._health.lost += 1
+            values, share = release(tally, self._pool.take(), self._day, self._expected)
+        missing = self._sensors.faulty() or len(values) < len(tally.quantities)
+        if share is not None and share < _ENOUGH and not tally.partial:
+            missing = True
+        bits = self._health.bits(tally.partial, missing and not paused, self._outbox, self._clock)
         if paused:
             bits |= report.HEALTH_PAUSED
+        if tally.placed:
+            bits |= report.HEALTH_CLOCK
+        whole = not (paused or tally.partial)
+        tally.wipe()
 
         def body(seq):
             return report.encode(seq, window, profile.revision, bits, values)
@@ -143,14 +254,53 @@ class Cycle:
                 len(tally.quantities),
                 self._outbox.waiting(),
             )
+        self._day.close(whole)
+        if end_s % DAY_S == 0:
+            await self._turn(end_s // DAY_S)
 
-    async def state(self):
-        """Put a statement into the outbox."""
+    def _expected(self, quantity):
+        return self._sensors.expected(quantity, self._config.profile.window_s)
+
+    async def _turn(self, index):
+        """It is day `index` (Unix seconds // 86400): release the totals of the day before, begin its own."""
+        day = self._day
+        if day.index != index:
+            if day.noisy and day.index < index:
+                await self._release_day()
+            day.begin(0 if self._outbox.has_day((index + 1) * DAY_S) else index)
+            self._draw()
+        if 0 < self._stated < index:
+            await self.state()
+
+    async def _release_day(self):
+        day = self._day
+        end_s = (day.index + 1) * DAY_S
+        if self._outbox.has_day(end_s):
+            return
+        values = {quantity: bounded(quantity, total) for quantity, total in day.totals()}
+        bits = 0 if day.whole() else report.HEALTH_PARTIAL
 
         def body(seq):
-            return self._health.statement(seq, self._config.profile, self._root)
+            return report.encode(seq, day.index, self._config.profile.revision, bits, values)
 
-        await self._put(topics.STATEMENT, 0, body)
+        if await self._put(topics.DAY, end_s, body):
+            say("day %d: total released", day.index)
+
+    async def _adopt(self):
+        """The agreed profile holds from this border on. Totals of the old one are forgotten unreleased."""
+        config = self._config
+        config.profile, config.next_profile = config.next_profile, None
+        say("profile: revision %d from now on", config.profile.revision)
+        now_ms = self._clock.unix_ms()
+        border = now_ms // self.windows.window_ms * self.windows.window_ms
+        self._pool.clear()
+        self._day.begin(0)
+        self.renew()
+        self.windows.start(now_ms)
+        # A whole window if it begins at the border that was just seen.
+        if self.windows.end_ms() - self.windows.window_ms == border:
+            self.windows.ended().partial = False
+        await self.state()
 
     async def _put(self, kind, end_s, body):
         """Seal and keep one message, the same bytes at each attempt; False when flash refused them all."""
@@ -161,8 +311,12 @@ class Cycle:
                 self._outbox.append(kind, seq, end_s, sealed)
                 self._link.wake()
                 return True
+            except AlreadyReleased as fault:
+                say("outbox: %s", fault)
+                break
             except (OSError, OutboxError) as fault:
                 say("outbox: %s", fault)
                 await asyncio.sleep(1)
+        self._outbox.skip(seq)
         self._health.lost += 1
         return False

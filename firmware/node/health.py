@@ -10,6 +10,8 @@ import os
 import sys
 from time import ticks_diff, ticks_ms
 
+from micropython import const
+
 from node import VERSION, uptime
 from node.attest import firmware_digest
 from node.mark import Mark, make_folder
@@ -22,6 +24,8 @@ _MOST = 0xFFFFFFFF
 _MAINTENANCE_MS = 3600000
 # The clock drifts about 2 s in this time (20 ppm); synchronisation is asked for every hour.
 _CLOCK_FRESH_S = 86400
+# machine.DEEPSLEEP_RESET of the ESP32 port.
+DEEPSLEEP = const(4)
 
 
 class Vigil:
@@ -58,31 +62,34 @@ class Health:
     def __init__(self, folder):
         make_folder(folder)
         mark = Mark(folder + "/boot", "I")
-        self.boots = (mark.load() or (0,))[0] + 1
-        mark.save(self.boots)
+        self.boots = (mark.load() or (0,))[0]
         self.reset_cause = _reset_cause()
         self.lost = 0
-        self._rebooted = True
-        self._dropped = None
+        # A wake from deep sleep goes on with the boot before it.
+        self.rebooted = self.reset_cause != DEEPSLEEP
+        self.told_dropped = None
+        if self.rebooted:
+            self.boots += 1
+            mark.save(self.boots)
 
-    def bits(self, tally, missing, drivers, outbox, clock):
-        """The health bits for the report of `tally`; `missing` tells that a quantity has no value."""
-        bits = report.HEALTH_PARTIAL if tally.partial else 0
-        if missing or tally.fault or not all(driver.healthy for driver in drivers):
+    def bits(self, partial, missing, outbox, clock):
+        """The health bits of a report; `missing`: a sensor gave no valid value, or not enough of them."""
+        bits = report.HEALTH_PARTIAL if partial else 0
+        if missing:
             bits |= report.HEALTH_SENSOR
         dropped = outbox.dropped() + self.lost
-        if self._dropped is not None and dropped != self._dropped:
+        if self.told_dropped is not None and dropped != self.told_dropped:
             bits |= report.HEALTH_DROPPED
-        self._dropped = dropped
+        self.told_dropped = dropped
         if clock.age_s() > _CLOCK_FRESH_S:
             bits |= report.HEALTH_CLOCK
-        if self._rebooted:
+        if self.rebooted:
             bits |= report.HEALTH_REBOOT
         return bits
 
     def reported(self):
         """A report with these bits is on flash: the reboot has been told."""
-        self._rebooted = False
+        self.rebooted = False
 
     def statement(self, seq, profile, root="/"):
         """The body of the statement with number `seq` under `profile`, about the firmware below `root`."""

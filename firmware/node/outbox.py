@@ -5,9 +5,10 @@ Contract
 * `append` returns only after the message is on flash; what is on flash is sent with exactly these bytes, as
   often as it takes. A message leaves the outbox by `acknowledge` (PUBACK) or, when the outbox is full, by
   dropping the oldest segment, which is counted.
-* A sequence number that was ever on flash is never given out again, and a window that was ever released is
-  refused (`AlreadyReleased`): one draw a window, also after a power cut. Both follow from the records
-  themselves: a number is used only by the append that makes it durable.
+* A sequence number that was ever on flash is never given out again, and a window or a day that was ever
+  released is refused (`AlreadyReleased`): one draw for each, also after a power cut. Both follow from the
+  records themselves: a number is used only by the append that makes it durable. A number whose append failed
+  belongs to the message it was tried with, until `skip`: nobody knows how much of it reached the flash.
 * Memory is constant: no list of entries is ever held.
 
 Files under the root folder
@@ -16,13 +17,13 @@ Files under the root folder
 
     u8 magic 0xB7 | u8 kind | u16 length | u32 seq | u32 window | u32 reports | u32 crc32 | payload
 
-  little endian; `window` is the Unix second at which a report's window ended (0 for other kinds), which stays
-  true when the length of windows changes; `reports` counts the reports ever sealed, this one included; the
-  CRC covers header (without itself) and payload. What follows a record that does not check is ignored, and
-  nothing is ever appended behind it.
-`mark.0/.1`      u32 acknowledged, dropped, seq, reports, window (see mark.py). All entries with a sequence
-  number up to `acknowledged` are done. The newest segment is kept even when done, so that the numbers survive
-  a lost mark.
+  little endian; `window` is the Unix second at which the window of a report, or the day of a day's total,
+  ended (0 for other kinds), which stays true when the length of windows changes; `reports` counts the reports
+  ever sealed, this one included; the CRC covers header (without itself) and payload. What follows a record
+  that does not check is ignored, and nothing is ever appended behind it.
+`mark.0/.1`      u32 acknowledged, dropped, seq, reports, window, day (see mark.py). All entries with a
+  sequence number up to `acknowledged` are done. The newest segment is kept even when done, so that the
+  numbers survive a lost mark.
 
 A power cut between PUBACK and mark sends one entry again, byte for byte the same; the gateway knows it by
 its number.
@@ -43,8 +44,9 @@ except ImportError:  # CPython, where the bench reads an outbox offline
         return value
 
 
-# The kind of a report (peilmerk_protocol.topics.REPORT): the only kind that belongs to a window.
+# The kinds that belong to a window and to a day (peilmerk_protocol.topics).
 REPORT = const(1)
+DAY = const(5)
 _MAGIC = const(0xB7)
 _HEADER = "<BBHIII"
 _HEADER_BYTES = const(20)
@@ -59,7 +61,7 @@ class OutboxError(Exception):
 
 
 class AlreadyReleased(OutboxError):
-    """The window was released before; its figures must not be drawn a second time."""
+    """The window or day was released before; its figures must not be drawn a second time."""
 
 
 class Outbox:
@@ -73,10 +75,13 @@ class Outbox:
         self._root = root
         self._segment_bytes = segment_bytes
         self._max_segments = max(2, limit_bytes // segment_bytes)
-        self._mark = Mark(root + "/mark", "IIIII")
-        kept: tuple = self._mark.load() or (0, 0, 0, 0, 0)
-        self._acknowledged, self._dropped, self._seq, self._reports, self._window = kept
+        self._mark = Mark(root + "/mark", "IIIIII")
+        kept: tuple = self._mark.load() or (0, 0, 0, 0, 0, 0)
+        self._acknowledged, self._dropped, self._seq, self._reports, self._window, self._day = kept
+        # CRC-32 of the payload that an append failed with, None when the last one succeeded.
+        self._failed = None
         self._waiting = 0
+        self._newest = self._acknowledged
         self._cached = None
         self._first, self._last = self._segments()
         # Where the next record goes, and where the oldest entry that still waits lies.
@@ -98,35 +103,55 @@ class Outbox:
         """Whether the window that ended at `window` (Unix second) or a later one was released before."""
         return self._window > 0 and window <= self._window
 
+    def has_day(self, day):
+        """Whether the total of the day that ended at `day` (Unix second) or of a later one was released."""
+        return self._day > 0 and day <= self._day
+
+    def skip(self, seq):
+        """Give up on the message of a failed append: its number is not used again."""
+        if self._failed is not None and seq == self.next_seq():
+            self._seq = seq
+            self._failed = None
+
     def append(self, kind, seq, window, payload):
         """Put one sealed message on flash; it is durable when this returns.
 
-        seq must be `next_seq()`; window is the Unix second at which a report's window ended, 0 otherwise.
-        Raises AlreadyReleased, OutboxError (wrong number, payload over 512 bytes) or OSError (flash).
+        seq must be `next_seq()`; window is the Unix second at which the window or day ended, 0 otherwise.
+        Raises AlreadyReleased, OutboxError (wrong number, payload over 512 bytes, another payload than the
+        one that failed with this number) or OSError (flash).
         """
         if seq != self.next_seq():
             raise OutboxError("found sequence number %d, wanted %d" % (seq, self._seq + 1))
         if len(payload) > _MAX_PAYLOAD:
             raise OutboxError("found %d bytes, wanted at most %d" % (len(payload), _MAX_PAYLOAD))
+        check = crc32(payload)
+        if self._failed is not None and self._failed != check:
+            raise OutboxError("found another message for sequence number %d, wanted the same again" % seq)
         reports = self._reports
         if kind == REPORT:
             if self.has_window(window):
                 raise AlreadyReleased("window %d: the last one released is %d" % (window, self._window))
             reports += 1
+        elif kind == DAY and self.has_day(window):
+            raise AlreadyReleased("day %d: the last one released is %d" % (window, self._day))
         header = struct.pack(_HEADER, _MAGIC, kind, len(payload), seq, window, reports)
         record = header + struct.pack("<I", crc32(payload, crc32(header))) + payload
         if not self._appendable or self._tail + len(record) > self._segment_bytes:
             self._rotate()
         # Until the write has succeeded the tail is unknown: a failure makes the next append rotate.
         self._appendable = False
+        self._failed = check
         with open(self._name(self._last), "ab") as file:
             file.write(record)
         self._appendable = True
+        self._failed = None
         self._tail += len(record)
         self._seq = seq
         self._reports = reports
         if kind == REPORT:
             self._window = window
+        elif kind == DAY:
+            self._day = window
         self._waiting += 1
 
     def oldest(self):
@@ -182,6 +207,31 @@ class Outbox:
         """The newest sequence number ever given out, 0 when none was."""
         return self._seq
 
+    def newest(self, number):
+        """Yield the last `number` entries that are on flash, done or not, oldest first, each with whether it
+        is done. One is held at a time.
+        """
+        total = 0
+        for turn in range(2):
+            place = 0
+            for segment in range(max(self._first, self._last - 1), self._last + 1):
+                offset = 0
+                while True:
+                    entry, offset = self._entry(segment, offset)
+                    if entry is None:
+                        break
+                    place += 1
+                    if turn and place > total - number:
+                        yield entry, entry.seq <= self._acknowledged
+            total = place
+
+    def _entry(self, segment, offset):
+        try:
+            with open(self._name(segment), "rb") as file:
+                return _read_record(file, offset)
+        except OSError:
+            return None, offset
+
     def _name(self, segment):
         return "%s/%08d.log" % (self._root, segment)
 
@@ -218,11 +268,17 @@ class Outbox:
                     entry, following = _read_record(file, offset)
                     if entry is None:
                         return offset
+                    # What an append that failed at the very end wrote, its second attempt wrote again.
+                    fresh = entry.seq > self._newest
+                    self._newest = max(self._newest, entry.seq)
                     # A lost mark leaves the records as the only witnesses of the highest numbers.
                     self._seq = max(self._seq, entry.seq)
                     self._reports = max(self._reports, entry.reports)
-                    self._window = max(self._window, entry.window)
-                    if entry.seq > self._acknowledged:
+                    if entry.kind == DAY:
+                        self._day = max(self._day, entry.window)
+                    else:
+                        self._window = max(self._window, entry.window)
+                    if fresh:
                         if not self._waiting:
                             self._read_segment = segment
                             self._read_offset = offset
@@ -249,7 +305,7 @@ class Outbox:
             return None, offset
 
     def _save_mark(self, acknowledged, dropped):
-        self._mark.save(acknowledged, dropped, self._seq, self._reports, self._window)
+        self._mark.save(acknowledged, dropped, self._seq, self._reports, self._window, self._day)
         self._acknowledged = acknowledged
         self._dropped = dropped
 

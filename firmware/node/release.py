@@ -1,56 +1,65 @@
 """Turns a closed window into the numbers that may leave the device. Exact counts end here.
 
-Counts get discrete-Laplace noise with the profile's epsilon for a window; the noise is drawn before the
-count is even read, and reading overwrites it. Sampled quantities leave as mean and spread. One call a
-window: the caller puts the result into the outbox before anything is sent and never calls again for a
+Counts get the discrete-Laplace noise that was drawn for this window when it began (node.pool). Reading a
+count overwrites it; the same reading adds it to the day's running total, which carries noise of its own from
+its first moment (node.day). Sampled quantities leave as mean and spread, lowest and highest, level. One call
+a window: the caller puts the result into the outbox before anything is sent, and never calls again for a
 window that is there.
 """
 
-from node.entropy import BitStream
-from node.laplace import discrete_laplace
+from node.pool import wipe
 from peilmerk_protocol import quantities
 
 _MOST_SAMPLES = 65535
 
 
-class ReleaseRefused(Exception):
-    """The profile does not permit a release: a count would leave without noise."""
+def release(tally, noise, day=None, expected=None):
+    """Return ({quantity: value}, share) of a window.Tally, values as the report wants them; share: the
+    smallest part of the expected samples behind any figure, in percent, None when nobody can tell.
 
-
-def release(tally, profile, open_bits=BitStream):
-    """Return {quantity: (count,) or (mean, spread) or (samples,)} of a window.Tally under `profile`.
-
-    `open_bits()` gives an entropy.BitStream; it is opened only when there are counts. A mean without
-    samples, or out of its range, is left out. Raises ReleaseRefused or entropy.EntropyRefused with the
-    tally untouched.
+    noise: one number for each count in rising order of quantities, overwritten here; None (there was no true
+    randomness): counts are left out. day: a day.Day that adds the counts up. expected(quantity) tells how
+    many samples the window should have had, 0 when nobody can tell. A figure without samples, or out of its
+    range, is left out.
     """
-    counted = [number for number in tally.quantities if quantities.is_count(number)]
-    noise = _draw(counted, profile, open_bits) if counted else ()
     values = {}
-    for place in range(len(counted)):
-        lowest, highest = quantities.value_range(counted[place])
-        noisy = tally.take_count(counted[place]) + noise[place]
-        # Holding the noisy value within the wire's range is post-processing: it tells nothing more.
-        values[counted[place]] = (min(max(noisy, lowest), highest),)
-    fewest = None
+    place = 0
+    fewest = share = None
     for number in tally.quantities:
-        if quantities.kind(number) == quantities.KIND_MEAN:
+        kind = quantities.kind(number)
+        value = None
+        if kind == quantities.KIND_COUNT:
+            events = tally.take_count(number)
+            if day is not None:
+                day.add(place, events)
+            if noise is not None:
+                value = bounded(number, events + noise[place])
+            events = 0
+            place += 1
+        elif kind == quantities.KIND_MEAN:
             value = tally.mean(number)
-            if value is not None and quantities.fits(number, value):
-                values[number] = value
-                samples = tally.samples(number)
-                fewest = samples if fewest is None else min(fewest, samples)
+        elif kind == quantities.KIND_LEVEL:
+            value = tally.level(number)
+        elif kind == quantities.KIND_EXTREMES:
+            value = tally.extremes(quantities.mean_of(number))
+        if value is not None and quantities.fits(number, value):
+            values[number] = value
+            if kind == quantities.KIND_MEAN:
+                fewest = min(tally.samples(number), fewest or _MOST_SAMPLES)
+        if kind in (quantities.KIND_MEAN, quantities.KIND_LEVEL):
+            wanted = expected(number) if expected else 0
+            if wanted:
+                share = min(tally.samples(number) * 100 // wanted, 100 if share is None else share)
+    if noise is not None:
+        wipe(noise)
     if quantities.SAMPLES in tally.quantities:
-        values[quantities.SAMPLES] = (min(fewest or 0, _MOST_SAMPLES),)
-    return values
+        values[quantities.SAMPLES] = (fewest or 0,)
+    if quantities.COMPLETENESS in tally.quantities and share is not None:
+        values[quantities.COMPLETENESS] = (share,)
+    return values, share
 
 
-def _draw(counted, profile, open_bits):
-    p, q = profile.epsilon_leaf
-    if p < 1 or q < 1:
-        raise ReleaseRefused("found epsilon %d/%d for a count, wanted a positive fraction" % (p, q))
-    stream = open_bits()
-    try:
-        return [discrete_laplace(stream.bits, p, q) for _ in counted]
-    finally:
-        stream.close()
+def bounded(number, noisy):
+    """A noisy count within the wire's range: post-processing, it tells nothing more."""
+    lowest, highest = quantities.value_range(number)
+    return (min(max(noisy, lowest), highest),)

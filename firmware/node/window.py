@@ -1,12 +1,32 @@
 """Windows: what the sensors saw, added up over fixed intervals aligned to UTC. Raw events end here.
 
-Window i covers the unix seconds [i * window_s, (i + 1) * window_s). A `Tally` holds one window: counts as
-unsigned integers, sampled quantities as number, sum and sum of squares, all in wire units. `Windows` keeps
-two of them, because the window that has ended is read a moment after its end while the next one already
-fills.
+Window i covers the unix seconds [i * window_s, (i + 1) * window_s). A `Tally` holds one window in wire units,
+integers only. How samples combine depends on their quantity alone, and this is the place for it:
+
+    counts               the sum of events
+    means                number, sum, sum of squares, lowest and highest
+    LAeq                 the mean of the samples' energies (equal intervals), in steps of 0.1 dB
+    LAmax                the highest
+
+`Windows` keeps two tallies, because the window that has ended is read a moment after its end while the next
+one already fills.
 """
 
 from array import array
+
+from micropython import const
+
+from peilmerk_protocol import quantities
+
+# Places of a sampled quantity's figures in a tally.
+_SUM = const(1)
+_SQUARES = const(2)
+_LOW = const(3)
+_HIGH = const(4)
+_SAMPLED = const(5)
+# A window of 150 dB, which is no street any more, must not overflow 64 bits.
+_MOST_ENERGY = (1 << 62) - 1
+_LOUDEST = const(1500)
 
 
 def isqrt(square):
@@ -19,75 +39,162 @@ def isqrt(square):
     return root
 
 
-class Tally:
-    """The sums of one window for `quantities`, a tuple of rising quantity numbers."""
+def energy(level):
+    """The energy of a sound level in 0.1 dB, as an integer: 16 at 0 dB, ten times as much every 10 dB."""
+    # 10^(1/100) = 1.0232929923 (IEC 61672-1's exponential scale); 34 bits hold the steps' rounding.
+    mantissa = 1 << 34
+    for _ in range(level % 100):
+        mantissa = mantissa * 10232929923 // 10000000000
+    return mantissa * 10 ** (level // 100) >> 30
 
-    def __init__(self, quantities):
-        self.quantities = quantities
+
+def level(mean_energy):
+    """The level in 0.1 dB whose energy comes next to `mean_energy`: the inverse of `energy`."""
+    low = 0
+    high = _LOUDEST
+    while low < high:
+        middle = (low + high) >> 1
+        # Half a step up: 10^(1/200).
+        if energy(middle) * 10115794543 // 10000000000 < mean_energy:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+class Tally:
+    """The sums of one window for `members`, a tuple of rising quantity numbers (a profile's set).
+
+    index: of the window. partial: it was not watched from border to border. placed: some of it was kept by
+    ticks before the time was known.
+    """
+
+    def __init__(self, members):
+        self.quantities = members
         self.index = 0
         self.partial = False
-        self.fault = False
-        self._counts = array("I", [0] * len(quantities))
-        self._sums = [0] * len(quantities)
-        self._squares = [0] * len(quantities)
+        self.placed = False
+        self._at = {}
+        size = 0
+        for number in members:
+            kind = quantities.kind(number)
+            if kind == quantities.KIND_COUNT:
+                self._at[number] = size
+                size += 1
+            elif kind in (quantities.KIND_MEAN, quantities.KIND_LEVEL):
+                self._at[number] = size
+                size += _SAMPLED
+        self._sums = array("q", bytes(8 * size))
 
     def begin(self, index, partial):
         """Make this tally the empty one of window `index`."""
-        for place in range(len(self.quantities)):
-            self._counts[place] = 0
-            self._sums[place] = 0
-            self._squares[place] = 0
+        self.wipe()
         self.index = index
         self.partial = partial
-        self.fault = False
+        self.placed = False
+
+    def wipe(self):
+        """Overwrite everything with zero."""
+        for place in range(len(self._sums)):
+            self._sums[place] = 0
 
     def count(self, quantity, events):
         """Add `events` to a counted quantity; a quantity that is not of this profile is left alone."""
-        if quantity in self.quantities:
-            self._counts[self.quantities.index(quantity)] += events
+        place = self._at.get(quantity)
+        if place is not None:
+            self._sums[place] += events
 
     def sample(self, quantity, value):
         """Add one sample, an integer in wire units."""
-        if quantity in self.quantities:
-            place = self.quantities.index(quantity)
-            self._counts[place] += 1
-            self._sums[place] += value
-            self._squares[place] += value * value
+        place = self._at.get(quantity)
+        if place is None:
+            return
+        sums = self._sums
+        first = not sums[place]
+        sums[place] += 1
+        if quantity == quantities.LAEQ:
+            sums[place + _SUM] = min(sums[place + _SUM] + energy(value), _MOST_ENERGY)
+        else:
+            sums[place + _SUM] += value
+            sums[place + _SQUARES] += value * value
+        if first or value < sums[place + _LOW]:
+            sums[place + _LOW] = value
+        if first or value > sums[place + _HIGH]:
+            sums[place + _HIGH] = value
+
+    def figures(self):
+        """A copy of all sums, for `add`; None when nothing was seen."""
+        return self._sums[:] if any(self._sums) else None
+
+    def add(self, figures):
+        """Add the `figures` of another tally for the same quantities, and overwrite them with zero."""
+        sums = self._sums
+        for number in self._at:
+            place = self._at[number]
+            if quantities.is_count(number):
+                sums[place] += figures[place]
+            elif figures[place]:
+                first = not sums[place]
+                for one in (place, place + _SUM, place + _SQUARES):
+                    sums[one] = min(sums[one] + figures[one], _MOST_ENERGY)
+                if first or figures[place + _LOW] < sums[place + _LOW]:
+                    sums[place + _LOW] = figures[place + _LOW]
+                if first or figures[place + _HIGH] > sums[place + _HIGH]:
+                    sums[place + _HIGH] = figures[place + _HIGH]
+        for place in range(len(figures)):
+            figures[place] = 0
 
     def take_count(self, quantity):
         """Return the events of `quantity` and overwrite them with zero: an exact count is read once."""
-        place = self.quantities.index(quantity)
-        events = self._counts[place]
-        self._counts[place] = 0
+        place = self._at[quantity]
+        events = self._sums[place]
+        self._sums[place] = 0
         return events
 
     def samples(self, quantity):
         """How many samples `quantity` has."""
-        return self._counts[self.quantities.index(quantity)]
+        return self._sums[self._at[quantity]]
 
     def mean(self, quantity):
         """(mean, spread) in wire units, both rounded to the nearest integer; None without samples.
 
         The spread is the population standard deviation, sqrt(n * sum(x^2) - sum(x)^2) / n.
         """
-        place = self.quantities.index(quantity)
-        number = self._counts[place]
+        place = self._at[quantity]
+        number = self._sums[place]
         if not number:
             return None
-        total = self._sums[place]
+        total = self._sums[place + _SUM]
         mean = (2 * total + number) // (2 * number)
         # Four times the radicand gives twice the root, so that the last step can round.
-        twice = isqrt(4 * (number * self._squares[place] - total * total))
+        twice = isqrt(4 * (number * self._sums[place + _SQUARES] - total * total))
         return mean, (twice + number) // (2 * number)
+
+    def extremes(self, quantity):
+        """(lowest, highest) sample of a mean's quantity; None without samples."""
+        place = self._at.get(quantity)
+        if place is None or not self._sums[place]:
+            return None
+        return self._sums[place + _LOW], self._sums[place + _HIGH]
+
+    def level(self, quantity):
+        """(level,) of a noise quantity in 0.1 dB; None without samples."""
+        place = self._at[quantity]
+        number = self._sums[place]
+        if not number:
+            return None
+        if quantity == quantities.LAEQ:
+            return (level(self._sums[place + _SUM] // number),)
+        return (self._sums[place + _HIGH],)
 
 
 class Windows:
     """The window that is open and the one after it. Times are unix milliseconds UTC."""
 
-    def __init__(self, window_s, quantities):
+    def __init__(self, window_s, members):
         self.window_ms = window_s * 1000
-        self._open = Tally(quantities)
-        self._after = Tally(quantities)
+        self._open = Tally(members)
+        self._after = Tally(members)
         self.started = False
 
     def start(self, now_ms):

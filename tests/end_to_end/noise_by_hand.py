@@ -16,6 +16,25 @@ def bit_stream(blocks: bytes) -> Iterator[int]:
             yield (byte >> place) & 1
 
 
+class Blocks:
+    """The bits of several blocks, and how many of the blocks were begun."""
+
+    def __init__(self, blocks: list[bytes]) -> None:
+        self.begun = 0
+        self._bits = self._all(blocks)
+
+    def __iter__(self) -> Iterator[int]:
+        return self._bits
+
+    def __next__(self) -> int:
+        return next(self._bits)
+
+    def _all(self, blocks: list[bytes]) -> Iterator[int]:
+        for block in blocks:
+            self.begun += 1
+            yield from bit_stream(block)
+
+
 def uniform(bits: Iterator[int], limit: int) -> int:
     width = (limit - 1).bit_length()
     while True:

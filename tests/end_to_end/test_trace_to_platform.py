@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from end_to_end.noise_by_hand import bit_stream, laplace
+from end_to_end.noise_by_hand import Blocks, bit_stream, laplace
 from end_to_end.witness import Witness, count_what_was_tampered_with, free_port, look
 from peilmerk_bench.demo import settled
 from peilmerk_bench.street import Plan, Street
@@ -24,6 +24,7 @@ pytestmark = pytest.mark.timeout(400)
 
 RUN_S = 80.0
 WINDOW_S = 900
+DAY_S = 86_400
 BLOCK = 32
 TOWARDS, AWAY = 5, 6
 PARTIAL = 1
@@ -62,14 +63,18 @@ def counters(seen: Witness) -> list[str]:
 
 
 def noise_of(seen: Witness, name: str, start: int) -> dict[int, int]:
-    """The noise that the board drew after the window which began at `start`."""
-    after = start + WINDOW_S
-    blocks = b"".join(
-        handout.data
-        for handout in seen.boards[name].entropy_log
-        if len(handout.data) == BLOCK and after <= handout.at < after + WINDOW_S
-    )
-    bits = bit_stream(blocks)
+    """The noise that the board drew for the window which began at `start`, when it began.
+
+    The day's noise is drawn before it where a day begins, and at a board's start; from blocks of its own.
+    """
+    log = [handout for handout in seen.boards[name].entropy_log if len(handout.data) == BLOCK]
+    blocks = [handout.data for handout in log if start <= handout.at < start + WINDOW_S]
+    if start % DAY_S == 0 or log[0].at >= start:
+        counted = Blocks(blocks)
+        for _ in (TOWARDS, AWAY):
+            laplace(counted, 3, 10)
+        del blocks[: counted.begun]
+    bits = bit_stream(b"".join(blocks))
     return {quantity: laplace(bits, 7, 10) for quantity in (TOWARDS, AWAY)}
 
 

@@ -1,7 +1,6 @@
 """The whole node in two-second windows: sensors in, sealed reports at a real broker out, through reboots."""
 
 import asyncio
-import collections
 import json
 import shutil
 import signal
@@ -27,7 +26,7 @@ PER_WINDOW = (3, 2)
 SCRIPT = """
 import asyncio, json, os, sys, time
 from machine import Pin
-from node import app, config, cycle, entropy, release
+from node import app, config, cycle, entropy, laplace, pool, release
 from node.sensing import Driver, register
 from node.uplink import link
 
@@ -39,9 +38,21 @@ def logged(count):
     print(json.dumps({"entropy": data.hex()}))
     return data
 
-def release_logged(tally, profile):
-    print(json.dumps({"window": tally.index}))
-    return release.release(tally, profile, lambda: entropy.BitStream(logged))
+class LoggedBits(entropy.BitStream):
+    def __init__(self):
+        super().__init__(logged)
+        print(json.dumps({"stream": 1}))
+
+def laplace_logged(bits, p, q):
+    print(json.dumps({"draw": [p, q]}))
+    return laplace.discrete_laplace(bits, p, q)
+
+pool.BitStream = LoggedBits
+pool.discrete_laplace = laplace_logged
+
+def release_logged(tally, noise, day, expected):
+    print(json.dumps({"window": tally.index, "placed": tally.placed}))
+    return release.release(tally, noise, day, expected)
 
 cycle.release = release_logged
 
@@ -66,6 +77,7 @@ async def passages():
         now = node._clock.unix_ms()
         middle = now // 2000 * 2000 + 2500
         await asyncio.sleep_ms(middle - now)
+        began = node._clock.unix_ms() // 2000
         for first, second, number in ((4, 5, 3), (5, 4, 2)):
             for _ in range(number):
                 Pin.made[first].drive(0)
@@ -73,6 +85,8 @@ async def passages():
                 Pin.made[first].drive(1)
                 Pin.made[second].drive(1)
                 await asyncio.sleep_ms(40)
+        # On a busy machine they may have passed in another window than meant, or in two.
+        print(json.dumps({"passed": [began, node._clock.unix_ms() // 2000]}))
 
 async def main():
     asyncio.create_task(passages())
@@ -173,19 +187,40 @@ class Street:
         ]
 
     def noise(self):
-        """{window: (noise towards, noise away)} reproduced from the logged entropy; one draw a window."""
-        blocks = collections.OrderedDict()
-        for line in self.lines:
-            if line.startswith('{"window"'):
-                window = json.loads(line)["window"]
-                assert window not in blocks
-                blocks[window] = b""
-            elif line.startswith('{"entropy"'):
-                blocks[window] += bytes.fromhex(json.loads(line)["entropy"])
+        """{window: (noise towards, noise away)} reproduced from the logged entropy; one release a window.
+
+        The set that a window uses is the newest that was drawn with its epsilon, before the window closed.
+        """
         drawn = {}
-        for window, stream in blocks.items():
-            bits = Bits(stream)
-            drawn[window] = tuple(reference_draw(bits, 7, 10) for _ in PER_WINDOW)
+        self.passed = {}
+        streams = []
+        closed = 0
+        for line in self.lines:
+            if line.startswith("peilmerk: window") and line.endswith("closed"):
+                closed = len(streams)
+            if not line.startswith('{"'):
+                continue
+            said = json.loads(line)
+            if "stream" in said:
+                streams.append({"draws": [], "bytes": b""})
+            elif "draw" in said:
+                streams[-1]["draws"].append(tuple(said["draw"]))
+            elif "entropy" in said:
+                streams[-1]["bytes"] += bytes.fromhex(said["entropy"])
+            elif "passed" in said:
+                began, ended = said["passed"]
+                for window in range(began, ended + 1):
+                    self.passed[window] = PER_WINDOW if began == ended and window not in self.passed else None
+            elif "window" in said:
+                window = said["window"]
+                assert window not in drawn
+                newest = [stream for stream in streams if (7, 10) in stream["draws"]][-1]
+                assert newest["draws"] == [(7, 10)] * len(PER_WINDOW)
+                if not said["placed"]:
+                    assert newest in streams[:closed]
+                bits = Bits(newest["bytes"])
+                drawn[window] = tuple(reference_draw(bits, 7, 10) for _ in PER_WINDOW)
+                newest["draws"] = []  # used once
         return drawn
 
 
@@ -235,9 +270,13 @@ async def test_counts_are_the_passages_plus_the_noise_through_power_cuts(street)
     assert numbers == list(range(1, len(numbers) + 1))
     noise = street.noise()
     whole = [r for r in opened if not r.health & report.HEALTH_PARTIAL]
-    assert len(whole) >= 3
+    compared = 0
     for r in whole:
-        assert (r.values[5][0] - noise[r.window][0], r.values[6][0] - noise[r.window][1]) == PER_WINDOW
+        passed = street.passed.get(r.window, (0, 0))
+        if passed is not None:
+            assert (r.values[5][0] - noise[r.window][0], r.values[6][0] - noise[r.window][1]) == passed
+            compared += passed == PER_WINDOW
+    assert compared >= 2
     assert [bool(r.health & report.HEALTH_REBOOT) for r in opened].count(True) == 2
     said = list(dict.fromkeys(street.statements()))
     assert [s.boot_count for s in said] == [1, 2]
@@ -287,7 +326,8 @@ async def test_a_failing_driver_stops_nobody_and_is_told(street):
     await street.until(lambda: len(street.reports()) >= 2)
     r = street.reports()[1]
     assert r.health & report.HEALTH_SENSOR
-    assert r.values[5][0] - street.noise()[r.window][0] == PER_WINDOW[0]
+    noise = street.noise()[r.window]
+    assert r.values[5][0] - noise[0] == street.passed.get(r.window, (0, 0))[0]
     text = "\n".join(street.lines)
     assert "peilmerk: sensing: this one always fails" in text
     assert "peilmerk: sensors: found driver 'unknown_to_all', wanted one that is on this board" in text
