@@ -12,7 +12,7 @@ from peilmerk_bench.board.spec import BoardSpec, WifiNetwork, air_sensors
 from peilmerk_bench.board.virtual_board import VirtualBoard
 from peilmerk_bench.world.clock import SkippingClock
 from peilmerk_bench.world.sntp import SntpServer
-from peilmerk_protocol import command, cose, keys, report, statement
+from peilmerk_protocol import cose, keys, report, statement
 from peilmerk_provisioning import bundle, kinds
 
 # Ten minutes before a border, in the morning of a day.

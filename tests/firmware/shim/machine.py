@@ -75,9 +75,9 @@ class RTC:
         return RTC.written
 
     def memory(self, data=None):
-        if data is None:
-            return RTC.kept
-        RTC.kept = bytes(data)
+        if data is not None:
+            RTC.kept = bytes(data)
+        return RTC.kept
 
 
 class WDT:
