@@ -126,7 +126,7 @@ def _against(mandate: Mandate, message: Report, kind: int, known: Known, now: fl
         return Reason.NOT_ATTESTED
     if message.set & ~(mandate.declared_day if kind == topics.DAY else mandate.declared):
         return Reason.G7
-    if attested.firmware_digest != mandate.firmware_digest:
+    if attested.firmware_digest not in mandate.firmware_digests:
         return Reason.G6
     if attested.profile_digest != mandate.profile_digest(message.revision):
         return Reason.G6

@@ -266,6 +266,20 @@ def test_extremes_that_the_record_does_not_declare_are_function_creep() -> None:
     assert judge(replace(FRESH, attested=ATTESTED), AIR_NODE, values={24: (83,)}) is Reason.G7
 
 
+def test_while_an_update_is_under_way_either_firmware_may_report() -> None:
+    text = record("street", [("fietspad-1", DEVICE)])
+    named = f'firmware_digest = "{FIRMWARE.hex()}"'
+    assert text.count(named) == 1
+    text = text.replace(named, f'{named}\nnext_firmware_digest = "{"ab" * 32}"')
+    both = parse(text.encode(), Path("street.toml")).mandates[DEVICE]
+    updated = replace(FRESH, attested=replace(ATTESTED, firmware_digest=b"\xab" * 32))
+    assert isinstance(judge(FRESH, both), Admitted)
+    assert isinstance(judge(updated, both), Admitted)
+    assert judge(updated, COUNTER) is Reason.G6
+    other = replace(FRESH, attested=replace(ATTESTED, firmware_digest=b"\xcd" * 32))
+    assert judge(other, both) is Reason.G6
+
+
 def test_a_paused_sensor_reports_nothing_and_is_admitted() -> None:
     message = Report(7, WINDOW, 1, HEALTH_PAUSED, {})
     admitted = admit_report(Opened(DEVICE, message, 40, DIGEST, False), message, FRESH, COUNTER, NOW)

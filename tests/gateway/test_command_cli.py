@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sealed_street import Counter, record
+from firmware_bundle import FILES, bundle, digest
+from sealed_street import FIRMWARE, Counter, record
 from typer.testing import CliRunner
 
 from peilmerk_gateway.cli import app as gateway
@@ -226,3 +227,66 @@ def test_every_command_has_help_with_an_example(runner: CliRunner) -> None:
         answer = runner.invoke(app, [name, "--help"])
         assert answer.exit_code == 0
         assert "Examples: peilmerk gateway command" in answer.stdout
+
+
+def test_update_takes_the_bundle_in_and_offers_it(
+    says: Says, counter: Counter, settings: Settings, tmp_path: Path
+) -> None:
+    data = bundle()
+    file = tmp_path / "counter.bundle"
+    file.write_bytes(data)
+    answer = says("update", "fietspad-1", str(file), "--json")
+    assert answer.exit_code == 0, answer.output
+    figures = json.loads(answer.stdout)["figures"]
+    assert figures["argument"] == [digest(data), len(data), [0, 4, 0]]
+    assert settings.update is not None
+    assert [file.name for file in settings.update.folder.iterdir()] == [digest(data)]
+    assert (settings.update.folder / digest(data)).read_bytes() == data
+    assert f'will be refused (G6) until it does: next_firmware_digest = "{"00" * 32}"' in answer.stderr
+    again = says.figures("update", "fietspad-1", digest(data))
+    assert again["argument"] == figures["argument"]
+    # The record names what the board runs, so nothing is to be warned of.
+    same = tmp_path / "same.bundle"
+    same.write_bytes(bundle(firmware=FIRMWARE))
+    assert says("update", "fietspad-1", str(same)).stderr == ""
+
+
+def test_what_cannot_be_offered(says: Says, counter: Counter, settings: Settings, tmp_path: Path) -> None:
+    good = bundle()
+    head = len(good) - sum(map(len, FILES.values()))
+    for data, complaint in (
+        (b"", "found no manifest at its beginning (malformed)"),
+        (b"\x84" * 500, "found no manifest at its beginning (malformed)"),
+        (good[: head - 5], "found no manifest at its beginning"),
+        (good[:-1], "found node/app.mpy otherwise than the manifest has it"),
+        (good + b"x", f"found {len(good) + 1} bytes, wanted the {len(good)} that the manifest tells of"),
+        (good[:head] + b"X" + good[head + 1 :], "found node/__init__.mpy otherwise"),
+        (bundle(kind=2), "found firmware for a board of kind air, wanted counter"),
+    ):
+        file = tmp_path / "some.bundle"
+        file.write_bytes(data)
+        answer = says("update", "fietspad-1", str(file))
+        assert answer.exit_code == 2, answer.output
+        assert complaint in answer.stderr
+    assert "No such file or directory, wanted a bundle" in says("update", "fietspad-1", "no.file").stderr
+    assert "found no bundle" in says("update", "fietspad-1", "0" * 64).stderr
+    assert settings.update is not None
+    (settings.update.folder / ("1" * 64)).write_bytes(good)
+    assert "wanted what its name says" in says("update", "fietspad-1", "1" * 64).stderr
+    text = settings.file.read_text()
+    settings.file.write_text(text[: text.index("[update]")])
+    assert "found no section [update]" in says("update", "fietspad-1", str(tmp_path / "some.bundle")).stderr
+    assert says("list").stdout == "no commands were given\n"
+
+
+def test_why_an_update_was_not_taken_is_said_in_words(
+    says: Says, counter: Counter, settings: Settings, tmp_path: Path
+) -> None:
+    file = tmp_path / "counter.bundle"
+    file.write_bytes(bundle())
+    thread = threading.Thread(target=lambda: asyncio.run(_answers(settings, counter.id, command.REFUSED, 8)))
+    thread.start()
+    answer = says("update", "fietspad-1", str(file), "--wait")
+    thread.join(60)
+    assert answer.exit_code == 1
+    assert "answered: refused (its version is not newer than what ran here before)" in answer.stdout

@@ -131,7 +131,8 @@ def _say(row: CommandRow, ok: bool, as_json: bool) -> None:
         return
     became = row.state
     if row.outcome is not None:
-        became = f"answered: {figures['outcome']}" + (f" ({row.detail})" if row.detail else "")
+        detail = figures.get("reason") or row.detail
+        became = f"answered: {figures['outcome']}" + (f" ({detail})" if detail else "")
     typer.echo(f"{figures['verb']} for {row.device_id}: command {row.counter} {became}")
 
 
@@ -249,6 +250,40 @@ async def _revision(settings: Settings, device_id: str) -> int | None:
     async with await Store.look(settings.gateway.data_dir / STORE_FILE) as store:
         stated = await store.stated([device_id])
     return stated[device_id].revision if device_id in stated else None
+
+
+@app.command(
+    epilog="Examples: peilmerk gateway command update fietspad-1 counter-0.4.0.bundle --wait    "
+    "peilmerk gateway command update fietspad-1 DIGEST"
+)
+def update(
+    device: DeviceArgument,
+    bundle: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE|DIGEST", help="A signed bundle, or the digest of one that was offered before."
+        ),
+    ],
+    gateway: GatewayOption = HERE,
+    valid: ValidOption = None,
+    wait: WaitOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Offer a device new firmware. It fetches it from this gateway, checks its signature, and tries it."""
+
+    def choose(settings: Settings, found: Device, catalogue: Catalogue) -> tuple[int, object]:
+        offered = orders.offered(settings, found, bundle)
+        digest = offered.manifest.digest
+        mandate = catalogue.mandate(found.device_id)
+        if mandate is not None and digest not in mandate.firmware_digests:
+            typer.echo(
+                f"warning: the deployment record of {mandate.thing} does not name this firmware: its reports "
+                f'will be refused (G6) until it does: next_firmware_digest = "{digest.hex()}"',
+                err=True,
+            )
+        return protocol.UPDATE, offered.argument
+
+    _give(gateway, device, choose, valid, wait, as_json)
 
 
 @app.command(

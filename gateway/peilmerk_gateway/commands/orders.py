@@ -6,6 +6,7 @@ here, before it is queued: what the contract refuses never reaches the store.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,11 +16,14 @@ from peilmerk_gateway.clock import Clock
 from peilmerk_gateway.deployments.catalogue import Catalogue
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.registry import Device, Registry
+from peilmerk_gateway.settings import Settings
 from peilmerk_gateway.store import CommandRow
-from peilmerk_protocol import cbor, command
+from peilmerk_gateway.updates.folder import Bundle, find, take_in
+from peilmerk_protocol import cbor, command, update_names
 
 HOUR_S = 3_600
 DAY_S = 86_400
+DIGEST = re.compile(r"[0-9a-f]{64}")
 # What is done on the spot is not to be done days later, when nobody stands there any more; what changes how
 # a device works waits for a device that is away.
 VALID_S = {
@@ -115,7 +119,7 @@ def agreed_profile(catalogue: Catalogue, device: Device, revision: int) -> list[
 
 def told(row: CommandRow) -> dict[str, Any]:
     """Return a command as plain values for people and scripts."""
-    return {
+    told: dict[str, Any] = {
         "device": row.device_id,
         "counter": row.counter,
         "verb": command.VERB_NAMES[row.verb],
@@ -129,6 +133,9 @@ def told(row: CommandRow) -> dict[str, Any]:
         "sent": _iso(row.sent_at),
         "answered": _iso(row.answered_at),
     }
+    if row.verb == command.UPDATE and row.outcome not in (None, command.DONE) and row.detail:
+        told["reason"] = update_names.reason_text(row.detail)
+    return told
 
 
 def _readable(value: object) -> object:
@@ -143,10 +150,17 @@ def _iso(at: float | None) -> str | None:
     return None if at is None else datetime.fromtimestamp(int(at), UTC).isoformat().replace("+00:00", "Z")
 
 
-def bundle_digest(text: str) -> bytes | None:
-    """Return the digest when the text is 64 hexadecimal digits, else None."""
-    try:
-        digest = bytes.fromhex(text)
-    except ValueError:
-        return None
-    return digest if len(digest) == 32 and not Path(text).exists() else None
+def offered(settings: Settings, device: Device, text: str) -> Bundle:
+    """Return the bundle that FILE or DIGEST names, ready for a device to fetch. Raises PeilmerkError."""
+    if settings.update is None:
+        raise OrderError(
+            f"{settings.file}: found no section [update], wanted one: it says where boards fetch firmware"
+        )
+    folder = settings.update.folder
+    if DIGEST.fullmatch(text) and not Path(text).exists():
+        bundle = find(bytes.fromhex(text), folder)
+    else:
+        bundle = take_in(Path(text), folder)
+    if bundle.kind not in ("any", device.kind):
+        raise OrderError(f"{text}: found firmware for a board of kind {bundle.kind}, wanted {device.kind}")
+    return bundle

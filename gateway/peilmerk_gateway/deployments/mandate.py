@@ -38,7 +38,7 @@ class Mandate:
     thing: str
     device_id: str
     active: bool
-    firmware_digest: bytes
+    firmware_digests: frozenset[bytes]
     window_s: int
     epsilon_leaf: Fraction
     epsilon_day: Fraction
@@ -134,7 +134,9 @@ def _mandate(record: Record, device: Device) -> Mandate:
         thing=device.name,
         device_id=device.device_id,
         active=device.active,
-        firmware_digest=device.firmware_digest,
+        firmware_digests=frozenset(
+            digest for digest in (device.firmware_digest, device.next_firmware_digest) if digest is not None
+        ),
         window_s=privacy.window_s,
         epsilon_leaf=privacy.epsilon_leaf if counts else Fraction(0),
         epsilon_day=privacy.epsilon_day if counts else Fraction(0),

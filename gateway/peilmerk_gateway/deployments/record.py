@@ -120,13 +120,17 @@ class Roles(_Table):
 
 
 class Device(_Table):
-    """One board. `name` is public, `device_id` is not; `point` where it is not at the location."""
+    """One board. `name` is public, `device_id` is not; `point` where it is not at the location.
+
+    `next_firmware_digest` is what it may run as well, while an update is under way.
+    """
 
     name: Name
     device_id: Annotated[str, AfterValidator(_device_id)]
     type: Line
     model: Line
     firmware_digest: Annotated[bytes, BeforeValidator(_digest)]
+    next_firmware_digest: Annotated[bytes, BeforeValidator(_digest)] | None = None
     bgt_object_id: Line | None = None
     active: bool = True
     point: Point | None = None
