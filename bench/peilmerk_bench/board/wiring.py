@@ -21,6 +21,7 @@ from peilmerk_bench.sensors.device import (
     Served,
     UartDevice,
 )
+from peilmerk_bench.sensors.radio import MASK, Air
 
 HORIZON_S = 3600.0
 """Edges are told ahead for at most so much world time …"""
@@ -59,6 +60,7 @@ class Wiring:
         self._uarts: dict[int, _Uart] = {}
         self._i2c: list[tuple[SensorSpec, I2cDevice]] = []
         self._on_pins: list[PinDevice] = []
+        self._air: list[Air] = []
         self._listeners: set[int] = set()
         for spec in self.spec.sensors:
             sensor = spec.make(spec.name)
@@ -72,6 +74,8 @@ class Wiring:
             elif isinstance(sensor, PinDevice):
                 self._on_pins.append(sensor)
                 sensor.on_change = lambda: self.push("edges")
+            elif isinstance(sensor, Air):
+                self._air.append(sensor)
 
     def answers(self, verb: str) -> Callable[..., Any]:
         """The method that answers a verb of the board's shims."""
@@ -85,6 +89,7 @@ class Wiring:
             "uart_write": self.uart_write,
             "i2c": self.i2c,
             "i2c_scan": self.i2c_scan,
+            "adverts": self.adverts,
         }
         return verbs[verb]
 
@@ -186,6 +191,18 @@ class Wiring:
                 except BusHang:
                     return "ETIMEDOUT"
         return "ENODEV"
+
+    def adverts(self, after_us: int, share: float) -> dict[str, Any]:
+        """What a scanner hears after a moment, addresses masked, and until when that is complete."""
+        if not self._air:
+            return {"adverts": [], "until": after_us + round(HORIZON_S * US)}
+        heard, until = self._air[0].adverts(after_us / US, share)
+        flat = [
+            value
+            for at, address, rssi in heard
+            for value in (microseconds(at), int.from_bytes(address, "big") ^ MASK, rssi)
+        ]
+        return {"adverts": flat, "until": max(microseconds(until), after_us + 1)}
 
     def i2c_scan(self, at_us: int, wiring: list[int]) -> list[int]:
         """The addresses that acknowledge."""

@@ -312,6 +312,11 @@ def _set_rtc(unix_s, vouched=True):
         rtc.save(_TAG, b"\1" if vouched else b"")
 
 
+def board_s():
+    """Unix seconds by the board's own clock; None unless it shows what was a known time, and no guess."""
+    return time.time() + _EPOCH if _vouched() else None
+
+
 def _vouched():
     """Whether what the board's own clock shows was once a known time, and no guess."""
     return bool(rtc.load(_TAG))

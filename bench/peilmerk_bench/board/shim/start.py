@@ -31,6 +31,7 @@ def prepare():
     modules["time"] = modules["utime"] = board_time
     modules["select"] = modules["uselect_board"] = board_select
     import board_asyncio
+    import board_bluetooth
 
     modules["_asyncio"] = board_asyncio
     import board_machine
@@ -53,6 +54,8 @@ def prepare():
         "umachine": board_machine,
         "micropython": board_micropython,
         "network": board_network,
+        "bluetooth": board_bluetooth,
+        "ubluetooth": board_bluetooth,
         "os": board_os,
         "uos": board_os,
         "vfs": board_vfs,
