@@ -136,20 +136,26 @@ class Quick:
     async def sleep(self, seconds):
         pauses.append(seconds)
         await asyncio.sleep_ms(0)
-        if len(pauses) == 10:
-            it.drivers[0].good += 1  # it had worked in between
         if len(pauses) >= 12:
             await asyncio.sleep(100)
 
+class Recovering(Good):
+    async def run(self, record):
+        if self.calls.count("start") == 10:
+            self.succeeded()
+        raise ValueError("again")
+
+register("recovering", Recovering)
 sensors.asyncio = Quick()
-it = make("run_value")
+it = make("recovering", "interrupting")
 asyncio.run(work(it, 300))
-print(json.dumps([pauses, it.drivers[0].calls.count("start")]))
+print(json.dumps([pauses] + [driver.calls.count("start") for driver in it.drivers]))
 """
     )
-    pauses, starts = found
-    assert pauses[:9] == [10, 20, 40, 80, 160, 320, 600, 600, 600]
-    assert starts == len(pauses) == 12
+    pauses, recovering, interrupting = found
+    assert pauses == [10, 20, 40, 80, 160, 320, 600, 600, 600, 10, 20, 40]
+    assert recovering == 12
+    assert interrupting == 1
 
 
 def test_who_says_nothing_for_two_hours_is_started_again(micropython):
