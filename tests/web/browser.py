@@ -96,8 +96,8 @@ class Browser:
 
 
 @contextmanager
-def started(*, scripts: bool = True) -> Iterator[Browser]:
-    """Start a browser, with or without scripts in pages, and end it."""
+def started(*, scripts: bool = True, more: tuple[str, ...] = ()) -> Iterator[Browser]:
+    """Start a browser, with or without scripts in pages, and end it; `more` are further options."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
@@ -108,7 +108,7 @@ def started(*, scripts: bool = True) -> Iterator[Browser]:
         prefs = {"profile.managed_default_content_settings.javascript": 2}
         options.add_experimental_option("prefs", prefs)
     with TemporaryDirectory(prefix="peilmerk-browser-", ignore_cleanup_errors=True) as profile:
-        for option in (*OPTIONS, f"--user-data-dir={profile}"):
+        for option in (*OPTIONS, *more, f"--user-data-dir={profile}"):
             options.add_argument(option)
         driver = webdriver.Chrome(options=options, service=Service(CHROMEDRIVER))
         try:

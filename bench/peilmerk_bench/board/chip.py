@@ -7,8 +7,10 @@ methods but `power_on`, `run_ended` and `answers` are the answers to what the bo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +33,41 @@ ASKED = frozenset({
     "access_point", "deepsleep", "feed", "lightsleep", "mac", "memory", "power_cut", "remember", "reset",
     "rtc", "serve", "soft_reset", "urandom", "visitors", "watchdog", "wifi", "wifi_scan",
 })  # fmt: skip
+
+
+class Served:
+    """The ports of the host at which a board's own servers are: one a port of the board, as long as it
+    exists.
+    """
+
+    def __init__(self) -> None:
+        self._sockets: dict[int, socket.socket] = {}
+
+    def at(self, port: int) -> int:
+        """The host's port for a port of the board; free for TCP and UDP when it was chosen."""
+        if port not in self._sockets:
+            for _ in range(PORT_TRIES):
+                held = socket.socket()
+                # Bound and never listened at: nobody else is given it, and the board, that may reuse it, can
+                # listen.
+                held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                held.bind(("127.0.0.1", 0))
+                with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                    probe.bind(held.getsockname())
+                    self._sockets[port] = held
+                    break
+                held.close()
+        return int(self._sockets[port].getsockname()[1])
+
+    def known(self, port: int) -> int | None:
+        """The host's port for a port of the board, None before the board served there."""
+        return self.at(port) if port in self._sockets else None
+
+    def close(self) -> None:
+        """Give the ports back."""
+        for held in self._sockets.values():
+            held.close()
+        self._sockets.clear()
 
 
 class Chip:
@@ -66,7 +103,8 @@ class Chip:
         self._memory = b""
 
     def run_ended(self) -> None:
-        """The interpreter ended: its watchdog is gone."""
+        """The interpreter ended: its watchdog and its access point are gone."""
+        self.point = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -122,6 +160,15 @@ class Chip:
                 right = network.password == (key or "")
                 return (JOINED, JOIN_US) if right else (WRONG_PASSWORD, SEARCH_US)
         return NO_AP_FOUND, SEARCH_US
+
+    def access_point(self, active: bool, name: str, key: str, security: int) -> None:
+        self.point = (name, key, security) if active else None
+
+    def visitors(self) -> int:
+        return self.phones if self.point else 0
+
+    def serve(self, port: int) -> int:
+        return self.served.at(port)
 
     def wifi_scan(self) -> list[str]:
         return [network.ssid for network in self._networks] if self.wifi_up else []

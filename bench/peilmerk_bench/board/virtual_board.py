@@ -24,6 +24,7 @@ from peilmerk_bench.board.console import BOOTED, RAW_BANNER, READY, Console, Mar
 from peilmerk_bench.board.entropy import Handout
 from peilmerk_bench.board.flash_image import FlashImage
 from peilmerk_bench.board.interpreter import Interpreter, extension
+from peilmerk_bench.board.network import Network
 from peilmerk_bench.board.port import Port
 from peilmerk_bench.board.spec import BLOCK_BYTES, BoardError, BoardSpec
 from peilmerk_bench.board.wiring import US, Wiring
@@ -48,6 +49,7 @@ class VirtualBoard:
         self._run_dir = run_dir
         self._wiring = Wiring(spec, self._push)
         self._chip = Chip(spec, clock, self._end)
+        self.network = Network()
         self._port: Port | None = None
         self._image: FlashImage | None = None
         self._interpreter: Interpreter | None = None
@@ -129,6 +131,8 @@ class VirtualBoard:
         if self._image is not None:
             self._image.close()
             self._image = None
+        self._chip.served.close()
+        self.network.close()
 
     @property
     def powered(self) -> bool:
@@ -262,6 +266,36 @@ class VirtualBoard:
         if up != self._chip.wifi_up:
             self._chip.wifi_up = up
             self._push("wifi")
+
+    @property
+    def phones(self) -> int:
+        """How many phones are at the board's access point; browsers of this machine do not count by
+        themselves.
+        """
+        return self._chip.phones
+
+    @phones.setter
+    def phones(self, number: int) -> None:
+        self._chip.phones = number
+
+    @property
+    def access_point(self) -> tuple[str, str, int] | None:
+        """The board's own access point: name, key and security as MicroPython numbers it; None when it is
+        off.
+        """
+        return self._chip.point
+
+    @property
+    def http_url(self) -> str | None:
+        """Where a browser on this machine reaches the board's port 80; None before the board served there."""
+        port = self._chip.served.known(80)
+        return None if port is None else f"http://127.0.0.1:{port}/"
+
+    @property
+    def dns_address(self) -> tuple[str, int] | None:
+        """Where this machine reaches the board's port 53 (UDP); None before the board served there."""
+        port = self._chip.served.known(53)
+        return None if port is None else ("127.0.0.1", port)
 
     # -- lives of the interpreter ----------------------------------------------------------------------------
 
@@ -430,7 +464,8 @@ class VirtualBoard:
             "interrupt_again": self._interrupt_again,
             "wait": lambda: None,  # asked by a run that is about to end: it gets no answer
         }
-        answer = own.get(verb) or self._chip.answers(verb) or self._wiring.answers(verb)
+        answer = own.get(verb) or self._chip.answers(verb) or self.network.answers(verb)
+        answer = answer or self._wiring.answers(verb)
         value = answer(*arguments)
         if number and verb != "wait" and self._interpreter is not None:
             self._interpreter.answer(number, value)

@@ -25,7 +25,7 @@ _MOST_NETWORKS = const(5)
 _MOST_FOUND = const(12)
 _JOIN_S = const(20)
 # How long the success page can be read before the access point goes.
-_FAREWELL_MS = const(60000)
+_FAREWELL_MS = const(30000)
 # Set-up that nobody asked for or uses ends after so long, when there are networks to go back to.
 _PATIENCE_MS = const(600000)
 _DNS_PORT = const(53)

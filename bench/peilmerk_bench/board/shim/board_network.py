@@ -2,7 +2,8 @@
 """The board's `network`: joining a wireless network as ESP32 shows it.
 
 Only the association is simulated, as a state machine in world time over the networks that the supervisor
-knows; whatever goes through a socket is the host's real network.
+knows; whatever goes through a socket is the host's real network. The access point is one in name: the
+supervisor is told its settings, and what the board serves is on the host's loopback (board_socket).
 """
 
 import bus
@@ -64,8 +65,10 @@ class WLAN:
                 "channel": 6,
                 "txpower": 20,
                 "reconnects": -1,
-                "ssid": "",
+                "ssid": "" if interface == STA_IF else "ESP_" + bus.call("mac")[-6:].upper(),
                 "essid": "",
+                "security": 0,
+                "key": "",
             }
         return station
 
@@ -76,8 +79,14 @@ class WLAN:
         if on is None:
             return self._active
         self._active = bool(on)
-        if not on:
+        if self._interface == AP_IF:
+            self._tell()
+        elif not on:
             self.disconnect()
+
+    def _tell(self):
+        told = self._config
+        bus.post("access_point", self._active, told["ssid"], told["key"], told["security"])
 
     def connect(self, ssid=None, key=None, *, bssid=None):
         if not self._active:
@@ -122,12 +131,15 @@ class WLAN:
         if name == "rssi":
             return -55
         if name == "stations":
-            return []
+            return [(bytes(6),)] * bus.call("visitors")
         return self._status
 
     def ifconfig(self, setting=None):
-        address = "127.0.0.1" if self.isconnected() else "0.0.0.0"
-        return address, "255.0.0.0", address, address
+        here = self._active if self._interface == AP_IF else self.isconnected()
+        if not here:
+            return "0.0.0.0", "255.0.0.0", "0.0.0.0", "0.0.0.0"
+        address = "127.0.0.1" if self._interface == AP_IF else bus.call("address")
+        return address, "255.0.0.0", "127.0.0.1", "127.0.0.1"
 
     def ipconfig(self, name=None, **settings):
         if name == "addr4":
@@ -138,6 +150,8 @@ class WLAN:
     def config(self, name=None, **settings):
         if name is None:
             self._config.update(settings)
+            if self._interface == AP_IF:
+                self._tell()
             return None
         if name == "mac":
             return bytes.fromhex(bus.call("mac"))

@@ -6,24 +6,28 @@ millisecond. Here `ssl.SSLContext.wrap_socket` returns the same stream behind a 
 what the last read or write met: after a read that met nothing, only the socket underneath can bring more.
 """
 
+import bus
+import board_time
 import io
 import ssl
 import uselect
 
 _POLLIN = uselect.POLLIN
 _POLLOUT = uselect.POLLOUT
+_ENOMEM = 12
 _IOCTL_POLL = 3
 _IOCTL_CLOSE = 4
 _RETRY_US = 2000  # of the host's time: a write that waits for the handshake's next message
 
 
 class TLSStream(io.IOBase):
-    def __init__(self, raw, secured):
+    def __init__(self, raw, secured, dates):
         self._raw = raw
         self._tls = secured
         self._dry = True  # the last read met nothing: no decrypted bytes are left over
         self._stuck = False  # the last write met a handshake that waits for the other side
         self._watched = 0
+        self._dates = dates  # still to be held against the board's own clock
         self._look = uselect.poll()
         self._look.register(raw, _POLLIN | _POLLOUT)
 
@@ -43,9 +47,29 @@ class TLSStream(io.IOBase):
         return data
 
     def write(self, data, *span):
+        if self._dates and not self._in_force():
+            self._stuck = True
+            return None
         count = self._tls.write(data, *span)
         self._stuck = count is None
         return count
+
+    def _in_force(self):
+        """Hold the certificate against the board's clock once the handshake is over; False before that."""
+        self._tls.read(1)  # shakes hands; no server of ours speaks first
+        certificate = self._tls.getpeercert(True)
+        if certificate is None:
+            return False
+        self._dates = False
+        at = certificate.find(b"\x17\x0d")
+        begins, ends = certificate[at + 2 : at + 14], certificate[at + 17 : at + 29]
+        now = board_time.gmtime()
+        now = b"%02d%02d%02d%02d%02d%02d" % ((now[0] - 2000,) + now[1:6])
+        if now < begins:
+            raise ValueError("The certificate validity starts in the future\n")
+        if now > ends:
+            raise ValueError("The certificate validity has expired\n")
+        return True
 
     def close(self):
         self._tls.close()
@@ -100,7 +124,10 @@ _wrap = ssl.SSLContext.wrap_socket
 
 
 def wrap_socket(self, sock, **options):
-    return TLSStream(sock, _wrap(self, sock, **options))
+    starved, dates = bus.call("tls")
+    if starved:
+        raise OSError(_ENOMEM)  # what MBEDTLS_ERR_SSL_ALLOC_FAILED becomes
+    return TLSStream(sock, _wrap(self, sock, **options), dates)
 
 
 ssl.SSLContext.wrap_socket = wrap_socket

@@ -38,6 +38,7 @@ def prepare():
     import board_micropython
     import board_network
     import board_os
+    import board_socket
     import board_tls
     import board_vfs
     from flash import Flash
@@ -58,6 +59,8 @@ def prepare():
         "ubluetooth": board_bluetooth,
         "os": board_os,
         "uos": board_os,
+        "socket": board_socket,
+        "usocket": board_socket,
         "vfs": board_vfs,
         "uvfs": board_vfs,
     }

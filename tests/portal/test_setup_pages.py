@@ -1,0 +1,176 @@
+"""Set-up with a phone: a real browser at a virtual board's access point, in both languages, with and without
+scripts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from house import HOME, NEXT_DOOR, PASSWORD
+
+
+def fill(window, name, password):
+    """Choose a network of the list and type a password."""
+    find = window.driver.find_element
+    find("xpath", f"//label[b[.='{name}']]").click()
+    find("id", "p").send_keys(password)
+    find("tag name", "button").click()
+
+
+def heading(window):
+    return window.text("h1")
+
+
+@pytest.mark.parametrize(
+    ("scripts", "language", "words"),
+    [
+        (
+            True,
+            "nl",
+            ("Verbind deze sensor met uw wifi", "Klopt het wachtwoord?", "Verbonden met", "Fietsers, heen"),
+        ),
+        (
+            False,
+            "en",
+            (
+                "Connect this sensor to your Wi-Fi",
+                "Is the password right?",
+                "Connected to",
+                "Bicycles, towards",
+            ),
+        ),
+    ],
+)
+async def test_a_citizen_joins_the_sensor_to_the_home_network(house, phone, scripts, language, words):
+    place = house()
+    await place.at_the_door()
+    assert place.board.access_point == ("Peilmerk-dbcd", PASSWORD, 3)
+    place.board.phones = 1
+
+    def journey():
+        with phone(place, scripts=scripts) as window:
+            # What a phone asks by itself to find out whether there is internet.
+            window.open("http://captive.apple.com/hotspot-detect.html")
+            assert window.run("return location.href") == "http://127.0.0.1/"
+            if window.run("return document.documentElement.lang") != language:
+                window.driver.find_element("css selector", "header a").click()
+            assert window.run("return document.documentElement.lang") == language
+            assert heading(window) == words[0]
+            # The choice is kept, without a word of it in the address.
+            window.open("http://127.0.0.1/")
+            assert heading(window) == words[0]
+            assert words[3] in window.text("ul")
+            assert window.run("return document.querySelectorAll('fieldset label b').length") == 2
+            assert NEXT_DOOR.ssid in window.text("fieldset")
+            look_after_everybody(window)
+            fill(window, HOME.ssid, "not the password")
+            window.until(lambda: words[1] in window.text("[role=alert]"), "the refusal", 60)
+            assert HOME.ssid in window.text("[role=alert]")
+            fill(window, HOME.ssid, HOME.password)
+            window.until(lambda: words[2] in heading(window), "the success", 60)
+            assert HOME.ssid in heading(window)
+            assert "http://127.0.0.1/" in window.text("main")
+            assert window.complaints() == []
+
+    await asyncio.to_thread(journey)
+    await place.board.power_cut()
+    assert json.loads(place.file("wifi.json")) == [[HOME.ssid, HOME.password]]
+    assert place.file("wifi.json.new") is None
+    for secret in (HOME.password, PASSWORD, "not the password"):
+        assert secret not in place.board.console_tail
+
+
+def look_after_everybody(window):
+    """Labels, large targets, contrast, no sideways scrolling."""
+    assert window.run("return document.documentElement.scrollWidth") <= 360
+    unnamed = window.run(
+        "return [...document.querySelectorAll('input:not([type=hidden]),select')]"
+        ".filter(e => !e.labels.length && !e.getAttribute('aria-label')).map(e => e.outerHTML)"
+    )
+    assert unnamed == []
+    small = window.run(
+        "return [...document.querySelectorAll('button, label, input[type=password], header')]"
+        ".map(e => [e.outerHTML, e.offsetHeight]).filter(([, height]) => height < 40)"
+    )
+    assert small == []
+    assert (
+        window.run("return getComputedStyle(document.querySelector('button')).backgroundColor")
+        == "rgb(20, 80, 122)"
+    )
+    for element in ("h1", "h2", "button"):
+        assert window.run(f"return document.querySelectorAll('{element}').length") >= 1
+
+
+async def test_the_access_point_goes_after_success(house):
+    place = house()
+    await place.at_the_door()
+
+    def join():
+        page = place.ask("GET", "/")
+        found = place.ask(
+            "POST", "/join", f"c={page.value('c')}&s={HOME.ssid.encode().hex()}&p=kamerplant+12"
+        )
+        assert (found.status, found.heads["location"]) == (303, "/")
+
+    await asyncio.to_thread(join)
+    await place.board.console_shows("portal: joining ended with 0", 60)
+    await place.board.console_shows("portal: set-up is closed", 120)
+    assert place.board.access_point is None
+    # On the home network it now asks who is there.
+    page = await asyncio.to_thread(place.ask, "GET", "/")
+    assert 'name="p"' in page.text
+    assert "wifi" not in page.text.lower()
+
+
+async def test_a_network_that_is_gone_is_told_apart_from_a_wrong_password(house):
+    place = house()
+    await place.at_the_door()
+
+    def join():
+        page = place.ask("GET", "/?lang=en")
+        place.ask("POST", "/join", f"c={page.value('c')}&s=&o=Nowhere&p=12345678")
+        assert "Connecting to Nowhere" in place.ask("GET", "/?lang=en").text
+        assert 'http-equiv="refresh"' in place.ask("GET", "/?lang=en").text
+
+    await asyncio.to_thread(join)
+    await place.board.console_shows("portal: joining ended with 201", 60)
+    page = await asyncio.to_thread(place.ask, "GET", "/?lang=en")
+    assert "The sensor cannot find Nowhere" in page.text
+    # The portal stands as before.
+    assert page.value("c")
+    assert place.board.access_point is not None
+
+
+async def test_every_system_is_led_to_the_page_and_forms_are_accepted_from_it_only(house):
+    place = house()
+    await place.at_the_door()
+
+    def try_all():
+        for host, path in (
+            ("connectivitycheck.gstatic.com", "/generate_204"),
+            ("captive.apple.com", "/hotspot-detect.html"),
+            ("www.msftconnecttest.com", "/connecttest.txt"),
+            ("www.msftconnecttest.com", "/redirect"),
+            ("detectportal.firefox.com", "/canonical.html"),
+        ):
+            found = place.ask("GET", path, host=host)
+            assert (found.status, found.heads["location"]) == (303, "http://127.0.0.1/"), host
+            assert "no-store" in found.heads["cache-control"]
+        body = f"s={HOME.ssid.encode().hex()}&p=kamerplant+12"
+        assert place.ask("POST", "/join", body).status == 403
+        assert place.ask("POST", "/join", "c=0123456789abcdef&" + body).status == 403
+        page = place.ask("GET", "/?lang=en")
+        token = page.value("c")
+        for bad in ("s=zz", "s=ff&p=12345678"):
+            assert place.ask("POST", "/join", f"c={token}&{bad}").status == 400
+        for unfit in ("o=", "o=x&p=short", "o=" + "x" * 33):
+            assert place.ask("POST", "/join", f"c={token}&{unfit}").status == 303
+            assert "Choose a network" in place.ask("GET", "/?lang=en").text
+        assert place.ask("GET", "/wifi.json").status == 404
+        assert place.ask("GET", "/../identity.json").status == 404
+        assert place.ask("PUT", "/").status == 405
+
+    await asyncio.to_thread(try_all)
+    assert "joining" not in place.board.console_tail
