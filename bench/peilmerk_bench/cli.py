@@ -189,6 +189,32 @@ def unit_test(
 
 
 @app.command()
+def device(
+    windows: Annotated[int, typer.Option(min=1, help="Windows to run for the peak of the heap.")] = 12,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure what the firmware costs a board: bytes of flash and heap, and instructions.
+
+    Under a 32-bit MicroPython that counts instructions, so the figures are the same on every machine. Exit
+    code 1 when a limit is exceeded, 2 when the measurement could not be made.
+
+    \b
+    Examples:
+      peilmerk bench device
+      peilmerk bench device --windows 96 --json
+    """
+    from peilmerk_bench.measure.device import run
+    from peilmerk_bench.measure.wasm32 import WasmError
+    from peilmerk_provisioning.errors import PeilmerkError
+
+    try:
+        raise typer.Exit(run(as_json, windows))
+    except (WasmError, PeilmerkError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(BAD_INPUT) from None
+
+
+@app.command()
 def wire(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
     """Measure the size of sealed reports beside other formats with the same content.
 

@@ -14,10 +14,11 @@ node = None
 
 
 def main(windows="0", image=""):
+    global room
     port.begin()
     sys.path.insert(0, "/flash/a")
     if image:
-        _mount(image)
+        room = port.mount(image)
     figures["port"] = port.used() - room
     _load()
     figures["modules"] = port.used() - room - figures["port"]
@@ -27,17 +28,6 @@ def main(windows="0", image=""):
     figures["after"] = port.used() - room - figures["port"]
     figures["peak"] = max(peak - room - figures["port"], figures["live"])
     _say()
-
-
-def _mount(image):
-    global room, _rom
-    import vfs
-
-    with open(image, "rb") as file:
-        _rom = file.read()
-    room = len(_rom)
-    vfs.mount(vfs.VfsRom(_rom), "/rom")
-    sys.path[0] = "/rom"
 
 
 def _load():

@@ -55,6 +55,18 @@ def begin():
         __import__(name)
 
 
+def mount(image):
+    """Mount a ROM file system image and load from it; returns how many bytes of heap it takes here."""
+    global _rom
+    import vfs
+
+    with open(image, "rb") as file:
+        _rom = file.read()
+    vfs.mount(vfs.VfsRom(_rom), "/rom")
+    sys.path[0] = "/rom"
+    return len(_rom)
+
+
 def used():
     """Bytes of heap in use, garbage aside."""
     gc.collect()
