@@ -13,6 +13,8 @@ from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import Settings
 from peilmerk_gateway.store import STORE_FILE, Store
 from peilmerk_gateway.trust import ensure_trust
+from peilmerk_protocol.profile import DAY_S
+from peilmerk_protocol.quantities_names import by_number
 
 
 async def check_gateway(settings: Settings) -> tuple[dict[str, Any], list[str]]:
@@ -59,8 +61,28 @@ async def check_gateway(settings: Settings) -> tuple[dict[str, Any], list[str]]:
 
 
 async def gateway_status(settings: Settings) -> dict[str, Any]:
-    """Return the totals of the store. Raises StoreError when there is no store yet."""
+    """Return the totals of the store, what yesterday and today cost, and what boards last stated.
+
+    Raises StoreError when there is no store yet.
+    """
     sinks = [sink.name for sink in settings.sinks]
+    now = settings.make_clock().now()
+    with Registry(settings.gateway.registry) as registry:
+        devices = [device.device_id for device in registry.all() if not device.revoked]
     async with await Store.look(settings.gateway.data_dir / STORE_FILE, sinks) as store:
         figures = asdict(await store.figures())
+        # The total of a day is released when the day is over, so yesterday's budget is the whole one.
+        for day, at in (("yesterday", now - DAY_S), ("today", now)):
+            figures[f"spent_{day}"] = {
+                f"{line.deployment} {line.device_id} {by_number(line.quantity).name}": {
+                    "windows": line.windows,
+                    "epsilon_of_windows": line.epsilon_sum_micro / 1_000_000,
+                    "epsilon_of_day": line.epsilon_day_micro / 1_000_000,
+                }
+                for line in await store.budget_today(at)
+            }
+        figures["stated"] = {
+            device_id: {"profile": row.revision, "boots": row.boot_count, "uptime_s": row.uptime}
+            for device_id, row in (await store.stated(devices)).items()
+        }
     return {"name": "gateway status", "ok": True, "figures": figures, "limits": {}}

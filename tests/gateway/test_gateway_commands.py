@@ -7,13 +7,17 @@ import json
 from pathlib import Path
 
 import pytest
-from sealed_street import record
+from sealed_street import DAY, NOW, Counter, record
 from typer.testing import CliRunner
 
 from peilmerk_gateway.cli import app as gateway
+from peilmerk_gateway.deployments.catalogue import Catalogue
 from peilmerk_gateway.deployments.cli import app as deployment
+from peilmerk_gateway.flow import Flow
+from peilmerk_gateway.open import Keyring
 from peilmerk_gateway.refusal import Reason, Refusal
-from peilmerk_gateway.settings import load
+from peilmerk_gateway.registry import Registry
+from peilmerk_gateway.settings import ClockSettings, load, write_default
 from peilmerk_gateway.store import BatchRows, Store
 
 SHAPE = {"name", "ok", "figures", "limits"}
@@ -100,6 +104,35 @@ def test_status_tells_the_totals_and_makes_nothing(runner: CliRunner, folder: Pa
     assert report["figures"]["refused"] == {"forged": 3}
     text = runner.invoke(gateway, ["status", str(folder)]).stdout
     assert "refused: forged" in text
+
+
+def test_status_tells_what_the_day_cost_and_what_boards_stated(runner: CliRunner, tmp_path: Path) -> None:
+    clock = ClockSettings(world_start=NOW, wall_start=0, speed=1e-12)
+    settings = load(write_default(tmp_path / "gateway", clock=clock))
+    with Registry(settings.gateway.registry) as registry:
+        board = Counter(registry.enrol("counter", "x"))
+        file = settings.deployments.directory / "street.toml"
+        file.write_text(record("street", [("fietspad-1", board.id)]))
+
+        async def fill() -> None:
+            async with await Store.open(settings.gateway.data_dir / "store.db") as store:
+                catalogue = Catalogue(settings.deployments.directory)
+                flow = Flow(Keyring(registry), catalogue, store, settings.make_clock())
+                said = [board.report(2 + n, DAY * 96 + n) for n in range(2)]
+                await flow.store([board.statement(1), *said, board.day(4)])
+
+        asyncio.run(fill())
+    figures = json.loads(runner.invoke(gateway, ["status", str(settings.file), "--json"]).stdout)["figures"]
+    assert figures["spent_yesterday"][f"street {board.id} bicycle_towards"] == {
+        "windows": 2,
+        "epsilon_of_windows": 1.4,
+        "epsilon_of_day": 0.3,
+    }
+    assert figures["spent_today"] == {}
+    assert figures["stated"] == {board.id: {"profile": 1, "boots": 1, "uptime_s": 3_600}}
+    assert (figures["reports"], figures["days"], figures["commands"]) == (2, 1, {})
+    text = runner.invoke(gateway, ["status", str(settings.file)]).stdout
+    assert "windows 2, epsilon_of_windows 1.4" in " ".join(text.split())
 
 
 def test_deployment_check_tells_file_key_gate_and_sentence(runner: CliRunner, tmp_path: Path) -> None:

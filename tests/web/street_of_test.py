@@ -21,7 +21,9 @@ from peilmerk_gateway.store import (
     Store,
     WithheldRow,
 )
-from peilmerk_protocol.profile import AIR, STANDARD_COUNTER
+from peilmerk_protocol import topics
+from peilmerk_protocol.profile import AIR, DAY_S, STANDARD_COUNTER
+from peilmerk_protocol.report import HEALTH_PAUSED
 
 NORTH, SOUTH, FACADE = "abcdefghijklmn22", "abcdefghijklmn33", "abcdefghijklmn44"
 DEVICES = (NORTH, SOUTH, FACADE)
@@ -123,6 +125,26 @@ class TestStreet:
         ledger = tuple(LedgerRow("canal", device_id, number, start, 700_000) for number in (5, 6))
         await self._commit(device_id, start, observations, withheld, ledger)
 
+    async def pause(self, name: str, start: int) -> None:
+        """One report of a counter that its host paused."""
+        device_id = {"canal-north": NORTH, "canal-south": SOUTH}[name]
+        await self._commit(device_id, start, [], [], (), health=HEALTH_PAUSED)
+
+    async def total(self, name: str, start: int, towards: int | str, away: int | str) -> None:
+        """A day's total of a counter; a word is why it is withheld."""
+        device_id = {"canal-north": NORTH, "canal-south": SOUTH}[name]
+        observations, withheld = [], []
+        for number, quantity, value in ((5, "bicycle_towards", towards), (6, "bicycle_away", away)):
+            key = f"canal/{name}/{quantity}/day"
+            if isinstance(value, str):
+                withheld.append(WithheldRow(key, start, value))
+                continue
+            observations.append(
+                ObservationRow(key, "canal", name, device_id, number, start, DAY_S, value, noise_scale=4.7)
+            )
+        ledger = tuple(LedgerRow("canal", device_id, n, start, 300_000, topics.DAY) for n in (5, 6))
+        await self._commit(device_id, start, observations, withheld, ledger, DAY_S)
+
     async def breathe(
         self, start: int, values: Sequence[tuple[int, int]], samples: int = 6, is_public: bool = True
     ) -> None:
@@ -153,9 +175,12 @@ class TestStreet:
         observations: list[ObservationRow],
         withheld: list[WithheldRow],
         ledger: tuple[LedgerRow, ...],
+        length: int = WINDOW,
+        health: int = 0,
     ) -> None:
         self._seq += 1
-        report = ReportRow(device_id, self._seq, start, WINDOW, 1, 0, None)
+        kind = topics.REPORT if length == WINDOW else topics.DAY
+        report = ReportRow(device_id, self._seq, start, length, 1, health, None, kind)
         entry = Entry(report, tuple(observations), tuple(withheld), ledger)
         await self.store.commit_batch(BatchRows([entry], received=1), self.clock.now())
 

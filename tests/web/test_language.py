@@ -59,7 +59,7 @@ def test_every_text_is_used_and_every_used_text_exists():
     sources = "".join(
         path.read_text("utf-8") for suffix in ("*.py", "templates/*.html") for path in folder.glob(suffix)
     )
-    made = ("privacy.", "summary.", "sensor.", "publishing.state.", "table.", "missing.", "failed.")
+    made = ("day.", "privacy.", "summary.", "sensor.", "publishing.state.", "table.", "missing.", "failed.")
     for key in language.load(language.TEXTS.read_text("utf-8"))["nl"]:
         # What boards say on their own pages is checked with those pages.
         said = f'"{key}"' in sources or key.startswith((*made, "board."))

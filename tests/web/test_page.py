@@ -171,7 +171,10 @@ async def test_withheld_windows_are_told_apart_from_refusals(street, visit):
     async with visit() as client:
         page = await get(client)
     assert page.texts("div", class_="of-withheld") == ["counts withheld2"]
-    assert "Withheld as a precaution, not refused: 2 counts below the threshold." in page.texts("p")
+    assert (
+        "Withheld as a precaution, not refused: 2 counts below the threshold or of an incomplete day."
+        in page.texts("p")
+    )
 
 
 async def test_a_silent_sensor_is_called_silent(street, visit):
@@ -183,6 +186,37 @@ async def test_a_silent_sensor_is_called_silent(street, visit):
         await street.refuse(Reason.FORGED)
         silent = (await get(client)).texts("p", class_="state silent")
     assert silent == ["Silent since Monday 26 February 2024, 13:00"]
+
+
+async def test_a_paused_sensor_is_called_paused_until_it_measures_again(street, visit):
+    await street.pause("canal-north", NOON - WINDOW)
+    async with visit() as client:
+        english = (await get(client)).texts("p", class_="state off")
+        assert "Paused: nothing is measured Last window 12:45–13:00" in english
+        dutch = (await get(client, "/?lang=nl")).texts("p", class_="state off")
+        assert any(text.startswith("Gepauzeerd: er wordt niets gemeten") for text in dutch)
+        street.clock.at = NOW + WINDOW
+        await street.count("canal-north", NOON, 12, 12)
+        assert not [text for text in (await get(client)).texts("p", class_="state off") if "Paused" in text]
+
+
+async def test_totals_of_the_day_are_told_with_their_noise_or_why_they_are_withheld(street, visit):
+    await street.count("canal-north", NOON - WINDOW, 12, 12)
+    await street.total("canal-north", MIDNIGHT - 2 * 86_400, 1, 1)
+    await street.total("canal-north", MIDNIGHT - 86_400, 4321, "below-k")
+    await street.total("canal-south", MIDNIGHT - 86_400, "partial-day", "partial-day")
+    async with visit() as client:
+        page = await get(client)
+        dutch = (await get(client, "/?lang=nl")).texts("p", class_="day")
+    assert page.texts("p", class_="day") == [
+        "Total of Sunday 25 February 2024 (UTC): 4,321, with noise of its own, usually off by less than 4.7",
+        "Total of Sunday 25 February 2024 (UTC): withheld, below the threshold",
+        *["Total of Sunday 25 February 2024 (UTC): withheld, because not the whole day was measured"] * 2,
+    ]
+    assert dutch[0].startswith("Dagtotaal van zondag 25 februari 2024 (UTC): 4.321, met eigen ruis")
+    # Nor do they disturb the windows: not the budget of the day, not when a sensor was last heard.
+    assert "window accounted1" in page.texts("section", class_="budget")[0]
+    assert "Last window 12:45–13:00" in page.texts("p", class_="state ok")[0]
 
 
 async def test_never_a_device_id_nor_the_point(street, visit):

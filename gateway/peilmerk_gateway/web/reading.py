@@ -11,13 +11,14 @@ from datetime import UTC, datetime
 
 from peilmerk_gateway.deployments.catalogue import Catalogue
 from peilmerk_gateway.deployments.deployment import Deployment
-from peilmerk_gateway.deployments.mandate import Mandate
+from peilmerk_gateway.deployments.mandate import Mandate, Stream
 from peilmerk_gateway.deployments.record import Device
 from peilmerk_gateway.settings import SinkSettings
 from peilmerk_gateway.store import BudgetLine, Figures, Seen, Store, Window
 from peilmerk_gateway.web.chart import Slot
 from peilmerk_gateway.web.street import (
     Budget,
+    Day,
     Kind,
     Platform,
     Refused,
@@ -28,6 +29,7 @@ from peilmerk_gateway.web.street import (
 )
 from peilmerk_protocol import quantities
 from peilmerk_protocol.quantities_names import Quantity
+from peilmerk_protocol.report import HEALTH_PAUSED
 
 # Sensors on one page, and windows in one chart.
 PART = 24
@@ -51,9 +53,10 @@ async def read(
     """Read one part (from 1 to `parts`) of the street as it is at `now` (unix s). Raises StoreError."""
     sites = _sites(catalogue)
     shown = sites[(part - 1) * PART : part * PART]
-    keys = [stream.key for _, _, mandate in shown for stream in mandate.observed.values()]
-    public = [key for key in keys if catalogue.describe(key) is not None]
-    windows = await store.latest_of(public, WINDOWS)
+    streams = [stream for _, _, mandate in shown for stream in mandate.observed.values()]
+    keys = [key for stream in streams for key in (stream.key, stream.day_key)]
+    # A day's total is described only where there are any.
+    windows = await store.latest_of([key for key in keys if catalogue.describe(key) is not None], WINDOWS)
     seen = await store.seen([device.device_id for _, device, _ in shown])
     spent: dict[tuple[str, str], list[BudgetLine]] = {}
     for line in await store.budget_today(now):
@@ -118,7 +121,7 @@ def _sensor(
         window_s=mandate.window_s,
         active=device.active and in_force,
         series=tuple(
-            _series(stream.key, stream.quantity, windows[stream.key], mandate.window_s, has_sinks)
+            _series(stream, windows[stream.key], windows.get(stream.day_key, ()), mandate.window_s, has_sinks)
             for stream in streams
             if stream.key in windows
         ),
@@ -126,6 +129,7 @@ def _sensor(
         budget=_budget(mandate, spent.get((deployment.id, device.device_id), ()), now),
         last_window=last,
         silent=last is not None and now > last + (1 + PATIENCE) * mandate.window_s,
+        paused=heard is not None and bool(heard.health & HEALTH_PAUSED),
     )
 
 
@@ -146,16 +150,24 @@ def _kind(measured: Sequence[Quantity]) -> Kind:
 
 
 def _series(
-    key: str, quantity: Quantity, windows: Sequence[Window], window_s: int, has_sinks: bool
+    stream: Stream, windows: Sequence[Window], days: Sequence[Window], window_s: int, has_sinks: bool
 ) -> Series:
+    key, quantity = stream.key, stream.quantity
+    day = _day(days[-1], quantity) if days else None
     if not windows:
-        return Series(key, quantity, ())
+        return Series(key, quantity, (), day)
     by_start = {window.window_start: window for window in windows}
     newest = windows[-1].window_start
     starts = range(newest - (WINDOWS - 1) * window_s, newest + 1, window_s)
     return Series(
-        key, quantity, tuple(_slot(start, by_start.get(start), quantity, has_sinks) for start in starts)
+        key, quantity, tuple(_slot(start, by_start.get(start), quantity, has_sinks) for start in starts), day
     )
+
+
+def _day(window: Window, quantity: Quantity) -> Day:
+    numerator, denominator = quantity.scale
+    value = None if window.result is None else window.result * numerator / denominator
+    return Day(window.window_start, value, window.noise_scale, window.reason)
 
 
 def _slot(start: int, window: Window | None, quantity: Quantity, has_sinks: bool) -> Slot:

@@ -25,6 +25,8 @@ from peilmerk_gateway.web.language import LANGUAGES, Language, languages
 from peilmerk_gateway.web.street import Sensor, Series, Street
 from peilmerk_protocol.quantities_names import Quantity
 
+# Noon of a day in UTC is of the same date in the Netherlands.
+HALF_A_DAY_S = 43_200
 STATIC = Path(__file__).with_name("static")
 TEMPLATES = Path(__file__).with_name("templates")
 SAFE_SCHEMES = ("http", "https", "mailto", "tel")
@@ -158,6 +160,7 @@ def _words(language: Language) -> dict[str, Callable[..., object]]:
         "amount": lambda value: language.amount(float(value)),
         "clock": language.clock,
         "moment": language.moment,
+        "day": lambda start: language.day(start + HALF_A_DAY_S),
         "machine": language.machine,
         "reachable": reachable,
         "explain": partial(_explain, language),

@@ -23,12 +23,23 @@ def fragment_name(*key: str) -> str:
 
 
 @dataclass(frozen=True)
+class Day:
+    """A count's last total by the day; `value` is None when it is withheld (`reason` says why)."""
+
+    start: int
+    value: float | None
+    noise: float | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
 class Series:
     """One datastream: what it measures and its last windows, oldest first, in the shown unit."""
 
     datastream: str
     quantity: Quantity
     slots: tuple[Slot, ...]
+    day: Day | None = None
 
     @property
     def name(self) -> str:
@@ -107,6 +118,8 @@ class Sensor:
     """Start of the newest window heard of, published or withheld, unix s."""
     silent: bool
     """Whether windows are overdue: every window is reported, so silence is a fault."""
+    paused: bool = False
+    """Whether its host paused it: it reports, but measures nothing."""
 
 
 @dataclass(frozen=True)
