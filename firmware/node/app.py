@@ -19,14 +19,14 @@ from node.commands import Commands
 from node.console import say
 from node.control import Control, finish_forgetting
 from node.cycle import Cycle
-from node.health import Health, Vigil
+from node.health import CLOCK_FRESH_S, Health, Vigil
 from node.outbox import Outbox
 from node.sensors import Sensors
 from node.update.slots import Slots
 from node.uplink.clock import Clock
 from node.uplink.link import Link
 from node.uplink.wifi import Wifi
-from peilmerk_protocol import topics
+from peilmerk_protocol import report, topics
 
 _DATA = "/data"
 _RESTART_S = const(10)
@@ -71,6 +71,7 @@ class Node:
         self._commands = Commands(config, self._clock, self._control, self._link, data)
         self._commands.vigil = self._vigil
         self._commands.update = self._update
+        self._commands.examine = self._examine
         self._link.inbox = self._commands
         self._link.on_acknowledged = self._acknowledged
         self._door = None
@@ -141,6 +142,18 @@ class Node:
     def _acknowledged(self, kind):
         if kind == topics.REPORT and not self._slots.safe_mode:
             self._slots.good()
+
+    def _examine(self):
+        """The detail of a self-test: health bits as in a report, and from bit 8 on the faulty sensors in the
+        order of node.json.
+        """
+        faulty = self._sensors.faulty()
+        bits = faulty << 8 | (report.HEALTH_SENSOR if faulty else 0)
+        if self._clock.age_s() > CLOCK_FRESH_S:
+            bits |= report.HEALTH_CLOCK
+        if self._control.paused(self._clock.unix_ms() // 1000):
+            bits |= report.HEALTH_PAUSED
+        return bits & 0xFFFFFFFF
 
     async def _update(self, argument):
         from node.update import offer

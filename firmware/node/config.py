@@ -78,7 +78,7 @@ class Config:
 
 
 def may_sleep(profile):
-    """Whether a board under `profile` may sleep between samples: passers-by and noise have no second chance."""
+    """Whether a board may sleep between samples: passers-by and noise have no second chance."""
     for number in quantities.members(profile.set):
         if quantities.is_count(number) or quantities.kind(number) == quantities.KIND_LEVEL:
             return False

@@ -23,7 +23,7 @@ _MOST = 0xFFFFFFFF
 # After Ctrl-C: long enough to work on the board, and a board that was forgotten starts again by itself.
 _MAINTENANCE_MS = 3600000
 # The clock drifts about 2 s in this time (20 ppm); synchronisation is asked for every hour.
-_CLOCK_FRESH_S = 86400
+CLOCK_FRESH_S = 86400
 # machine.DEEPSLEEP_RESET of the ESP32 port.
 DEEPSLEEP = const(4)
 
@@ -81,7 +81,7 @@ class Health:
         if self.told_dropped is not None and dropped != self.told_dropped:
             bits |= report.HEALTH_DROPPED
         self.told_dropped = dropped
-        if clock.age_s() > _CLOCK_FRESH_S:
+        if clock.age_s() > CLOCK_FRESH_S:
             bits |= report.HEALTH_CLOCK
         if self.rebooted:
             bits |= report.HEALTH_REBOOT

@@ -240,6 +240,7 @@ async def street(tmp_path):
     async def note(message):
         place.messages.append((message.subject, message.data))
 
+    place.client = client
     await client.subscribe("peilmerk.>", cb=note)
     await client.flush()
     try:

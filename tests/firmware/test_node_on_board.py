@@ -148,6 +148,7 @@ async def bench(tmp_path):
             it.messages.append((message.subject, message.data))
             it.arrived.append(clock.now())
 
+        it.client = client
         await client.subscribe("peilmerk.>", cb=note)
         await client.flush()
         await it.board.start()
