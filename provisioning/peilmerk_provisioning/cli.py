@@ -18,6 +18,7 @@ from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import load
 from peilmerk_provisioning import board as boards
 from peilmerk_provisioning import bundle as bundles
+from peilmerk_provisioning import label as labels
 from peilmerk_provisioning.deploy import deploy as deploy_to
 from peilmerk_provisioning.enrol import LABEL_NOT_SAID
 from peilmerk_provisioning.enrol import enrol as enrol_on
@@ -156,6 +157,10 @@ def enrol(
     }
 
     lines = [f"enrolled {done.device_id}: {done.label}"]
+    if wifi is None:
+        lines.append(
+            "it knows no Wi-Fi: its host joins it with a phone and what 'peilmerk device label' prints"
+        )
     if done.replaced and done.revoked:
         lines.append(f"revoked {done.replaced}, the identity it had before")
     elif done.replaced:
@@ -269,6 +274,36 @@ def leave_safe_mode(port: PortOption, as_json: JsonOption = False) -> None:
     failed = int(said["failed"])
     line = f"{failed} failed boots forgotten; the board starts as usual" if failed else "no boot had failed"
     report("device leave-safe-mode", {"failed_boots": failed}, as_json, [line])
+
+
+@app.command(epilog="Example: peilmerk device label --port /dev/ttyUSB0 --output canal-bridge.svg")
+def label(
+    port: PortOption,
+    output: Annotated[Path, typer.Option(help="The picture, SVG, 62 by 29 mm.", show_default=False)],
+    as_json: JsonOption = False,
+) -> None:
+    """Make the label of a board: its access point, the setup password and a QR code. Only you can read the
+    file.
+    """
+    with told_to_people():
+        made = labels.read(boards.Board(port))
+        labels.write(made, output)
+    figures = {"device_id": made.device_id, "access_point": made.name, "file": str(output)}
+    report(
+        "device label", figures, as_json, [f"label of {made.device_id} in {output}: print it, then delete it"]
+    )
+
+
+@app.command(epilog="Example: peilmerk device setup --port /dev/ttyUSB0")
+def setup(port: PortOption, as_json: JsonOption = False) -> None:
+    """Open a board's set-up, so that a phone can choose another Wi-Fi network; ten minutes, or until one is
+    joined.
+    """
+    with told_to_people():
+        (said,) = boards.Board(port).do([boards.Script("ask_setup"), boards.Reset()])
+        if not said["ready"]:
+            raise labels.LabelError(f"the board on {port} has no setup password: peilmerk device enrol")
+    report("device setup", {"port": port}, as_json, ["set-up opens when the board has started"])
 
 
 @app.command(name="list", epilog="Example: peilmerk device list --gateway gateway.toml")

@@ -18,6 +18,7 @@ from typing import Any
 from peilmerk_gateway.registry import Device, Registry, RegistryError
 from peilmerk_provisioning.board import Board, Inspection, Reset, Script
 from peilmerk_provisioning.errors import BoardError, EnrolError
+from peilmerk_provisioning.label import setup_password
 
 __all__ = ["Enrolled", "enrol", "put_release_keys"]
 
@@ -97,6 +98,8 @@ def _write(
             "device_id": device.device_id,
             "mqtt_password": device.mqtt_password,
             "root_key": device.root_key.hex(),
+            # For the host, on the label; kept by the board alone.
+            "setup_password": setup_password(),
         }
     )
     results = board.do(

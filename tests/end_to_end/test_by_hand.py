@@ -61,7 +61,12 @@ def test_from_an_empty_folder_to_an_admitted_board(tmp_path: Path) -> None:
     with running("gateway", "run", str(folder)), running("bench", "board", "--json") as board:
         where = ("--port", board["port"], "--json")
         ntp = f"127.0.0.1:{board['ntp_port']}"
-        enrolled = peilmerk("device", "enrol", *where, "--gateway", str(folder), "--ntp", ntp)["figures"]
+        # An open network: virtual ones let anybody in.
+        (tmp_path / "open").write_text("\n")
+        wifi = ("--wifi", "street", "--wifi-password-file", str(tmp_path / "open"))
+        enrolled = peilmerk("device", "enrol", *where, *wifi, "--gateway", str(folder), "--ntp", ntp)[
+            "figures"
+        ]
         deployed = peilmerk("device", "deploy", *where, "--kind", "counter")["figures"]
         assert deployed["firmware_digest"] == digest
         assert peilmerk("device", "info", *where)["figures"]["device_id"] == enrolled["device_id"]

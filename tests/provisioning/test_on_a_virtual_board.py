@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -137,6 +138,7 @@ async def test_a_fresh_board_gets_firmware_and_identity(
     monkeypatch.setenv("TMPDIR", str(private))
     password = tmp_path / "wifi"
     password.write_text(WIFI_PASSWORD + "\n")
+    picture = tmp_path / "label.svg"
 
     def whole() -> tuple[list[subprocess.CompletedProcess[str]], bytes, bytes, bytes]:
         said = [
@@ -147,11 +149,12 @@ async def test_a_fresh_board_gets_firmware_and_identity(
             ),
             run("deploy", "--port", bench.port, "--kind", "counter", "--json"),
             run("info", "--port", bench.port, "--json"),
+            run("label", "--port", bench.port, "--output", str(picture), "--json"),
         ]
         return said, bench.file("identity.json"), bench.file("trust.der"), bench.file("node.json")
 
     said, identity_file, trust, node_file = await asyncio.to_thread(whole)
-    deployed, enrolled, again, info = (json.loads(one.stdout) for one in said)
+    deployed, enrolled, again, info, label = (json.loads(one.stdout) for one in said)
 
     assert deployed["ok"] is True
     assert deployed["figures"]["firmware_digest"] == bundle.digest
@@ -171,6 +174,8 @@ async def test_a_fresh_board_gets_firmware_and_identity(
     assert identity["device_id"] == device.device_id
     assert identity["root_key"] == device.root_key.hex()
     assert trust == bench.settings.authority_der.read_bytes()
+    assert label["figures"]["access_point"] == f"Peilmerk-{device.device_id[:4]}"
+    assert identity["setup_password"] in picture.read_text()
     node = json.loads(node_file)
     assert node["link"]["wifi"] == [["street", WIFI_PASSWORD]]
     assert (node["link"]["host"], node["link"]["port"]) == ("127.0.0.1", 18883)
@@ -178,7 +183,8 @@ async def test_a_fresh_board_gets_firmware_and_identity(
 
     # That the watcher saw mpremote at work is what makes its silence about secrets mean anything.
     assert [one for one in arguments if b"give_identity.py" in one]
-    secrets = [identity["root_key"], identity["mqtt_password"], WIFI_PASSWORD]
+    assert re.fullmatch(r"(?:[a-hjkmnp-z2-9]{4}-){2}[a-hjkmnp-z2-9]{4}", identity["setup_password"])
+    secrets = [identity["root_key"], identity["mqtt_password"], identity["setup_password"], WIFI_PASSWORD]
     for secret in secrets:
         assert not [one for one in arguments if secret.encode() in one]
         assert not [one for one in said if secret in one.stdout + one.stderr]
@@ -352,7 +358,9 @@ async def test_plain_mpremote_of_the_guide_does_the_same(bench: Bench, tmp_path:
         (row,) = [line for line in rows if "fs cp -r board/boot.py" in line]
         plain = row.split("`")[5]
         assert plain.startswith("mpremote connect PORT fs cp -r ")
-        made = json.loads(run("bundle", "--kind", "counter", "--output", str(tmp_path / "board"), "--json").stdout)
+        made = json.loads(
+            run("bundle", "--kind", "counter", "--output", str(tmp_path / "board"), "--json").stdout
+        )
         words = plain.replace("PORT", bench.port).split()
         subprocess.run([sys.executable, "-m", *words], cwd=tmp_path, check=True, timeout=120)
         return made["figures"], bench.board.inspect(then=[Reset()])

@@ -185,6 +185,8 @@ class Street:
         settings = self.settings
         link = gateway_link(settings, ntp=[f"127.0.0.1:{self.plan.ports['time']}"])
         link["timeout_s"] = round(LINK_TIMEOUT_S * self.speed)
+        # Virtual networks let anybody in; without one a board would wait at its own access point.
+        link["wifi"] = [["street", ""]]
         with Registry(settings.gateway.registry) as registry:
             known = enrol(
                 board, registry, link, trust_of(settings), label=house.name, kind=house.kind, replace=True
