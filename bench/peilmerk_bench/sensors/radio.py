@@ -7,8 +7,6 @@ listens for a share of the time hears that share of them.
 from __future__ import annotations
 
 import hashlib
-import random
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from peilmerk_bench.sensors.device import Device
@@ -50,24 +48,20 @@ class Air(Device):
             first = max(0, int((after - device.since) / device.every_s) - 1)
             last = int((min(until, device.until) - device.since) / device.every_s) + 1
             for nth in range(first, last + 1):
-                chance = random.Random(f"{device.address.hex()} {nth}")
-                at = device.since + (nth + 0.8 * chance.random()) * device.every_s
-                if after < at <= until and at < device.until and chance.random() < share:
+                chance = hashlib.blake2s(device.address + nth.to_bytes(4, "big"), digest_size=8).digest()
+                late, heard = (int.from_bytes(half, "big") / 2**32 for half in (chance[:4], chance[4:]))
+                at = device.since + (nth + 0.8 * late) * device.every_s
+                if after < at <= until and at < device.until and heard < share:
                     found.append((at, device.address, device.rssi))
         return sorted(found)
 
     def adverts(self, after: float, share: float) -> tuple[list[tuple[float, bytes, int]], float]:
         """Some of what is heard after a moment, and until when that is complete."""
         self.scanned.append(after)
-        span = 1.0
+        span = 2.0
         while not (found := self.heard(after, after + span, share)) and span < 3600:
             span *= 4
         if len(found) > AT_ONCE:
             found = found[:AT_ONCE]
             return found, found[-1][0]
         return found, after + span
-
-
-def around(devices: Iterable[Advertiser]) -> Air:
-    """The air with some devices in it."""
-    return Air("air", devices=list(devices))
