@@ -19,7 +19,8 @@ from typing import Any
 from peilmerk_provisioning.board import Board, Inspection, Reset, Script, Step
 from peilmerk_provisioning.bundle import ENTRY_POINTS, Bundle
 from peilmerk_provisioning.errors import BoardError, DeployError, ScriptFailed
-from peilmerk_provisioning.kinds import node_settings
+from peilmerk_provisioning.kinds import KINDS, node_settings
+from peilmerk_provisioning.sensing import profile_for
 
 __all__ = ["Deployed", "deploy"]
 
@@ -53,14 +54,18 @@ def deploy(
     bundle: Bundle,
     *,
     link: dict[str, Any] | None = None,
+    sensors: list[dict[str, Any]] | None = None,
     on_progress: Progress | None = None,
 ) -> Deployed:
     """Make the board run this bundle as this kind of node, and reset it.
 
-    `link` is merged into node.json; `on_progress(done, total)` counts bytes. Raises BundleError when the
+    `link` is merged into node.json; `sensors` are its sensors in place of the kind's, and its profile then
+    has what they sample; `on_progress(done, total)` counts bytes. Raises BundleError when the
     board cannot load the bundle, DeployError when it does not end up with it, BoardError when it cannot be
     reached.
     """
+    agreed = profile_for(KINDS[kind]["profile"], sensors) if sensors else None
+    settings = node_settings(kind, sensors, agreed)
     before = board.inspect()
     bundle.check(before, board.port)
     copied, removed = difference(bundle, before)
@@ -73,15 +78,15 @@ def deploy(
         if on_progress is not None:
             on_progress(done, size)
 
-    steps = _staging(bundle, copied)
+    steps = staging(bundle, copied)
     whole = before.slot and not before.stray and not before.trial and before.files == bundle.hashes
     steps.append(
         Script(
             "install",
             {
-                "files": None if whole else _sources(bundle, before, copied),
+                "files": None if whole else sources(bundle, before, copied),
                 "digest": bundle.digest,
-                "node": node_settings(kind) | ({"link": link} if link else {}),
+                "node": settings | ({"link": link} if link else {}),
             },
         )
     )
@@ -123,7 +128,7 @@ def difference(bundle: Bundle, board: Inspection) -> tuple[tuple[str, ...], tupl
     return tuple(copied), tuple(sorted(set(board.files) - set(hashes)))
 
 
-def _sources(bundle: Bundle, board: Inspection, sent: tuple[str, ...]) -> list[list[str]]:
+def sources(bundle: Bundle, board: Inspection, sent: tuple[str, ...]) -> list[list[str]]:
     """Return, for the slot to fill, [path, SHA-256, staged name or "", path on the board to copy from or ""]
     of each file, entry points last.
     """
@@ -136,7 +141,7 @@ def _sources(bundle: Bundle, board: Inspection, sent: tuple[str, ...]) -> list[l
     return sorted(rows, key=lambda row: (row[0] in ENTRY_POINTS, row[0]))
 
 
-def _staging(bundle: Bundle, paths: tuple[str, ...]) -> list[Step]:
+def staging(bundle: Bundle, paths: tuple[str, ...]) -> list[Step]:
     """Return the steps that put these files, by number, into the staging folder, small files together."""
     steps: list[Step] = []
     pieces: list[list[Any]] = []

@@ -190,18 +190,22 @@ class Receiver:
 def remove(path):
     """Remove a folder with all that is in it, if it is there.
 
-    Looks again until it is empty: LittleFS hides a file whose move was cut short until others are removed.
+    Looks again when it is not empty after all: LittleFS hides a file whose move was cut short until something
+    is written or removed.
     """
-    try:
-        names = os.listdir(path)
-    except OSError:
-        return
-    while names:
+    while True:
+        try:
+            names = os.listdir(path)
+        except OSError:
+            return
         for name in names:
             inner = path + "/" + name
             if os.stat(inner)[0] & _FOLDER:
                 remove(inner)
             else:
                 os.remove(inner)
-        names = os.listdir(path)
-    os.rmdir(path)
+        try:
+            os.rmdir(path)
+        except OSError:
+            if not os.listdir(path):
+                raise

@@ -123,21 +123,24 @@ def replace_file(path, data):
 def remove_tree(path):
     """Remove a folder with all that is in it; nothing happens if it is missing.
 
-    Looks again until it is empty: a file whose move out of the folder was cut short by a power loss is hidden
-    by LittleFS at first and comes back when others are removed.
+    Looks again when it is not empty after all: a file whose move out of the folder was cut short by a power
+    loss is hidden by LittleFS at first and comes back when something is written or removed.
     """
     if not exists(path):
         return
-    entries = list(os.ilistdir(path))
-    while entries:
-        for entry in entries:
+    while True:
+        for entry in list(os.ilistdir(path)):
             inner = path + "/" + entry[0]
             if entry[1] == 0x4000:
                 remove_tree(inner)
             else:
                 os.remove(inner)
-        entries = list(os.ilistdir(path))
-    os.rmdir(path)
+        try:
+            os.rmdir(path)
+            return
+        except OSError:
+            if not list(os.ilistdir(path)):
+                raise
 
 
 def merged_node(old, new):
