@@ -30,6 +30,8 @@ app = typer.Typer(
 )
 
 KINDS = ("counter", "air", "both", "bare")
+MORE = ("pmsx003", "sps30", "sps30_uart", "scd4x", "bme280", "dnms", "sds011", "sht3x")
+"""Sensors that can be added one by one, each with its own world."""
 
 BAD_INPUT = 2
 
@@ -44,6 +46,10 @@ def board(
     heap: Annotated[
         int, typer.Option(help="MicroPython heap in KiB; objects take twice an ESP32's.")
     ] = HEAP_KIB,
+    sensor: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help=f"A sensor more; may be given more than once: {', '.join(MORE)}."),
+    ] = None,
     speed: Annotated[
         float, typer.Option(help="How many times faster than life the board's world runs.")
     ] = 1.0,
@@ -68,6 +74,7 @@ def board(
       peilmerk bench board
       mpremote connect /dev/pts/5 repl            (with the port it printed)
       peilmerk bench board --kind air --flash air.img
+      peilmerk bench board --kind bare --sensor pmsx003 --sensor scd4x
       peilmerk bench board --speed 60 --world-start 2026-03-02T07:30:00Z --json
     """
     try:
@@ -82,6 +89,10 @@ def board(
                 Particles(air_day(particles, ("P2", "P1"))),
                 Climate(air_day(climate, ("temperature", "humidity"))),
             )
+        for wanted in sensor or ():
+            if wanted not in MORE:
+                raise BoardError(f"sensor is {wanted!r}, wanted one of {', '.join(MORE)}")
+            sensors += (getattr(SensorSpec, wanted)(),)
         with tempfile.TemporaryDirectory(prefix="peilmerk-board-") as run_dir:
             image = flash or Path(run_dir) / "flash.img"
             size = image.stat().st_size if image.exists() and image.stat().st_size else FLASH_BYTES

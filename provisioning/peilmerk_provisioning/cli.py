@@ -28,6 +28,7 @@ from peilmerk_provisioning.link import gateway_link, read_password, trust_of, wi
 from peilmerk_provisioning.output import JsonOption, PortOption, columns, report, told_to_people
 from peilmerk_provisioning.release import public_keys
 from peilmerk_provisioning.release_cli import release_app, release_key_app, update
+from peilmerk_provisioning.sensing import entries, markdown, members
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -50,6 +51,14 @@ DriverOption = Annotated[
     list[str] | None,
     typer.Option(
         metavar="NAME", help="Carry this driver too, for a sensor that this kind does not have by itself."
+    ),
+]
+SensorOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME[:KEY=VALUE,…]",
+        help="Wire this sensor in place of those of the kind; may be given more than once. The first of two "
+        "that measure the same gives it. See `peilmerk device sensing`.",
     ),
 ]
 GatewayOption = Annotated[
@@ -178,6 +187,7 @@ def deploy(
         str,
         typer.Option(callback=_kind, metavar="|".join(KINDS), help="What the board is.", show_default=False),
     ],
+    sensor: SensorOption = None,
     driver: DriverOption = None,
     wifi: WifiOption = None,
     wifi_password_file: WifiFileOption = None,
@@ -187,7 +197,8 @@ def deploy(
     with told_to_people():
         link = _wifi(wifi, wifi_password_file)
         began = time.monotonic()
-        bundle = bundles.build(kind=kind, drivers=driver or ())
+        sensors = entries(kind, sensor or ())
+        bundle = bundles.build(kind=kind, drivers=[*(driver or ()), *(one["driver"] for one in sensors)])
         with Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -201,10 +212,12 @@ def deploy(
                 kind,
                 bundle,
                 link=link,
+                sensors=sensors,
                 on_progress=lambda sent, size: progress.update(task, completed=sent, total=size),
             )
     figures = {
         "kind": done.kind,
+        "sensors": [one["driver"] for one in sensors] or [one["driver"] for one in KINDS[kind]["sensors"]],
         "firmware_digest": done.digest,
         "files": done.files,
         "copied": len(done.copied),
@@ -388,3 +401,20 @@ def bundle(
         f"{len(made.files)} files, {made.size} bytes{f', in {output}' if output else ''}",
     ]
     report("device bundle", figures, as_json, lines)
+
+
+@app.command(epilog="Example: peilmerk device sensing --json")
+def sensing(
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print the page docs/sensing.md as it must be.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List what a board can sense: every driver with its quantities, keys, limits and wiring."""
+    with told_to_people():
+        if as_markdown:
+            typer.echo(markdown(), nl=False)
+            return
+        found = members()
+    rows = [(one["driver"], one["kind"], ", ".join(q["name"] for q in one["quantities"])) for one in found]
+    report("device sensing", {"sensors": found}, as_json, columns(rows))

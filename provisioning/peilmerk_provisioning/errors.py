@@ -19,6 +19,7 @@ __all__ = [
     "PortMissing",
     "ReleaseError",
     "ScriptFailed",
+    "SensorError",
     "UpdateRefused",
 ]
 
@@ -65,6 +66,10 @@ class DeployError(PeilmerkError):
 
 class ReleaseError(PeilmerkError):
     """A release cannot be signed, or is none, or its key is not the right one."""
+
+
+class SensorError(PeilmerkError):
+    """A sensor that a board cannot have as it was asked for."""
 
 
 class UpdateRefused(PeilmerkError):

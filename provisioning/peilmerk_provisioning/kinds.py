@@ -28,10 +28,15 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-def node_settings(kind: str) -> dict[str, Any]:
-    """Return node.json of a kind, without its link. Raises KeyError for a kind that is not in the table."""
+def node_settings(
+    kind: str, sensors: list[dict[str, Any]] | None = None, agreed: profile.Profile | None = None
+) -> dict[str, Any]:
+    """Return node.json of a kind, without its link, with other sensors and another profile if given.
+
+    Raises KeyError for a kind that is not in the table.
+    """
     row = KINDS[kind]
-    agreed = row["profile"]
+    agreed = agreed or row["profile"]
     return {
         "kind": kind,
         "profile": {
@@ -43,5 +48,5 @@ def node_settings(kind: str) -> dict[str, Any]:
             "k": agreed.k,
             "m": agreed.m,
         },
-        "sensors": [dict(sensor) for sensor in row["sensors"]],
+        "sensors": [dict(sensor) for sensor in sensors or row["sensors"]],
     }
