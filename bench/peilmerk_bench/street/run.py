@@ -50,16 +50,22 @@ Say = Callable[[str], None]
 
 class Street:
     """The street of a plan. `entropy_seed` gives the boards a seeded source of noise, for tests that
-    reproduce it.
+    reproduce it. `broker_name`: a name that boards know their gateway by, instead of its address.
     """
 
     def __init__(
-        self, plan: Plan, speed: float = SPEED, entropy_seed: bytes | None = None, say: Say = lambda _: None
+        self,
+        plan: Plan,
+        speed: float = SPEED,
+        entropy_seed: bytes | None = None,
+        say: Say = lambda _: None,
+        broker_name: str | None = None,
     ) -> None:
         self.plan = plan
         self.speed = speed
         self._seed = entropy_seed
         self._say = say
+        self._broker_name = broker_name
         self.clock = WorldClock(plan.resume_at(speed), time.time(), speed)
         self.platform: SensorThingsServer | None = None
         self.gateway = GatewayProcess(self.gateway_folder)
@@ -90,6 +96,12 @@ class Street:
             return Tally()
         flashes = {house.device_id: self.flash(house) for house in self.plan.boards if house.device_id}
         return await tally(flashes, self.store_file, self.platform.url)
+
+    @property
+    def time_server(self) -> SntpServer:
+        """The street's time server, while it runs."""
+        assert self._sntp is not None
+        return self._sntp
 
     @property
     def settings(self) -> gateway_settings.Settings:
@@ -142,25 +154,38 @@ class Street:
             board = VirtualBoard(self._spec(house), self.clock, self._run_dir / house.name)
             self.boards[house.name] = board
             self._powered.append(board)
+            if self._broker_name is not None:
+                board.network.dns(self._broker_name, "127.0.0.1")
             await board.start()
         self._say(f"{len(plan.boards)} boards switched on")
         # Two at a time: mpremote talks over a pseudo-terminal as over a cable, and this machine may be small.
         turns = asyncio.Semaphore(2)
 
-        async def provision(house: House) -> None:
+        async def give_identity(house: House) -> None:
             async with turns:
-                self._say(f"mpremote: identity and firmware for {house.name}")
-                house.device_id = await asyncio.to_thread(self._provision, house, built[house.kind])
+                self._say(f"mpremote: identity for {house.name}")
+                house.device_id = await asyncio.to_thread(self._enrol, house)
+
+        async def give_firmware(house: House) -> None:
+            async with turns:
+                self._say(f"mpremote: firmware for {house.name}")
+                await asyncio.to_thread(self._deploy, house, built[house.kind])
 
         async with asyncio.TaskGroup() as group:
             for house in strangers:
-                group.create_task(provision(house))
+                group.create_task(give_identity(house))
+        if strangers:
+            # Before any of them runs: a board reports the window before last as soon as it knows the time.
+            write_records(self.settings.deployments.directory, plan.boards, digests)
+        async with asyncio.TaskGroup() as group:
+            for house in strangers:
+                group.create_task(give_firmware(house))
         # The records follow the firmware in the source tree, so that a street from before goes on after a
         # change.
         if plan.firmware != (firmware := " ".join(digests.values())):
             for house in plan.boards:
                 if house not in strangers:
-                    await asyncio.to_thread(self._redeploy, house, built[house.kind])
+                    await asyncio.to_thread(self._deploy, house, built[house.kind])
             plan.firmware = firmware
         write_records(self.settings.deployments.directory, plan.boards, digests)
         plan.save(self.clock.now(), stopped_well=False)
@@ -180,10 +205,13 @@ class Street:
             entropy_seed=self._seed,
         )
 
-    def _provision(self, house: House, bundle: bundles.Bundle) -> str:
+    def _enrol(self, house: House) -> str:
         board = Board(self.boards[house.name].port)
         settings = self.settings
         link = gateway_link(settings, ntp=[f"127.0.0.1:{self.plan.ports['time']}"])
+        if self._broker_name is not None:
+            # The name on the certificate stays what it was.
+            link |= {"host": self._broker_name, "server_name": "localhost"}
         link["timeout_s"] = round(LINK_TIMEOUT_S * self.speed)
         # Virtual networks let anybody in; without one a board would wait at its own access point.
         link["wifi"] = [["street", ""]]
@@ -191,10 +219,9 @@ class Street:
             known = enrol(
                 board, registry, link, trust_of(settings), label=house.name, kind=house.kind, replace=True
             )
-        deploy(board, house.kind, bundle)
         return known.device_id
 
-    def _redeploy(self, house: House, bundle: bundles.Bundle) -> None:
+    def _deploy(self, house: House, bundle: bundles.Bundle) -> None:
         deploy(Board(self.boards[house.name].port), house.kind, bundle)
 
     def _write_settings(self) -> None:
