@@ -408,3 +408,66 @@ print(json.dumps(found))
                 assert acted_again[place] <= 1, where
             if name == "forget" and acted[place]:
                 assert acted_again[place], where
+
+
+def test_a_power_cut_while_forgetting_leaves_nothing_that_reports(micropython):
+    found = micropython(
+        BOARD
+        + """
+from node.control import finish_forgetting
+from node import forget
+board = Board()
+board.flash.data[:] = bytes(len(board.flash.data))
+vfs.umount("/flash")
+vfs.VfsLfs2.mkfs(board.flash)
+board.boot()
+os.mkdir("/flash/a")
+os.mkdir("/flash/data/outbox")
+FILES = {"identity.json": "the root key", "node.json": "wifi" * 100, "wifi.json": "own",
+         "trust.der": "t" * 600, "data/outbox/00000001.log": "sealed" * 300,
+         "boot.py": "boot", "a/app.mpy": "firmware"}
+for name, text in FILES.items():
+    with open("/flash/" + name, "w") as file:
+        file.write(text)
+image = bytes(board.flash.data)
+there = lambda name: name in os.listdir("/flash")
+found = []
+cut = 0
+through = False
+while not through:
+    cut += 1 if cut < 16 else 29
+    board.flash.data[:] = image
+    board.boot()
+    board.flash.left = cut
+    try:
+        board.control.will_forget()
+        finish_forgetting("/flash/")
+        through = True
+    except PowerCut:
+        pass
+    board.flash.left = -1
+    # What a boot does first.
+    vfs.umount("/flash")
+    vfs.mount(vfs.VfsLfs2(board.flash), "/flash")
+    begun = there("forget")
+    whole = there("identity.json") and there("node.json") and there("data")
+    finish_forgetting("/flash/")
+    rest = sorted(os.listdir("/flash"))
+    left = [text[:12] for text in ("the root key", "wifiwifiwifi", "sealedsealed")
+            if text.encode() in board.flash.data]
+    found.append([cut, begun, whole, rest, left])
+print(json.dumps(found))
+""",
+        heap="2M",
+        timeout=120,
+    )
+    assert len(found) > 16
+    for cut, begun, whole, rest, left in found:
+        if rest == ["a", "boot.py"]:
+            assert left == [], (cut, left)
+        else:
+            # The power went before the wish to forget was on flash: the board is as it was.
+            assert not begun, (cut, rest)
+            assert whole, (cut, rest)
+            assert cut <= 3, (cut, rest)
+    assert found[-1][3] == ["a", "boot.py"]

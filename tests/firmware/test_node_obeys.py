@@ -6,11 +6,14 @@ from littlefs import LittleFS
 from test_node_app import DEVICE, KEY, ROOT_KEY, WINDOW_S, street
 from test_node_on_board import DEVICE as BOARD_DEVICE
 from test_node_on_board import ROOT_KEY as BOARD_ROOT_KEY
-from test_node_on_board import bench, counter_sensors
+from test_node_on_board import bench, counter_sensors, write_flash
 
 from peilmerk_bench.board.chip import HARD_RESET
-from peilmerk_bench.board.spec import BLOCK_BYTES, FLASH_BYTES
+from peilmerk_bench.board.spec import BLOCK_BYTES, FLASH_BYTES, BoardSpec
+from peilmerk_bench.board.virtual_board import VirtualBoard
+from peilmerk_bench.world.clock import WorldClock
 from peilmerk_protocol import command, cose, keys, profile, report
+from peilmerk_provisioning import bundle
 
 __all__ = ["bench", "street"]  # fixtures
 FOR_EVER = 4_000_000_000
@@ -107,14 +110,32 @@ async def test_a_board_reboots_and_forgets_when_it_is_told(bench):
     secrets = (BOARD_ROOT_KEY.hex().encode(), b"a password", b'"secret"')
     before = it.flash.read_bytes()
     assert all(secret in before for secret in secrets)
+    sealed = [data for subject, data in it.messages if subject.endswith("report")]
+    assert any(data in before for data in sealed)
     await order(it.client, BOARD_DEVICE, BOARD_ROOT_KEY, 2, command.FORGET)
     await it.board.console_shows("peilmerk: node.json: not found: run `peilmerk device deploy`", 120)
     assert it_acks()[-1] == (2, "done", 0)
     await it.board.power_cut()
     after = it.flash.read_bytes()
     # Not one copy is left, not even where nothing lies any more.
-    assert not [secret for secret in secrets if secret in after]
+    assert not [secret for secret in (*secrets, *sealed) if secret in after]
+    assert files_on(after) <= {"a", "b", "boot.py", "main.py", "slots"}
+
+
+async def test_a_board_whose_power_went_while_it_forgot_goes_on_forgetting(tmp_path):
+    files = dict(bundle.build().placed())
+    files |= {"forget": b"", "identity.json": b"{}", "node.json": b"{}", "wifi.json": b"[]", "data/x": b"y"}
+    write_flash(tmp_path / "flash.img", files)
+    board = VirtualBoard(BoardSpec("b", "counter", tmp_path / "flash.img"), WorldClock.real(), tmp_path)
+    await board.start()
+    await board.console_shows("peilmerk: node.json: not found: run `peilmerk device deploy`", 60)
+    await board.power_cut()
+    assert files_on((tmp_path / "flash.img").read_bytes()) <= {"a", "b", "boot.py", "main.py", "slots"}
+    await board.stop()
+
+
+def files_on(image):
     fs = LittleFS(block_size=BLOCK_BYTES, block_count=FLASH_BYTES // BLOCK_BYTES, mount=False)
-    fs.context.buffer = bytearray(after)
+    fs.context.buffer = bytearray(image)
     fs.mount()
-    assert set(fs.listdir("/")) <= {"a", "b", "boot.py", "main.py", "slots"}
+    return set(fs.listdir("/"))
