@@ -2,7 +2,9 @@
 
 import asyncio
 import collections
+import itertools
 import json
+import math
 import re
 import statistics
 
@@ -13,13 +15,20 @@ from mqtt_broker import NAME, Broker, der
 from test_node_laplace import Bits, reference_draw
 
 from node.outbox import Outbox
-from peilmerk_bench.board.spec import BLOCK_BYTES, FLASH_BYTES, BoardSpec, air_sensors, counter_sensors
+from peilmerk_bench.board.spec import (
+    BLOCK_BYTES,
+    FLASH_BYTES,
+    BoardSpec,
+    SensorSpec,
+    air_sensors,
+    counter_sensors,
+)
 from peilmerk_bench.board.virtual_board import VirtualBoard
 from peilmerk_bench.world.clock import WorldClock
 from peilmerk_bench.world.passages import PassageReplay
 from peilmerk_bench.world.sntp import SntpServer
 from peilmerk_protocol import cose, keys, profile, report, statement
-from peilmerk_provisioning import bundle, kinds
+from peilmerk_provisioning import bundle, kinds, sensing
 
 SPEED = 60
 # The morning of a day, a minute before a border.
@@ -33,7 +42,7 @@ KEY = keys.derive(ROOT_KEY, keys.UP)
 class Bench:
     """World, time server, broker and one board, firmware and settings on its flash."""
 
-    def __init__(self, folder, kind, broker, ntp_port, clock, sensors, cut=None):
+    def __init__(self, folder, kind, broker, ntp_port, clock, sensors, cut=None, named=()):
         flash = folder / "flash.img"
         link = {
             "host": "127.0.0.1",
@@ -46,7 +55,10 @@ class Bench:
         identity = {"device_id": DEVICE, "mqtt_password": "secret", "root_key": ROOT_KEY.hex()}
         self.bundle = bundle.build()
         files = self.bundle.placed()
-        settings = kinds.node_settings(kind)
+        entries = sensing.entries(kind, named)
+        settings = kinds.node_settings(
+            kind, entries, sensing.profile_for(kinds.KINDS[kind]["profile"], entries)
+        )
         settings["profile"]["window_s"] = WINDOW_S
         files["node.json"] = json.dumps({**settings, "link": link}).encode()
         files["identity.json"] = json.dumps(identity).encode()
@@ -139,8 +151,8 @@ async def bench(tmp_path):
     client = await nats.connect(f"nats://gateway:gateway@127.0.0.1:{broker.client_port}")
     made = []
 
-    async def make(kind, sensors, cut=None):
-        it = Bench(tmp_path, kind, broker, port, clock, sensors, cut)
+    async def make(kind, sensors, cut=None, named=()):
+        it = Bench(tmp_path, kind, broker, port, clock, sensors, cut, named)
         made.append(it)
         it.broker = broker
 
@@ -212,6 +224,60 @@ async def test_an_air_node_reports_what_its_sensors_served(bench):
             assert abs(spread - statistics.pstdev(seen)) <= 1
         assert r.values[4] == (min(fewest),)
         assert min(fewest) >= 2
+
+
+def might_be_of(served, sensor, window):
+    """The answers of a window; one just before a border may have been recorded just after it."""
+    good = [s for s in served if s.sensor == sensor and s.good]
+    for late_begin, late_end in itertools.product((0, 10), repeat=2):
+        begin, end = window * WINDOW_S - late_begin, (window + 1) * WINDOW_S - late_end
+        yield [s.values for s in good if begin <= s.at < end]
+
+
+def seen(answers, key, scale):
+    return [round(scale * values[key]) for values in answers]
+
+
+def told(r, number, values):
+    """Whether a report says of these values what it must: mean and spread, or the level."""
+    assert len(values) >= 4
+    if number == 22:
+        return r.values[number] == (max(values),)
+    if number == 21:
+        energy = statistics.fmean(10 ** (level / 100) for level in values)
+        return abs(r.values[number][0] - 100 * math.log10(energy)) <= 1
+    mean, spread = r.values[number]
+    return abs(mean - statistics.fmean(values)) <= 1 and abs(spread - statistics.pstdev(values)) <= 1
+
+
+async def test_an_air_node_with_every_sensor_gives_each_quantity_from_the_first_that_measures_it(bench):
+    worlds = (
+        SensorSpec.bme280(),
+        SensorSpec.sps30(),
+        SensorSpec.pmsx003(),
+        SensorSpec.scd4x(),
+        SensorSpec.dnms(),
+    )
+    named = ("bme280", "sps30:every_s=60", "pmsx003:every_s=60", "scd4x", "dnms")
+    it = await bench("air", worlds, named=named)
+    # A window whole, and the next, so that what was served in it is all known.
+    await it.until(lambda: len(it.reports()) >= 4)
+    sources = {
+        "bme280": {20: ("pressure", 10), 2: ("temperature", 10), 3: ("humidity", 10)},
+        "sps30": {17: ("pm1", 10), 0: ("pm2_5", 10), 1: ("pm10", 10)},
+        "scd4x": {18: ("co2", 1)},
+        "dnms": {21: ("laeq", 10), 22: ("lamax", 10)},
+    }
+    for r in it.reports()[1:]:
+        assert r.health == 0
+        assert sorted(r.values) == [0, 1, 2, 3, 4, 17, 18, 20, 21, 22]
+        for name, quantities in sources.items():
+            assert any(
+                all(told(r, number, seen(answers, key, scale)) for number, (key, scale) in quantities.items())
+                for answers in might_be_of(it.board.served, name, r.window)
+            ), (name, r)
+    # The dust sensor that was named second worked all the same.
+    assert [s for s in it.board.served if s.sensor == "pmsx003" and s.good]
 
 
 async def test_power_cuts_lose_no_sealed_report_and_double_none(bench, tmp_path):
