@@ -24,6 +24,7 @@ from littlefs.context import UserContextFile
 from littlefs.errors import LittleFSError
 
 from peilmerk_bench.street.plan import StreetError
+from peilmerk_protocol import topics
 from peilmerk_provisioning.bundle import firmware_folder
 
 BLOCK_BYTES = 4096
@@ -131,7 +132,7 @@ async def tally(flashes: Mapping[str, Path], store: Path, platform_url: str) -> 
         for table in ("report", "attestation"):
             for device_id, seq in db.execute(f"SELECT device_id, seq FROM {table}"):
                 kept.setdefault(device_id, set()).add(seq)
-        total.reports_stored = _one(db, "SELECT count(*) FROM report")
+        total.reports_stored = _one(db, f"SELECT count(*) FROM report WHERE kind = {topics.REPORT}")
         total.observations = _one(db, "SELECT count(*) FROM observation")
         total.withheld = _one(db, "SELECT count(*) FROM withheld")
         total.published = _one(db, "SELECT count(*) FROM publish_outbox WHERE state = 'done'")
