@@ -192,12 +192,19 @@ def make(
         )
     except manifests.ManifestError as reason:
         raise ReleaseError(f"the release does not fit the contract: {reason}") from reason
-    payload = manifests.encode(manifest)
+    signed = sign(manifests.encode(manifest), key)
+    content = b"".join(bundle.files[path] for path, _, _ in manifest.files)
+    return Release(manifest, signed, content, signed[9:17].hex())
+
+
+def sign(payload: bytes, key: RSAPrivateKey) -> bytes:
+    """Return a payload with its signature, COSE_Sign1. Raises ReleaseError when no board would hold it."""
     named = manifests.key_id(_modulus(key.public_key()))
     signature = key.sign(manifests.to_be_signed(named, payload), padding.PKCS1v15(), hashes.SHA256())
-    signed = _assemble(named, payload, signature)
-    content = b"".join(bundle.files[path] for path, _, _ in manifest.files)
-    return Release(manifest, signed, content, named.hex())
+    signed = cbor.encode([cbor.encode({1: ALGORITHM, 4: named}), {}, payload, signature])
+    if len(signed) > manifests.MAX_LENGTH:
+        raise ReleaseError(f"found a manifest of {len(signed)} bytes, wanted at most {manifests.MAX_LENGTH}")
+    return signed
 
 
 def write(release: Release, folder: Path) -> Path:
@@ -241,14 +248,6 @@ def read(file: Path, keys: bytes | None = None) -> Release:
             raise ReleaseError(f"{file}: {path}: found another content than was signed")
         at += length
     return Release(manifest, signed, content, signed[9:17].hex())
-
-
-def _assemble(named: bytes, payload: bytes, signature: bytes) -> bytes:
-    header = cbor.encode({1: ALGORITHM, 4: named})
-    signed = cbor.encode([header, {}, payload, signature])
-    if len(signed) > manifests.MAX_LENGTH:
-        raise ReleaseError(f"found a manifest of {len(signed)} bytes, wanted at most {manifests.MAX_LENGTH}")
-    return signed
 
 
 def _fits(key: RSAPublicKey) -> bool:

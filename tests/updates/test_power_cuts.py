@@ -89,6 +89,13 @@ def test_every_write_of_a_small_update(tmp_path: Path) -> None:
     assert all(course["cuts"] == course["writes"] > 60 for course in result.values())
 
 
+def test_an_update_that_has_no_room_is_refused_before_a_file_is_written(tmp_path: Path) -> None:
+    old, new = bundle((0, 1, 0)), bundle((0, 2, 0))
+    write_board(tmp_path / "flash", old)
+    with pytest.raises(AssertionError, match="update: refused 9: found 20 blocks, wanted 30"):
+        cut_everywhere(tmp_path, old, new, "forwards", blocks=48)
+
+
 def test_every_write_of_a_deployment_that_brings_slots(tmp_path: Path) -> None:
     old, new = bundle((0, 1, 0), (300, 40, 20)), bundle((0, 2, 0), (300, 40, 20))
     without_slots(tmp_path / "flash", old)
