@@ -98,13 +98,12 @@ class Air(Street):
         board = await self.board(*(sensors if isinstance(sensors, tuple) else (sensors,)))
         for name, at, fault, on in faults:
             board.sensors[name].planned.append((BEGIN + at, fault, on))
-        text = await self.run(
-            board,
-            SAMPLING,
-            rtc_offset=board._chip.rtc_offset_us,
-            entries=list(entries),
-            looks=[int(BEGIN) + look for look in looks],
-        )
+        given = {
+            "rtc_offset": board._chip.rtc_offset_us,
+            "entries": list(entries),
+            "looks": [int(BEGIN) + look for look in looks],
+        }
+        text = await self.run(board, f"given = {given!r}\n{SAMPLING}")
         found = Sampled([[] for _ in entries], printed=text, board=board)
         for line in text.splitlines():
             if line.startswith("SAMPLE "):

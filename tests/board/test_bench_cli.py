@@ -47,6 +47,25 @@ async def test_board_tells_its_port_runs_and_leaves_nothing(tmp_path: Path, numb
     assert [path.name for path in tmp_path.iterdir()] == ["flash.img"]
 
 
+async def test_sensors_are_added_one_by_one(tmp_path: Path) -> None:
+    from peilmerk_bench.cli import MORE
+
+    words = [word for name in MORE if name != "sps30_uart" for word in ("--sensor", name)]
+    process = await begin("board", "--json", "--kind", "bare", *words, TMPDIR=str(tmp_path))
+    assert process.stdout is not None
+    told = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
+    source = "from machine import I2C, Pin\nprint(I2C(0, scl=Pin(22), sda=Pin(21)).scan())"
+    mpremote = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "mpremote", "connect", told["port"], "exec", source),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    # SHT3x, DNMS, SCD4x, SPS30, BME280
+    assert (await asyncio.wait_for(mpremote.communicate(), 30))[0] == b"[68, 85, 98, 105, 118]\r\n"
+    process.send_signal(signal.SIGINT)
+    assert await asyncio.wait_for(process.wait(), 20) == 0
+
+
 async def test_text_goes_to_people() -> None:
     process = await begin("board", "--world-start", "2026-03-02T07:30:00Z")
     assert process.stdout is not None
@@ -62,6 +81,7 @@ async def test_text_goes_to_people() -> None:
     ("words", "wanted"),
     [
         (("--kind", "car"), "error: kind is 'car', wanted one of counter, air, both, bare"),
+        (("--sensor", "nose"), "error: sensor is 'nose', wanted one of pmsx003, sps30, sps30_uart, scd4x,"),
         (("--world-start", "noon"), "error: world start is 'noon', wanted ISO 8601"),
         (("--speed", "0"), "error: speed is 0.0, wanted 0.001 to 10000"),
         (("--counts", "/none.csv"), "error: /none.csv: No such file or directory"),

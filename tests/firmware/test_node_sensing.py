@@ -198,3 +198,33 @@ def test_a_wrong_sensor_entry_is_named(micropython, spec, said):
         """
     )
     assert found.startswith(said)
+
+
+def test_sensors_share_a_bus_and_the_first_gives_what_two_measure(micropython):
+    seen = micropython(
+        """
+        import json
+        from node.sensing import SensingError, load
+        from node.sensors import Sensors
+        i2c = {"i2c": 0, "scl": 22, "sda": 21}
+        names = ("bme280", "scd4x", "sht3x", "dnms")
+        specs = [dict(i2c, driver=name) for name in names]
+        specs += [{"driver": "beam_pair", "pins": [a, a + 1]} for a in (4, 12)]
+        sensors = Sensors(specs, None)
+        seen = [list(driver.quantities) for driver in sensors.drivers]
+        try:
+            load({"driver": "sht3x", "i2c": 0, "scl": 21, "sda": 22})
+        except SensingError as fault:
+            seen.append(str(fault))
+        print(json.dumps(seen))
+        """
+    )
+    assert seen == [
+        [20, 2, 3],
+        [18],
+        [],
+        [21, 22],
+        [5, 6],
+        [5, 6],
+        "sensors: sht3x: found scl and sda (21, 22), wanted (22, 21) as for the others on i2c 0",
+    ]

@@ -70,7 +70,7 @@ class Dust:
         assert self.measuring is not None
         self.read_at = at
         air = self.device.sees(self.air, at)
-        settled = at - self.measuring >= STABLE_S and at >= self.cleaning_until + 1.0
+        settled = at - max(self.measuring, self.cleaning_until) >= STABLE_S
         share = 1.0 if settled else 0.4
         pm1, pm2_5, pm10 = (struct.unpack(">f", struct.pack(">f", value * share))[0] for value in air)
         values = {"pm1": pm1, "pm2_5": pm2_5, "pm10": pm10}
