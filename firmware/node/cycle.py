@@ -20,6 +20,7 @@ sequence number is not used again, as nobody knows how much of it did reach the 
 
 import asyncio
 import gc
+from time import ticks_ms
 
 from micropython import const
 
@@ -162,8 +163,6 @@ class Cycle:
             early.place(tally)
 
     def _end_bin(self, early):
-        from time import ticks_ms
-
         self._sensors.border(ticks_ms())
         self._sensors.take(early.open)
         early.close(uptime.ms())
