@@ -211,13 +211,13 @@ def _left_out(node: Path, kind: str, drivers: Sequence[str]) -> set[str]:
     waiting += [modules[name] for name in wanted]
     needed = {"__init__"} | wanted
     while waiting:
-        for name in _sensing_imports(waiting.pop()) & set(modules) - needed:
+        for name in sensing_imports(waiting.pop()) & set(modules) - needed:
             needed.add(name)
             waiting.append(modules[name])
     return {f"{SENSING}/{name}.py" for name in set(modules) - needed} | NEVER_IN.get(kind, set())
 
 
-def _sensing_imports(path: Path) -> set[str]:
+def sensing_imports(path: Path) -> set[str]:
     """Return the modules of node.sensing that a file names in its imports, wherever in it."""
     try:
         tree = ast.parse(path.read_bytes(), str(path))

@@ -31,6 +31,7 @@ from peilmerk_provisioning.deploy import deploy
 from peilmerk_provisioning.enrol import enrol
 from peilmerk_provisioning.errors import BoardError, DeployError, EnrolError
 from peilmerk_provisioning.link import gateway_link, trust_of
+from peilmerk_provisioning.release import load_key, public_frame
 
 WIFI_PASSWORD = "a password with $igns"
 CLI = "from peilmerk_provisioning.cli import app; app(prog_name='peilmerk device')"
@@ -368,3 +369,53 @@ async def test_plain_mpremote_of_the_guide_does_the_same(bench: Bench, tmp_path:
     made, found = await asyncio.to_thread(copy)
     assert found.digest == made["firmware_digest"]
     assert len(found.files) == made["files"]
+
+
+async def test_a_signed_release_goes_on_trial_by_cable(bench: Bench, bundle: Bundle, tmp_path: Path) -> None:
+    keys = Path(__file__).parents[1] / "protocol"
+
+    def signed(chip: str, version: str) -> str:
+        words = ("--kind", "counter", "--version", version, "--chip", chip, "--out", str(tmp_path / chip))
+        made = run("release", *words, "--key", str(keys / "release_key_of_tests.pem"), "--json")
+        return str(json.loads(made.stdout)["figures"]["file"])
+
+    def whole() -> None:
+        public = tmp_path / "release.der"
+        public.write_bytes(public_frame(load_key(keys / "release_key_of_tests.pem")))
+        deploy(bench.board, "counter", bundle)
+        new, wrong = signed("linux", "0.2.0"), signed("esp32", "0.2.0")
+        port = ("--port", bench.port)
+        unknown = run("update", *port, new, fails=2)
+        assert "refuses (13): the board has no release key" in unknown.stderr
+        run("release-key", "put", *port, str(public))
+        refused = run("update", *port, wrong, fails=2)
+        assert "refuses (4): it is for another chip" in refused.stderr
+        older = run("update", *port, signed("linux", "0.0.9"), fails=2)
+        assert "refuses (8): its version is not newer than what ran here before" in older.stderr
+        assert json.loads(run("info", *port, "--json").stdout)["figures"]["trial"] is False
+        done = json.loads(run("update", *port, new, "--json").stdout)["figures"]
+        assert (done["version"], done["before"]) == ("0.2.0", "0.1.0")
+        info = json.loads(run("info", *port, "--json").stdout)["figures"]
+        assert (info["slot"], info["trial"], info["safe_mode"]) == ("a", True, False)
+        again = run("update", *port, new, fails=2)
+        assert "refuses (15): what runs on the board is on trial itself" in again.stderr
+        # Deploying by cable is the technician's last word.
+        deploy(bench.board, "counter", bundle)
+        info = json.loads(run("info", *port, "--json").stdout)["figures"]
+        assert (info["trial"], info["version"], info["firmware_digest"]) == (False, "0.1.0", bundle.digest)
+
+    await asyncio.to_thread(whole)
+
+
+async def test_safe_mode_is_told_and_left(bench: Bench, bundle: Bundle) -> None:
+    def whole() -> None:
+        deploy(bench.board, "counter", bundle)
+        bench.board.inspect()  # and stays at the prompt
+        words = ["connect", bench.port, "exec", "f = open('/slots', 'wb'); f.write(b'a\\0\\x09'); f.close()"]
+        subprocess.run([sys.executable, "-m", "mpremote", *words], check=True, timeout=60)
+        assert "safe mode after 8 failed boots" in run("info", "--port", bench.port).stdout
+        left = run("leave-safe-mode", "--port", bench.port)
+        assert "9 failed boots forgotten" in left.stdout
+        assert json.loads(run("info", "--port", bench.port, "--json").stdout)["figures"]["safe_mode"] is False
+
+    await asyncio.to_thread(whole)
