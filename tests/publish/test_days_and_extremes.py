@@ -88,7 +88,7 @@ async def test_days_and_extremes_arrive_as_what_they_are(
     assert day["stream"]["epsilon_day"] == "3/10"
     assert datetime.fromisoformat(day["resultTime"]).timestamp() == MIDNIGHT + 86_400
     leaf = found[f"{COUNTER}: Bicycles, towards", MIDNIGHT]
-    assert (leaf["result"], leaf["parameters"]) == (20, {"window_s": 900, "noise_sd": 1.979})
+    assert (leaf["result"], leaf["parameters"]) == (20, {"window_s": 900, "noise_sd": 1.98})
     cold = next(one for (name, _), one in found.items() if one["result"] == -8.5)
     assert cold["parameters"] == {
         "window_s": 900,
