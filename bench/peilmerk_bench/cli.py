@@ -200,6 +200,65 @@ def unit_test(
 
 
 @app.command()
+def faults(
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="FAULT", help="Only this fault; may be repeated.")
+    ] = None,
+    speed: Annotated[float, typer.Option(help="How many times faster than life the street runs.")] = 60.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Make everything go wrong in a street, one fault after the other, and say what each has cost.
+
+    For each fault: what was lost, what was doubled, and how long recovery took.
+
+    Takes about half a minute a fault. Exit code 1 when something was lost, doubled or did not recover.
+
+    \b
+    Examples:
+      peilmerk bench faults
+      peilmerk bench faults --only wifi-gone --only half-open
+      peilmerk bench faults --json
+    """
+    from peilmerk_bench.faults.campaign import run
+    from peilmerk_gateway.errors import PeilmerkError
+
+    try:
+        raise typer.Exit(
+            run(only or [], speed, as_json, lambda words: print(words, file=sys.stderr, flush=True))
+        )
+    except (BoardError, PeilmerkError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(BAD_INPUT) from None
+
+
+@app.command()
+def power(
+    hours: Annotated[float, typer.Option(min=0.25, help="Hours of the world to count over.")] = 2.0,
+    every: Annotated[int, typer.Option(min=30, max=3600, help="Seconds between two samples.")] = 300,
+    send: Annotated[int, typer.Option(min=900, max=86400, help="Seconds between two sendings.")] = 900,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Count how long an air node on batteries is awake in a day, and what it does with that time.
+
+    Sleep is skipped, what is awake runs at the speed of life: two hours take about a minute and a half, a
+    whole day a quarter of an hour. Milliampere hours are calculated from data sheets, not measured.
+
+    \b
+    Examples:
+      peilmerk bench power
+      peilmerk bench power --hours 24 --send 3600 --json
+    """
+    from peilmerk_bench.measure.power import run
+    from peilmerk_gateway.errors import PeilmerkError
+
+    try:
+        raise typer.Exit(run(hours, every, send, as_json))
+    except (BoardError, PeilmerkError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(BAD_INPUT) from None
+
+
+@app.command()
 def device(
     windows: Annotated[int, typer.Option(min=1, help="Windows to run for the peak of the heap.")] = 12,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

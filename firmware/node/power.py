@@ -74,6 +74,9 @@ class Battery:
                 driver.every_s = config.every_s
         if health.reset_cause == DEEPSLEEP:
             self._wake()
+        else:
+            # They work since the power came, and nobody listens yet.
+            sensors.stop()
 
     async def run(self):
         """Do what is due, then sleep. Does not return."""

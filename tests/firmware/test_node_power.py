@@ -115,4 +115,4 @@ async def test_it_sleeps_and_every_window_has_its_samples_and_its_report(meadow)
     awake_s = board.awake_s - (slept_from - began)
     print(f"awake {awake_s:.1f} of {meadow.clock.now() - slept_from:.0f} s, {board.wakes} wakes")
     assert 0 < awake_s < 0.25 * (meadow.clock.now() - slept_from)
-    assert board.joins <= len(reports) + 2
+    assert len(board.joins) <= len(reports) + 2

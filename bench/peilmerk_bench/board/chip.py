@@ -78,8 +78,8 @@ class Chip:
         self.cause = PWRON_RESET
         self.rtc_offset_us = 0
         self.sleep_us = 0
-        self.napped_s = 0.0
-        self.joins = 0
+        self.naps: list[tuple[float, float]] = []
+        self.joins: list[float] = []
         self.wifi_up = True
         seed = spec.entropy_seed
         # Who is at the board's access point; and what that point is: (name, key, security), None when it is
@@ -124,7 +124,7 @@ class Chip:
 
     def lightsleep(self, us: int) -> bool:
         """Whether the world has gone on by so much already (a clock that skips sleep)."""
-        self.napped_s += us / US
+        self.naps.append((self._clock.now(), us / US))
         return self._clock.skip(us / US)
 
     def deepsleep(self, at_us: int, us: int) -> None:
@@ -150,7 +150,7 @@ class Chip:
 
     def wifi(self, at_us: int, ssid: str, key: str | None) -> tuple[int, int]:
         """How an attempt to join ends, and after how much world time."""
-        self.joins += 1
+        self.joins.append(at_us / US)
         if not self.wifi_up:
             return NO_AP_FOUND, SEARCH_US
         if not self._networks:

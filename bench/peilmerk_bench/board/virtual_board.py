@@ -183,7 +183,9 @@ class VirtualBoard:
     def awake_s(self) -> float:
         """Seconds of world time that the board was neither without power nor in deep or light sleep."""
         now = self.clock.now()
-        return sum(min(until, now) - since for since, until in self.lives) - self._chip.napped_s
+        return sum(min(until, now) - since for since, until in self.lives) - sum(
+            seconds for _, seconds in self.naps
+        )
 
     @property
     def wakes(self) -> int:
@@ -191,9 +193,14 @@ class VirtualBoard:
         return sum(cause == DEEPSLEEP_RESET for _, cause in self.resets)
 
     @property
-    def joins(self) -> int:
-        """How often it tried to join a wireless network."""
+    def joins(self) -> list[float]:
+        """When it tried to join a wireless network."""
         return self._chip.joins
+
+    @property
+    def naps(self) -> list[tuple[float, float]]:
+        """When it slept lightly, and for how many seconds."""
+        return self._chip.naps
 
     @property
     def passages(self) -> list[Passage]:
