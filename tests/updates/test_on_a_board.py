@@ -120,6 +120,29 @@ class Street:
             await asyncio.sleep(1)
         return ack
 
+    async def alone(self) -> int:
+        """Take the power and the broker away, so that no report proves a boot; gives the failed boots."""
+        await self.client.close()
+        await self.broker.stop()
+        await self.board.power_cut()
+        return self.on_flash("slots")[2]
+
+    async def boot(self) -> None:
+        """Power on; returns when the firmware works."""
+        self.board._tail.clear()
+        await self.board.power_on()
+        await self.board.console_shows("bytes of heap in use", 90)
+
+    async def reconnect(self) -> None:
+        """Listen to what boards publish."""
+
+        async def note(message: Any) -> None:
+            self.messages.append((message.subject, message.data))
+
+        self.client = await nats.connect(f"nats://gateway:gateway@127.0.0.1:{self.broker.client_port}")
+        await self.client.subscribe("peilmerk.>", cb=note)
+        await self.client.flush()
+
     def publish(self, new: Bundle, version: tuple[int, int, int] = NEW) -> releases.Release:
         """Sign a bundle and put it where boards fetch it."""
         made = releases.make(new, version, "counter", ["linux"], release_key())
@@ -169,13 +192,9 @@ async def street(tmp_path: Path, old: Bundle) -> AsyncIterator[Street]:
         sntp = SntpServer(it.clock)
         ntp_port = await sntp.start()
         stack.push_async_callback(sntp.stop)
-        it.client = await nats.connect(f"nats://gateway:gateway@127.0.0.1:{broker.client_port}")
-        stack.push_async_callback(it.client.close)
-
-        async def note(message: Any) -> None:
-            it.messages.append((message.subject, message.data))
-
-        await it.client.subscribe("peilmerk.>", cb=note)
+        it.broker = broker
+        await it.reconnect()
+        stack.push_async_callback(lambda: it.client.close())
         settings = kinds.node_settings("counter")
         settings["profile"]["window_s"] = WINDOW_S
         settings["link"] = {
@@ -277,3 +296,45 @@ async def test_refusals_have_their_own_numbers_and_stop_nothing(street: Street, 
     assert len(street.board.resets) == resets
     report_again = report.decode(street.opened(topics.REPORT)[-1])
     assert report_again.health & report.HEALTH_SAFE == 0
+
+
+async def test_failed_boots_lead_to_safe_mode_and_an_update_out_of_it(street: Street) -> None:
+    """A supply that gives in while the radio starts, say: nine boots in a row end within seconds."""
+    made = street.publish(build(kind="counter", version=NEW))
+    failed = await street.alone()
+    while failed < 9:
+        await street.boot()
+        await street.board.power_cut()
+        failed += 1
+        assert street.on_flash("slots") == bytes((ord("a"), 0, failed))
+    await street.broker.start()
+    await street.reconnect()
+    await street.boot()
+    assert "safe mode: too many boots failed" in street.board.console_tail
+
+    def silent() -> list[report.Report]:
+        told = [report.decode(data) for data in street.opened(topics.REPORT)]
+        return [one for one in told if one.health & report.HEALTH_SAFE]
+
+    # Nothing is measured, and every window says so.
+    found = await street.until(lambda: len(silent()) >= 2 and silent())
+    assert all(one.values == {} for one in found)
+    assert found[1].window == found[0].window + 1
+    boots = len(street.versions())
+    ack = await street.offer(made)
+    assert (ack.outcome, ack.detail) == (command.DONE, 0)
+    await street.until(lambda: NEW in street.versions()[boots:])
+    before = street.reports()
+    await street.until(lambda: street.reports() >= before + 2)
+    last = report.decode(street.opened(topics.REPORT)[-1])
+    assert last.health & report.HEALTH_SAFE == 0
+    assert set(last.values) == {5, 6}
+    await street.board.power_cut()
+    assert street.on_flash("slots") == b"b\0\0"
+
+
+async def test_ten_minutes_of_work_forgive_failed_boots(street: Street) -> None:
+    failed = await street.alone()
+    await street.boot()
+    assert street.on_flash("slots") == bytes((ord("a"), 0, failed + 1))
+    await street.until(lambda: street.on_flash("slots") == b"a\0\0")
