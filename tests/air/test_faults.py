@@ -23,7 +23,7 @@ FROM, UNTIL = 400, 1300
 def believed(found: Sampled, place: int, sensor: str) -> None:
     """Everything recorded is what the sensor served, and might be believed, just before."""
     for moment, sample in found.samples[place]:
-        answer = [s for s in found.served(sensor) if s.at <= BEGIN + moment][-1]
+        answer = [s for s in found.served(sensor) if s.at <= BEGIN + moment + 0.01][-1]
         assert answer.at > BEGIN + moment - 2
         for quantity, value in sample.items():
             key, scale = NAMES[quantity]
