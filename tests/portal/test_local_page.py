@@ -1,5 +1,4 @@
-"""The host's page on the home network, on a virtual board: what it shows, what it does, and whom it refuses.
-"""
+"""The host's page on the home network, on a virtual board: what it shows and does, and whom it refuses."""
 
 from __future__ import annotations
 

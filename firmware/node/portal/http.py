@@ -43,7 +43,9 @@ class Request:
         self._stream = stream
         self._buffer = bytearray(_BUFFER)
         self._at = self._end = self._total = 0
-        self.heads = {}
+        # The address of who asks.
+        self.peer = ""
+        self.heads: dict = {}
         self.query = self.form = {}
 
     async def read(self):
@@ -169,7 +171,7 @@ class Answer:
         self._stream = stream
         self._out = b""
         self._file = None
-        self._lines = None
+        self._lines: deflate.DeflateIO
         self._next = b""
 
     async def begin(self, status="200 OK", kind="text/html; charset=utf-8", more="", keep="no-store"):
@@ -216,11 +218,6 @@ class Answer:
             self._file.close()
             self._file = None
 
-    def _line(self):
-        """Go on to the next line; whether it belongs to the piece."""
-        self._next = self._lines.readline()
-        return self._next and self._next[0] != 35
-
     def _find(self, name):
         wanted = (b"#%s\n" % name.encode(), b"#%s.%s\n" % (name.encode(), self.code.encode()))
         for _ in range(2):
@@ -233,6 +230,11 @@ class Answer:
             self._lines = deflate.DeflateIO(self._file, deflate.RAW, _WINDOW_BITS)
             self._next = self._lines.readline()
         return self._next in wanted
+
+    def _line(self):
+        """Go on to the next line; whether it belongs to the piece."""
+        self._next = self._lines.readline()
+        return self._next and self._next[0] != 35
 
 
 def fill(template, values):

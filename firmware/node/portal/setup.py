@@ -48,8 +48,8 @@ class Setup:
         self.outcome = None
         self.found: list = []
         self._lost = lost
-        self._wish = None
-        self._ended_at = 0
+        self._wish: tuple = ()
+        self._ended_at = ticks_ms()
         self._point = network.WLAN(network.AP_IF)
         self._tasks = []
         config = door.config
@@ -114,7 +114,7 @@ class Setup:
 
     def scan(self):
         """Look for networks: `found` becomes (name, strength 1 to 4, open) of the strongest."""
-        found = {}
+        found: dict = {}
         try:
             for entry in self.door.wifi.scan():
                 try:
@@ -145,7 +145,7 @@ class Setup:
         # Time for the page to reach the phone before the radio changes channel.
         await asyncio.sleep(1)
         outcome = await door.wifi.attempt(name, password, _JOIN_S)
-        self._wish = None
+        self._wish = ()
         if outcome == _JOINED:
             others = [pair for pair in door.wifi.networks if pair[0] != name]
             door.wifi.networks = [[name, password]] + others
