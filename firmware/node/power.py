@@ -42,6 +42,8 @@ _EARLY_MS = const(2000)
 _SOON_MS = const(5000)
 _SAMPLE_MS = const(60000)
 _SESSION_MS = const(45000)
+# An access point that does not answer by then is tried again later.
+_JOIN_MS = const(12000)
 # So long commands are waited for when all is told.
 _HEAR_MS = const(1000)
 _SET_AFTER_S = const(600)
@@ -181,7 +183,7 @@ class Battery:
         while True:
             await asyncio.sleep_ms(100)
             spent = ticks_diff(ticks_ms(), began)
-            if spent > _SESSION_MS:
+            if spent > (_SESSION_MS if self._wifi.joined() else _JOIN_MS):
                 break
             if not clock.known or (clock.age_s() > _SET_AFTER_S and spent < _TIME_MS):
                 continue

@@ -4,15 +4,18 @@ import asyncio
 import json
 
 import nats
+import pytest
 import pytest_asyncio
 from mqtt_broker import NAME, Broker, der
 from test_node_on_board import write_flash
 
+from peilmerk_bench.board.chip import DEEPSLEEP_RESET
 from peilmerk_bench.board.spec import BoardSpec, WifiNetwork, air_sensors
 from peilmerk_bench.board.virtual_board import VirtualBoard
+from peilmerk_bench.measure import power as bench_power
 from peilmerk_bench.world.clock import SkippingClock
 from peilmerk_bench.world.sntp import SntpServer
-from peilmerk_protocol import cose, keys, report, statement
+from peilmerk_protocol import command, cose, keys, profile, report, statement
 from peilmerk_provisioning import bundle, kinds
 
 # Ten minutes before a border, in the morning of a day.
@@ -30,6 +33,7 @@ class Meadow:
         self.clock = clock
         self.client = client
         self.messages = []
+        self.orders = []
         link = {
             "host": "127.0.0.1",
             "port": broker.mqtt_port,
@@ -60,6 +64,13 @@ class Meadow:
     def reports(self):
         return [report.decode(body) for body in self.opened(1, "report")]
 
+    async def order(self, counter, verb, argument=None):
+        body = command.encode(command.Command(counter, 4_000_000_000, verb, argument))
+        await self.client.publish(f"peilmerk.1.{DEVICE}.command", cose.seal(DOWN, 4, DEVICE, body))
+
+    def acks(self):
+        return [command.decode_ack(body).fields() for body in dict.fromkeys(self.opened(3, "ack"))]
+
     async def until(self, condition, seconds=120):
         deadline = asyncio.get_running_loop().time() + seconds
         while not condition():
@@ -79,6 +90,9 @@ async def meadow(tmp_path):
 
     async def note(message):
         place.messages.append((message.subject, message.data))
+        # Commands come when a device has shown life.
+        if message.subject.endswith("report") and place.orders:
+            await place.order(*place.orders.pop(0))
 
     await client.subscribe("peilmerk.>", cb=note)
     await client.flush()
@@ -116,3 +130,101 @@ async def test_it_sleeps_and_every_window_has_its_samples_and_its_report(meadow)
     print(f"awake {awake_s:.1f} of {meadow.clock.now() - slept_from:.0f} s, {board.wakes} wakes")
     assert 0 < awake_s < 0.25 * (meadow.clock.now() - slept_from)
     assert len(board.joins) <= len(reports) + 2
+
+
+async def test_an_outage_and_a_dead_sensor_cost_a_window_nothing_but_their_values(meadow):
+    board = meadow.board
+    await meadow.until(lambda: len(meadow.reports()) >= 1)
+    board.sensors["sds011"].silent = True
+    board.wifi_up = False
+    lives = len(board.lives)
+    await meadow.until(lambda: len(board.lives) >= lives + 5)
+    board.wifi_up = True
+    assert len(meadow.reports()) == 1
+    await meadow.until(lambda: len(meadow.reports()) >= 4)
+    reports = meadow.reports()
+    windows = [r.window for r in reports]
+    assert windows == list(range(windows[0], windows[0] + len(windows)))
+    for r in reports[2:4]:
+        assert r.health & report.HEALTH_SENSOR
+        assert {2, 3} <= set(r.values) <= {2, 3, 4}
+
+
+async def test_commands_reach_a_board_that_sleeps(meadow):
+    board = meadow.board
+    agreed = profile.Profile(2, 900, 0b1100, (0, 1), (0, 1), 0, 0)
+    counts = profile.STANDARD_COUNTER.fields()
+    await meadow.until(lambda: board.wakes >= 1)
+    meadow.orders = [
+        (1, command.PROFILE, [9, *counts[1:]]),
+        (2, command.PROFILE, agreed.fields()),
+        (3, command.PAUSE, 0),
+    ]
+    await meadow.until(lambda: len(meadow.reports()) >= 5, 200)
+    # What must be watched without a break is not for a board that sleeps.
+    assert meadow.acks() == [[1, command.REFUSED, 0], [2, command.DONE, 0], [3, command.DONE, 0]]
+    reports = meadow.reports()
+    windows = [r.window for r in reports]
+    assert windows == list(range(windows[0], windows[0] + len(windows)))
+    # The second was heard after the end of the second window: the third is the last under the old profile.
+    assert [r.revision for r in reports[:5]] == [1, 1, 1, 2, 2]
+    assert set(reports[2].values) == {0, 1, 2, 3, 4}
+    assert reports[3].values == reports[4].values == {}
+    assert reports[3].health == reports[4].health == report.HEALTH_PAUSED
+    # Nothing is measured in a pause, not even to be thrown away.
+    assert not [s for s in board.served if int(s.at) // 900 == reports[4].window]
+    said = [statement.decode(body) for body in meadow.opened(2, "statement")]
+    assert [s.profile_digest for s in said] == [profile.digest(profile.AIR), profile.digest(agreed)]
+    assert said[1].boot_count == 1
+    assert said[1].uptime > 2 * 900
+    assert said[1].reset_cause == DEEPSLEEP_RESET
+
+
+@pytest.mark.parametrize(
+    ("power", "said"),
+    [
+        ({"mode": "solar"}, "node.json: power: mode: found 'solar', wanted mains or battery"),
+        (
+            {"mode": "battery", "every_s": 5},
+            "node.json: power: every_s: found 5, wanted a whole number of 30 to 3600",
+        ),
+        (
+            {"mode": "battery", "counter": True},
+            "node.json: power: found battery for what must be watched without a break",
+        ),
+        ({"mode": "mains"}, [0, 0]),
+        ({"mode": "battery"}, [300, 900]),
+        ({"mode": "battery", "every_s": 60, "send_s": 3600}, [60, 3600]),
+    ],
+)
+def test_what_node_json_may_say_about_power(micropython, power, said):
+    kind = "counter" if power.pop("counter", False) else "air"
+    settings = kinds.node_settings(kind)
+    settings |= {"power": power, "link": {"host": "a", "port": 1, "server_name": "a"}}
+    identity = {"device_id": DEVICE, "mqtt_password": "secret", "root_key": ROOT_KEY.hex()}
+    found = micropython(
+        f"""
+        import json
+        from node import config
+        try:
+            made = config.Config({settings!r}, {identity!r}, b"a")
+            print(json.dumps([made.every_s, made.send_s]))
+        except config.ConfigError as fault:
+            print(json.dumps(str(fault)))
+        """
+    )
+    assert found == said
+
+
+def test_the_bench_tells_what_a_day_on_batteries_takes(capsys):
+    assert bench_power.run(0.3, 300, 900, True) == 0
+    told = json.loads(capsys.readouterr().out)
+    a_day = told["measured"]["a_day"]
+    # Three samples and one sending a quarter of an hour.
+    assert 200 < a_day["samples"] < 400
+    assert 60 < a_day["joins"] < 200
+    assert a_day["wakes"] >= a_day["samples"]
+    assert 0 < a_day["radio_s"] < a_day["awake_s"] < 0.25 * 86400
+    assert a_day["bytes_up"] > 60 * 400
+    assert told["calculated_mAh_a_day"]["board"] > 0
+    assert all(figure["source"] for figure in told["currents_mA"].values())
