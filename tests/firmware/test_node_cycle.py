@@ -322,6 +322,38 @@ done()
     assert len({r.window for r in reports(messages)}) == len(reports(messages)) == 96
 
 
+@pytest.mark.parametrize("how", ["reset", "leap"])
+def test_a_days_total_is_released_once(world, how):
+    """A reset before the clock's memory knew of the release, and a clock set back over midnight."""
+    midnight = MIDNIGHT + DAY_S
+    upset = {
+        "reset": f"""
+run({(midnight - 1) * 1000})
+before = machine.RTC.kept
+run({(midnight + 60) * 1000}, node.run())
+machine.RTC.kept = before
+boot(warm=True)
+""",
+        "leap": f"""
+def leap():
+    node._clock.set(unix() - 3600000, tick)
+    node.moved(node._clock.moved_ms)
+at({(midnight + 600) * 1000}, leap)
+""",
+    }[how]
+    said, messages = world(
+        f"""
+boot()
+passages({MIDNIGHT * 1000}, {midnight * 1000}, 61007)
+{upset}
+run({(midnight + 3 * 3600) * 1000})
+done(day=node._day.index)
+"""
+    )
+    assert [day.window for day in days(messages)] == [MIDNIGHT // DAY_S]
+    assert said["day"] == midnight // DAY_S
+
+
 def test_no_exact_count_lies_in_the_clocks_memory(world):
     """At no moment: not a window's, and of the day only the noisy total."""
     said, messages = world(
@@ -539,6 +571,8 @@ done(whole=node._day.whole(), windows=node._day._windows)
     assert [r.health & PAUSED for r in got] == [0, PAUSED, PAUSED, 0, 0]
     assert [len(r.values) for r in got] == [2, 0, 0, 2, 2]
     assert [r.health & SENSOR for r in got] == [0] * 5
+    # Noise that was drawn for a paused window is not kept for another one.
+    assert [when // 900_000 - MIDNIGHT // 900 for when, _ in sets_of(said, 7, 10)] == [0, 1, 2, 3, 4, 5]
     assert said["windows"] == 5
     assert said["whole"] is False
 
@@ -585,6 +619,27 @@ done()
     assert (total.revision, total.health) == (2, PARTIAL)
     true = true_counts(said, MIDNIGHT + 3600, MIDNIGHT + DAY_S)
     noise = sets_of(said, 3, 20)[0][1]
+    assert (total.values[5][0], total.values[6][0]) == tuple(map(sum, zip(true, noise, strict=True)))
+
+
+def test_a_profile_agreed_for_midnight_leaves_the_day_its_total(world):
+    said, messages = world(
+        f"""
+boot()
+passages({(MIDNIGHT + 70000) * 1000}, {(MIDNIGHT + DAY_S) * 1000}, 61007)
+def agree():
+    Config.next_profile = profiles.Profile(2, 3600, 3 << 5, (7, 20), (3, 20), 10, 4)
+at({(MIDNIGHT + DAY_S - 100) * 1000}, agree)
+run({(MIDNIGHT + DAY_S + 60) * 1000})
+done()
+""",
+        true_s=MIDNIGHT + 70000,
+    )
+    assert [kind for kind, _, _ in messages][-4:] == [1, 5, 2, 2]
+    (total,) = days(messages)
+    assert (total.revision, total.window) == (1, MIDNIGHT // DAY_S)
+    true = true_counts(said, MIDNIGHT, MIDNIGHT + DAY_S)
+    noise = sets_of(said, 3, 10)[0][1]
     assert (total.values[5][0], total.values[6][0]) == tuple(map(sum, zip(true, noise, strict=True)))
 
 

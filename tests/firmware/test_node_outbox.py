@@ -5,7 +5,7 @@ import pytest
 from node.mark import Mark
 from node.outbox import AlreadyReleased, Outbox, OutboxError
 
-REPORT, STATEMENT = 1, 2
+REPORT, STATEMENT, DAY = 1, 2, 5
 
 
 def put(outbox, window, payload=b"sealed", kind=REPORT):
@@ -56,6 +56,74 @@ def test_a_window_is_never_released_twice(tmp_path):
     assert not again.has_window(501)
     with pytest.raises(AlreadyReleased):
         put(again, 500)
+
+
+def test_a_day_is_never_released_twice_and_is_no_window(tmp_path):
+    outbox = Outbox(str(tmp_path))
+    put(outbox, 86400, kind=DAY)
+    assert not outbox.has_window(900)
+    put(outbox, 86400)
+    assert (outbox.last_window(), outbox.sealed()) == (86400, 1)
+    for _ in range(2):
+        assert outbox.has_day(86400)
+        assert not outbox.has_day(2 * 86400)
+        with pytest.raises(AlreadyReleased, match="day 86400: the last one released is 86400"):
+            put(outbox, 86400, kind=DAY)
+        drain(outbox)
+        outbox = Outbox(str(tmp_path))
+    for name in ("mark.0", "mark.1"):
+        (tmp_path / name).unlink()
+    again = Outbox(str(tmp_path))
+    assert (again.has_day(86400), again.has_window(86400), again.last_window()) == (True, True, 86400)
+
+
+def test_a_number_that_failed_is_for_the_same_message_or_for_none(tmp_path, monkeypatch):
+    outbox = Outbox(str(tmp_path))
+    put(outbox, 1, b"first")
+    real = open
+
+    def failing(name, mode="r"):
+        if "a" in mode:
+            with real(name, mode) as file:
+                file.write(b"\xb7\x01")
+            raise OSError(5)
+        return real(name, mode)
+
+    monkeypatch.setattr("builtins.open", failing)
+    with pytest.raises(OSError, match="5"):
+        put(outbox, 2, b"second")
+    monkeypatch.undo()
+    with pytest.raises(
+        OutboxError, match="found another message for sequence number 2, wanted the same again"
+    ):
+        outbox.append(REPORT, 2, 3, b"third")
+    outbox.skip(1)
+    assert outbox.next_seq() == 2
+    outbox.append(REPORT, 2, 2, b"second")
+    outbox.skip(3)
+    assert outbox.next_seq() == 3
+    monkeypatch.setattr("builtins.open", failing)
+    with pytest.raises(OSError, match="5"):
+        put(outbox, 3, b"third")
+    monkeypatch.undo()
+    outbox.skip(3)
+    outbox.append(REPORT, 4, 4, b"fourth")
+    expected = [(1, b"first"), (2, b"second"), (4, b"fourth")]
+    again = Outbox(str(tmp_path))
+    assert (again.waiting(), drain(again)) == (3, expected)
+
+
+def test_a_message_that_was_written_twice_is_sent_and_counted_once(tmp_path):
+    """An append may fail at its very end: the record is whole, and the next attempt writes it again."""
+    outbox = Outbox(str(tmp_path))
+    put(outbox, 1, b"first")
+    segment = tmp_path / "00000001.log"
+    whole = segment.read_bytes()
+    (tmp_path / "00000002.log").write_bytes(whole)
+    again = Outbox(str(tmp_path))
+    assert (again.waiting(), again.next_seq()) == (1, 2)
+    put(again, 2, b"second")
+    assert drain(again) == [(1, b"first"), (2, b"second")]
 
 
 def test_wrong_numbers_and_sizes_are_refused(tmp_path):
@@ -149,163 +217,3 @@ def test_mark_survives_the_loss_of_either_file(tmp_path):
     assert damaged.load() == (1, 2)
     damaged.save(5, 6)
     assert Mark(str(tmp_path / "m"), "II").load() == (5, 6)
-
-
-POWER_CUTS = """
-import gc, json, os
-from node.outbox import Outbox
-
-BLOCK, BLOCKS = 4096, 24
-OPTIONS = {"limit_bytes": 1536, "segment_bytes": 512}
-
-
-class PowerCut(Exception):
-    pass
-
-
-class Flash:
-    # NOR flash behind LittleFS: the n-th program or erase is left half done, and nothing is written after it.
-    def __init__(self, image):
-        self.image = image
-        self.left = -1
-        self.writes = 0
-
-    def readblocks(self, block, buffer, offset=0):
-        start = block * BLOCK + offset
-        buffer[:] = self.image[start:start + len(buffer)]
-
-    def writeblocks(self, block, buffer, offset=0):
-        self.change(block * BLOCK + offset, buffer)
-
-    def ioctl(self, op, argument):
-        if op == 4:
-            return BLOCKS
-        if op == 5:
-            return BLOCK
-        if op == 6:
-            self.change(argument * BLOCK, b"\\xff" * BLOCK)
-        return 0
-
-    def change(self, start, data):
-        if self.left == 0:
-            raise PowerCut()
-        self.writes += 1
-        if self.left > 0:
-            self.left -= 1
-            if self.left == 0:
-                half = len(data) // 2
-                self.image[start:start + half] = bytes(data[:half])
-                raise PowerCut()
-        self.image[start:start + len(data)] = data
-
-
-def mounted(flash):
-    vfs = os.VfsLfs2(flash, readsize=32, progsize=32, lookahead=32)
-    os.mount(vfs, "/f")
-
-
-def payload(seq, window):
-    return b"%d/%d " % (seq, window) * 6
-
-
-class Story:
-    # What the outbox promised so far.
-    def __init__(self):
-        self.kept = {}
-        self.acknowledged = 0
-        self.doubtful = 0
-        self.appending = None
-        self.window = 0
-
-
-def live(outbox, story, rounds):
-    for turn in range(rounds):
-        for _ in range(3):
-            seq = outbox.next_seq()
-            window = story.window + 1
-            story.appending = (seq, window)
-            outbox.append(1, seq, window, payload(seq, window))
-            story.kept[seq] = window
-            story.window = window
-            story.appending = None
-        for _ in range(2 if turn % 4 else 1):
-            entry = outbox.oldest()
-            story.doubtful = entry.seq
-            outbox.acknowledge(entry.seq)
-            story.acknowledged = entry.seq
-            story.doubtful = 0
-
-
-def check(story):
-    outbox = Outbox("/f/data/outbox", **OPTIONS)
-    # No number that was on flash comes again, and no window either.
-    newest = max(story.kept) if story.kept else 0
-    assert outbox.next_seq() > newest
-    assert not story.window or outbox.has_window(story.window)
-    if story.appending and outbox.next_seq() > story.appending[0]:
-        story.kept[story.appending[0]] = story.appending[1]
-        story.window = story.appending[1]
-        assert outbox.has_window(story.window)
-    assert outbox.sealed() == len(story.kept)
-    found = []
-    while True:
-        entry = outbox.oldest()
-        if entry is None:
-            break
-        assert entry.payload == payload(entry.seq, story.kept[entry.seq]), entry
-        found.append(entry.seq)
-        outbox.acknowledge(entry.seq)
-    assert found == sorted(found)
-    first = found[0] if found else max(story.kept or {0: 0}) + 1
-    # What is not found was acknowledged before, or dropped and counted.
-    assert found == [seq for seq in sorted(story.kept) if seq >= first]
-    gone = [seq for seq in story.kept if seq < first]
-    unacknowledged = [seq for seq in gone if seq > story.acknowledged and seq != story.doubtful]
-    assert len(unacknowledged) <= outbox.dropped(), (unacknowledged, outbox.dropped())
-    # Never sent again once the acknowledgement was kept, unless the power went while it was being kept.
-    assert not found or found[0] > story.acknowledged
-    seq = outbox.next_seq()
-    outbox.append(1, seq, story.window + 1, b"after")
-    assert Outbox("/f/data/outbox", **OPTIONS).oldest().payload == b"after"
-    return outbox.dropped()
-
-
-blank = bytearray(b"\\xff" * BLOCK * BLOCKS)
-os.VfsLfs2.mkfs(Flash(blank), readsize=32, progsize=32, lookahead=32)
-
-
-def run(cut, rounds):
-    flash = Flash(bytearray(blank))
-    mounted(flash)
-    story = Story()
-    flash.left = cut
-    flash.writes = 0
-    try:
-        live(Outbox("/f/data/outbox", **OPTIONS), story, rounds)
-        survived = True
-    except PowerCut:
-        survived = False
-    os.umount("/f")
-    after = Flash(flash.image)
-    mounted(after)
-    dropped = check(story)
-    os.umount("/f")
-    gc.collect()
-    return survived, flash.writes, dropped
-
-
-survived, writes, dropped = run(-1, ROUNDS)
-assert survived and dropped
-cuts = 0
-for cut in range(1, writes + 1):
-    survived, _, _ = run(cut, ROUNDS)
-    assert not survived
-    cuts += 1
-print(json.dumps({"writes": writes, "cuts": cuts}))
-"""
-
-
-def test_power_cut_at_every_flash_write(micropython):
-    """Appends, acknowledgements, rotations and drops, cut at every program and erase."""
-    result = micropython(POWER_CUTS.replace("ROUNDS", "24"), heap="4M", timeout=240)
-    assert result["cuts"] == result["writes"] > 300
