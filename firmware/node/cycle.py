@@ -132,6 +132,8 @@ class Cycle:
         members = self.windows.ended().quantities
         early = self._early = Early(self._config.profile.window_s, members)
         early.begin(uptime.ms())
+        # The gateway answers it with the time, for where nobody else tells it.
+        await self.state()
         while not self._clock.known:
             self._vigil.done("windows")
             left = early.left_ms(uptime.ms())
@@ -139,7 +141,6 @@ class Cycle:
                 await asyncio.sleep_ms(min(left, _WAIT_MS))
             else:
                 self._end_bin(early)
-        await self.state()
         self._end_bin(early)
         self._early = None
         now = self._clock.unix_ms()

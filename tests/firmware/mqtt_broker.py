@@ -23,7 +23,7 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def certificate(name, issuer=None, authority=False, ends=None):
+def certificate(name, issuer=None, authority=False, ends=None, begins=None):
     """(certificate, key) for `name`; issuer is such a pair, None means self-signed."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -34,7 +34,7 @@ def certificate(name, issuer=None, authority=False, ends=None):
         .issuer_name(issuer[0].subject if issuer else subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - 30 * DAY)
+        .not_valid_before(begins or now - 30 * DAY)
         .not_valid_after(ends or now + 30 * DAY)
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
     )
@@ -48,23 +48,27 @@ def der(pair):
     return pair[0].public_bytes(serialization.Encoding.DER)
 
 
+def keep(folder, pair):
+    """Write server.pem and server.key."""
+    (folder / "server.pem").write_bytes(pair[0].public_bytes(serialization.Encoding.PEM))
+    (folder / "server.key").write_bytes(
+        pair[1].private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+
+
 class Broker:
     """nats-server on free ports below `folder`; one user, `device` with `password`."""
 
-    def __init__(self, folder, device, password, ends=None):
+    def __init__(self, folder, device, password, ends=None, begins=None):
         self.folder = folder
         self.authority = certificate("Test authority", authority=True)
         self.mqtt_port = free_port()
         self.client_port = free_port()
-        server = certificate(NAME, self.authority, ends=ends)
-        (folder / "server.pem").write_bytes(server[0].public_bytes(serialization.Encoding.PEM))
-        (folder / "server.key").write_bytes(
-            server[1].private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
+        keep(folder, certificate(NAME, self.authority, ends=ends, begins=begins))
         (folder / "nats.conf").write_text(
             f"""
             server_name: test
@@ -112,14 +116,16 @@ class Broker:
 class Line:
     """A TCP line to `port` that can be told to lose everything that comes back."""
 
-    def __init__(self, port):
+    def __init__(self, port, host="127.0.0.1", own_port=0):
         self.port = port
+        self.host = host
+        self.own_port = own_port
         self.deaf = False
         self.connections = 0
         self.server = None
 
     async def __aenter__(self):
-        self.server = await asyncio.start_server(self.carry, "127.0.0.1", 0)
+        self.server = await asyncio.start_server(self.carry, self.host, self.own_port)
         self.own_port = self.server.sockets[0].getsockname()[1]
         return self
 

@@ -9,6 +9,8 @@ import asyncio
 
 from micropython import const
 
+from node.console import say
+
 _LOOK_MS = const(200)
 # A wrong password, or a network that is not there, is believed when the radio says so for this many looks.
 _BELIEVED = const(15)
@@ -30,6 +32,7 @@ class Wifi:
         self.networks = networks
         self.held = False
         self._wanted = wanted
+        self._name = None
         self._station = _find_station()
 
     def joined(self):
@@ -62,14 +65,17 @@ class Wifi:
         for name, password in self.networks:
             status = await self.attempt(name, password, timeout_s)
             if not status:
+                self._name = name
                 return
             reasons.append("%s: %s" % (name, _reason(status)))
         raise WifiError("found no network that lets us in (%s)" % ", ".join(reasons))
 
     def leave(self):
-        """Give up a network that leads nowhere: the next attempt to join begins with another, if there is."""
-        if self._station is not None and self.networks:
-            self.networks = self.networks[1:] + self.networks[:1]
+        """Give up the network that was joined, since it leads nowhere: it is the last to be tried again."""
+        if self._station is not None and self._name:
+            say("wifi: %s leads nowhere: leaving it", self._name)
+            others = [pair for pair in self.networks if pair[0] != self._name]
+            self.networks = others + [pair for pair in self.networks if pair[0] == self._name]
             self._disconnect()
 
     async def attempt(self, name, password, timeout_s):

@@ -1,4 +1,4 @@
-# ruff: noqa: B007, I001
+# ruff: noqa: B007, I001, RUF005
 """TLS streams that wait in the operating system.
 
 The interpreter's TLS socket has no file descriptor of its own, so its poll would look at it every
@@ -15,6 +15,7 @@ import uselect
 _POLLIN = uselect.POLLIN
 _POLLOUT = uselect.POLLOUT
 _ENOMEM = 12
+_REFUSED = -0x3000  # MBEDTLS_ERR_X509_FATAL_ERROR ends the handshake
 _IOCTL_POLL = 3
 _IOCTL_CLOSE = 4
 _RETRY_US = 2000  # of the host's time: a write that waits for the handshake's next message
@@ -27,7 +28,7 @@ class TLSStream(io.IOBase):
         self._dry = True  # the last read met nothing: no decrypted bytes are left over
         self._stuck = False  # the last write met a handshake that waits for the other side
         self._watched = 0
-        self._dates = dates  # still to be held against the board's own clock
+        self._dates = dates  # what the board's own clock has against the certificates
         self._look = uselect.poll()
         self._look.register(raw, _POLLIN | _POLLOUT)
 
@@ -47,29 +48,14 @@ class TLSStream(io.IOBase):
         return data
 
     def write(self, data, *span):
-        if self._dates and not self._in_force():
-            self._stuck = True
-            return None
-        count = self._tls.write(data, *span)
+        try:
+            count = self._tls.write(data, *span)
+        except OSError:
+            if self._dates:
+                raise ValueError(self._dates[0]) from None
+            raise
         self._stuck = count is None
         return count
-
-    def _in_force(self):
-        """Hold the certificate against the board's clock once the handshake is over; False before that."""
-        self._tls.read(1)  # shakes hands; no server of ours speaks first
-        certificate = self._tls.getpeercert(True)
-        if certificate is None:
-            return False
-        self._dates = False
-        at = certificate.find(b"\x17\x0d")
-        begins, ends = certificate[at + 2 : at + 14], certificate[at + 17 : at + 29]
-        now = board_time.gmtime()
-        now = b"%02d%02d%02d%02d%02d%02d" % ((now[0] - 2000,) + now[1:6])
-        if now < begins:
-            raise ValueError("The certificate validity starts in the future\n")
-        if now > ends:
-            raise ValueError("The certificate validity has expired\n")
-        return True
 
     def close(self):
         self._tls.close()
@@ -127,7 +113,28 @@ def wrap_socket(self, sock, **options):
     starved, dates = bus.call("tls")
     if starved:
         raise OSError(_ENOMEM)  # what MBEDTLS_ERR_SSL_ALLOC_FAILED becomes
-    return TLSStream(sock, _wrap(self, sock, **options), dates)
+    found = []
+    if dates:
+
+        def look(certificate, depth):
+            reason = out_of_force(bytes(certificate))
+            if reason:
+                found.append(reason)
+            return _REFUSED if reason else 0
+
+        self._context.verify_callback = look  # of ssl.SSLContext, which is written in Python
+    return TLSStream(sock, _wrap(self, sock, **options), found)
+
+
+def out_of_force(certificate):
+    """What mbedTLS says of a certificate (DER) that does not hold at the board's own clock, or None."""
+    at = certificate.find(b"\x17\x0d")
+    begins, ends = certificate[at + 2 : at + 14], certificate[at + 17 : at + 29]
+    now = board_time.gmtime()
+    now = b"%02d%02d%02d%02d%02d%02d" % ((now[0] - 2000,) + now[1:6])
+    if now < begins:
+        return "The certificate validity starts in the future\n"
+    return "The certificate validity has expired\n" if now > ends else None
 
 
 ssl.SSLContext.wrap_socket = wrap_socket
