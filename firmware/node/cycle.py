@@ -169,11 +169,10 @@ class Cycle:
         early.close(uptime.ms())
 
     async def _open(self):
-        """A window begins: a new day with it, perhaps; its noise is drawn now."""
+        """A window begins, perhaps a day with it. Their noise is drawn at once, by `_window_over`."""
         self._pool.clear()
         self._refused = False
         await self._turn(self.windows.index() * self.windows.window_ms // 1000 // DAY_S)
-        self._draw()
 
     def _draw(self):
         """Draw what is not drawn yet; tells whether all is there."""
@@ -268,7 +267,6 @@ class Cycle:
             if day.noisy and day.index < index:
                 await self._release_day()
             day.begin(0 if self._outbox.has_day((index + 1) * DAY_S) else index)
-            self._draw()
         if 0 < self._stated < index:
             await self.state()
 

@@ -276,6 +276,7 @@ done()
     )
     assert [kind for kind, _, _ in messages] == [2] + [1] * 96 + [5, 2] + [1] * 96 + [5, 2]
     leaf = {when // 900_000: noise for when, noise in sets_of(said, 7, 10)}
+    assert len(leaf) == len(sets_of(said, 7, 10))
     # One set a window, drawn when it begins; the first of the board with it.
     assert sorted(leaf) == list(range(MIDNIGHT // 900, MIDNIGHT // 900 + 193))
     assert all(when % 900_000 < 5000 for when, _ in sets_of(said, 7, 10))
