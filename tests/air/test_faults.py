@@ -109,6 +109,19 @@ async def test_a_wedged_sensor_comes_back_when_its_supply_was_cut(air: Air, name
     assert [level for _, pin, level in found.board.pins_set if pin == 13] == [1, 0, 1, 0]
 
 
+async def test_a_sensor_that_fails_every_other_time_is_not_reset(air: Air) -> None:
+    spec, entry = CASES["sht3x"]
+    faults = []
+    for turn in range(14):
+        # Samples are taken 20 s before each full minute of this test, or a little later.
+        faults += [("sht3x", 120 * turn + 30, "silent", True), ("sht3x", 120 * turn + 90, "silent", False)]
+    found = await air.sample(spec, entry | {"every_s": 60}, looks=(1680,), faults=tuple(faults))
+    told = found.looks[0][0]
+    assert told.faults >= 12
+    assert told.good >= 12
+    assert told.resets == 0
+
+
 OUT_OF_RANGE = {
     "sds011": SensorSpec.sds011(lambda at: (5.0, 999.9)),
     "pmsx003": SensorSpec.pmsx003(lambda at: (5.0, 1001.0)),
