@@ -58,7 +58,8 @@ bench: $(STAMP)  ## measurements: sizes on the wire
 	$(BIN)/peilmerk bench wire
 
 soak: $(STAMP)  ## longer campaigns: the street for ten minutes, the decoders under many more inputs
-	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest --numprocesses 2 --timeout 3600 tests/protocol tests/gateway tests/updates
+	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest --numprocesses 2 --timeout 3600 tests/protocol tests/gateway tests/updates \
+	  tests/firmware/test_node_endures.py
 	$(BIN)/peilmerk demo --for 600 --json
 
 lock: $(STAMP)  ## write requirements.lock anew from pyproject.toml
