@@ -95,3 +95,9 @@ async def test_a_driver_records_what_its_sensor_served(air: Air, name: str) -> N
     assert (last.faults, last.damaged, last.resets, last.healthy) == (0, 0, 0, True)
     assert (last.good, last.expected) == (len(samples), 900 // cycle)
     assert not found.raised
+
+
+async def test_a_driver_gives_only_what_it_is_to_give(air: Air) -> None:
+    found = await air.sample(*CASES["bme280"], looks=(100,), only=(q.PRESSURE,))
+    assert len(found.samples[0]) >= 3
+    assert {tuple(sample) for _, sample in found.samples[0]} == {(q.PRESSURE,)}

@@ -38,6 +38,8 @@ async def sense(driver, place):
 
 async def main():
     drivers = [sensing.load(entry) for entry in given["entries"]]
+    if given["only"]:
+        drivers[0].quantities = given["only"]
     tasks = [asyncio.create_task(sense(drivers[i], i)) for i in range(len(drivers))]
     for moment in given["looks"]:
         while world_ms() < moment * 1000:
@@ -90,10 +92,11 @@ class Air(Street):
         *entries: dict[str, Any],
         looks: tuple[int, ...] = (600,),
         faults: tuple[tuple[str, float, str, bool], ...] = (),
+        only: tuple[int, ...] = (),
     ) -> Sampled:
         """Let drivers work from BEGIN on and look at their health at `looks` (seconds after BEGIN).
 
-        faults: (sensor, seconds after BEGIN, fault, on).
+        faults: (sensor, seconds after BEGIN, fault, on). only: what the first driver is to give; by default all.
         """
         board = await self.board(*(sensors if isinstance(sensors, tuple) else (sensors,)))
         for name, at, fault, on in faults:
@@ -101,6 +104,7 @@ class Air(Street):
         given = {
             "rtc_offset": board._chip.rtc_offset_us,
             "entries": list(entries),
+            "only": only,
             "looks": [int(BEGIN) + look for look in looks],
         }
         text = await self.run(board, f"given = {given!r}\n{SAMPLING}")
