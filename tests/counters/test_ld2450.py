@@ -98,6 +98,37 @@ async def test_recorded_cyclists_at_their_speeds(street: Street) -> None:
     assert len(traffic.all) > 25
 
 
+@pytest.mark.parametrize("across", [False, True])
+async def test_the_fast_are_followed_over_lost_frames(street: Street, across: bool) -> None:
+    """26 km/h is 0.7 m from frame to frame; every fourth frame is lost."""
+    traffic = away_from_borders([
+        Mover(BEGIN + 2 + 3 * n, "in" if n % 3 else "out", 7.2 - n % 2) for n in range(38)
+    ])  # fmt: skip
+    spec = radar(traffic, across=across, line_m=3.0, lost=0.25, seed=5)
+    line = [0, 500, 0, 6000] if across else [-3000, 3000, 3000, 3000]
+    seen = await counts(street, spec, 2, line=line)
+    wrong = sum(
+        abs(a - b)
+        for got, want in zip(seen, true(traffic, 2, "bicycle"), strict=True)
+        for a, b in zip(got, want, strict=True)
+    )
+    assert wrong <= 1
+
+
+@pytest.mark.parametrize("across", [False, True])
+async def test_riders_close_behind_each_other_are_told_apart(street: Street, across: bool) -> None:
+    """1.4 m apart, two frames' way: after a lost frame the next one is where somebody was."""
+    riders = [
+        Mover(BEGIN + 2 + 3 * n + m / 5, "in" if n % 2 else "out", 7.2) for n in range(18) for m in (0, 1)
+    ]
+    traffic = away_from_borders(riders)
+    spec = radar(traffic, across=across, line_m=3.0, lost=0.1, seed=6)
+    line = [0, 500, 0, 6000] if across else [-3000, 3000, 3000, 3000]
+    seen = await counts(street, spec, 1, line=line)
+    wrong = sum(abs(a - b) for a, b in zip(seen[0], true(traffic, 1, "bicycle")[0], strict=True))
+    assert wrong <= 5, "of 36: less than half of what is wrong when nobody's way is expected"
+
+
 async def test_two_who_meet_and_swap_places_in_the_frame_keep_their_directions(street: Street) -> None:
     meetings = []
     for i in range(8):

@@ -63,6 +63,12 @@ async def test_who_is_far_is_left_out_and_a_full_set_is_a_fault(street: Street) 
     assert counted.healthy == [[False]]
 
 
+async def test_who_comes_after_the_border_belongs_to_the_next_window(street: Street) -> None:
+    devices = [Advertiser.canary(n, BEGIN + WINDOW_S + 0.1, BEGIN + WINDOW_S + 50, 0.2) for n in range(30)]
+    counted = await street.count(air(devices), ENTRY, windows=2, window_s=WINDOW_S, late_ms=5000)
+    assert [window[q.UNCLASSIFIED] for window in counted.windows] == [0, 30]
+
+
 async def test_it_works_in_its_period_only_and_with_a_known_clock_only(street: Street) -> None:
     devices = [Advertiser.canary(n, BEGIN - 60, BEGIN + 600, 0.5) for n in range(50)]
     entry = {**ENTRY, "from": int(BEGIN) + 90, "until": int(BEGIN) + 240}

@@ -128,3 +128,91 @@ def test_hashing_an_address_allocates_nothing_and_its_words_stay_small(micropyth
         """
     )
     assert seen == [101, True, 202]
+
+
+RADAR = """
+import json, machine
+from node.sensing import load
+from node.window import Tally
+waiting = bytearray()
+class Uart(machine.UART):
+    def any(self):
+        return len(waiting)
+    def readinto(self, buffer):
+        global waiting
+        buffer[:] = waiting[:len(buffer)]
+        waiting = waiting[len(buffer):]
+machine.UART = Uart
+def word(value):
+    return (abs(value) | (0x8000 if value >= 0 else 0)).to_bytes(2, "little")
+def frame(*targets):
+    body = b"".join([word(x) + word(y) + word(-140) + b"\\x40\\x01" for x, y in targets])
+    return bytearray(b"\\xaa\\xff\\x03\\x00" + body + bytes(24 - len(body)) + b"\\x55\\xcc")
+radar = load({"driver": "ld2450", "uart": 1, "tx": 17, "rx": 16, "line": [-3000, 2500, 3000, 2500]})
+def taken():
+    tally = Tally(radar.quantities)
+    radar.take(tally)
+    return [tally.take_count(n) for n in radar.quantities]
+"""
+
+
+def test_a_radars_frame_is_read_as_its_manual_says_and_what_it_cannot_see_is_left_out(micropython):
+    seen = micropython(
+        RADAR
+        + """
+manual = bytearray(bytes.fromhex("aaff03000e03b18610004001" + "00" * 16 + "55cc"))
+seen = [[radar._parse(manual), list(radar._targets[:2]), radar.damaged]]
+far = frame((9000, 3000), (1200, -700), (-8000, 8000))
+seen.append([radar._parse(far), list(radar._targets[:2]), radar.damaged])
+print(json.dumps(seen))
+"""
+    )
+    assert seen == [[1, [-782, 1713], 0], [1, [-8000, 8000], 2]]
+
+
+def test_frames_that_waited_count_when_they_came_not_when_they_were_read(micropython):
+    seen = micropython(
+        RADAR
+        + """
+for y in (3000, 2900, 2800, 2300, 2200, 2100, 2000):
+    waiting += frame((0, y))
+# The last came now, the fourth, which crosses the line, 300 ms before: the border lies between.
+radar.border(10_000 - 250)
+radar.read(10_000)
+seen = [taken(), taken()]
+for y in (3000, 2900, 2300, 2200):
+    waiting += frame((2000, y))
+radar.border(20_000 - 250)
+radar.read(20_000)
+print(json.dumps(seen + [taken(), taken()]))
+"""
+    )
+    assert seen == [[1, 0], [0, 0], [0, 0], [1, 0]]
+
+
+def test_both_beams_that_bounce_after_a_passage_are_no_second_one(micropython):
+    seen = micropython(
+        """
+        import json
+        from machine import Pin
+        from node.sensing import beam_pair
+        from node.window import Tally
+        now = 0
+        beam_pair.ticks_ms = lambda: now
+        def at(t, pin, level):
+            global now
+            now = t
+            Pin.made[pin].drive(level)
+        counts = []
+        for dead_ms in (10, 0):
+            now = 0
+            pair = beam_pair.BeamPair({"driver": "beam_pair", "pins": [4, 5], "dead_ms": dead_ms})
+            pair.start()
+            for t, pin, level in ((100, 4, 0), (150, 5, 0), (200, 4, 1), (250, 5, 1),
+                                  (254, 4, 0), (255, 5, 0), (257, 4, 1), (258, 5, 1)):
+                at(t, pin, level)
+            counts.append(list(pair.counts[:2]))
+        print(json.dumps(counts))
+        """
+    )
+    assert seen == [[1, 0], [2, 0]]

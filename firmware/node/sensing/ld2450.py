@@ -33,6 +33,7 @@ _TRACKS = const(6)
 _FAR_MM = const(8000)
 # Frames without sight until a track ends.
 _LOST = const(10)
+_WIDEST = const(3)
 _FREE = const(255)
 # Frames that are the same byte for byte, with somebody in them: a radar's noise never does that.
 _SAME = const(20)
@@ -72,6 +73,7 @@ class LD2450(Passages):
         self._frames = (bytearray(_FRAME), bytearray(_FRAME))
         self._turn = 0
         self._have = 0
+        self._last = 0
         self._heard = 0
         self._same = 0
         self._targets = array("h", [0] * (2 * _TARGETS))
@@ -156,17 +158,20 @@ class LD2450(Passages):
         tracks = self._tracks
         missed = self._missed
         targets = self._targets
-        # Where everybody is expected now.
+        # Frames since the last one, lost ones too; then where everybody is expected now.
+        since = (ticks_diff(tick, self._last) + _FRAME_MS // 2) // _FRAME_MS
+        since = 1 if since < 1 else since if since <= _LOST else _LOST + 1
+        self._last = tick
         for track in range(_TRACKS):
             if missed[track] != _FREE:
                 at = 4 * track
-                tracks[at] += tracks[at + 2]
-                tracks[at + 1] += tracks[at + 3]
-                missed[track] += 1
+                tracks[at] += tracks[at + 2] * since
+                tracks[at + 1] += tracks[at + 3] * since
+                missed[track] += since
         taken = 0
         while taken != (1 << found) - 1:
             # The nearest pair first; a track that has its target has missed nothing.
-            best = self._gate
+            best = _WIDEST * _FAR_MM
             to = -1
             one = 0
             for target in range(found):
@@ -177,7 +182,9 @@ class LD2450(Passages):
                 for track in range(_TRACKS):
                     if 0 < missed[track] != _FREE:
                         away = abs(tracks[4 * track] - x) + abs(tracks[4 * track + 1] - y)
-                        if away <= best:
+                        # Who was not seen for some frames may be as much further off.
+                        since = missed[track]
+                        if away < best and away <= self._gate * (since if since < _WIDEST else _WIDEST):
                             best = away
                             to = track
                             one = target
