@@ -96,7 +96,7 @@ class Air(Street):
     ) -> Sampled:
         """Let drivers work from BEGIN on and look at their health at `looks` (seconds after BEGIN).
 
-        faults: (sensor, seconds after BEGIN, fault, on). only: what the first driver is to give; by default all.
+        faults: (sensor, seconds after BEGIN, fault, on). only: what the first driver is to give.
         """
         board = await self.board(*(sensors if isinstance(sensors, tuple) else (sensors,)))
         for name, at, fault, on in faults:
