@@ -15,12 +15,14 @@ from typing import Annotated
 import typer
 
 from peilmerk_bench.board import BoardError, BoardSpec, SensorSpec, VirtualBoard, air_sensors, counter_sensors
-from peilmerk_bench.board.spec import FLASH_BYTES, HEAP_KIB
+from peilmerk_bench.board.ready_made import NETWORKS, ready_made
+from peilmerk_bench.board.spec import FLASH_BYTES, HEAP_KIB, WifiNetwork
 from peilmerk_bench.world.air import Climate, Particles
 from peilmerk_bench.world.clock import WorldClock
 from peilmerk_bench.world.passages import PassageReplay
 from peilmerk_bench.world.sntp import SntpServer
 from peilmerk_bench.world.traces import CLIMATE, COUNTS, PARTICLES, TraceError, air_day, counting_day
+from peilmerk_gateway.errors import PeilmerkError
 
 app = typer.Typer(
     name="bench",
@@ -34,6 +36,8 @@ MORE = ("pmsx003", "sps30", "sps30_uart", "scd4x", "bme280", "dnms", "sds011", "
 """Sensors that can be added one by one, each with its own world."""
 
 BAD_INPUT = 2
+SETUP_S = 60.0
+"""A board that is not at its set-up by then never will be."""
 
 
 @app.command()
@@ -65,6 +69,12 @@ def board(
     climate: Annotated[
         Path, typer.Option(help="Recorded climate to replay (sensor.community DHT22).")
     ] = CLIMATE,
+    setup: Annotated[
+        bool,
+        typer.Option(
+            "--setup", help="A board with firmware that knows no Wi-Fi yet; print the address of its set-up."
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of text.")] = False,
 ) -> None:
     """Start one virtual board, print its port, and run it until Ctrl-C.
@@ -75,6 +85,7 @@ def board(
       mpremote connect /dev/pts/5 repl            (with the port it printed)
       peilmerk bench board --kind air --flash air.img
       peilmerk bench board --kind bare --sensor pmsx003 --sensor scd4x
+      peilmerk bench board --setup                (then open the address it printed in a browser)
       peilmerk bench board --speed 60 --world-start 2026-03-02T07:30:00Z --json
     """
     try:
@@ -96,9 +107,17 @@ def board(
         with tempfile.TemporaryDirectory(prefix="peilmerk-board-") as run_dir:
             image = flash or Path(run_dir) / "flash.img"
             size = image.stat().st_size if image.exists() and image.stat().st_size else FLASH_BYTES
-            spec = BoardSpec(name, kind, image, heap_kib=heap, sensors=sensors, flash_bytes=size)
-            asyncio.run(_run(VirtualBoard(spec, clock, Path(run_dir)), as_json))
-    except (BoardError, TraceError, ValueError) as error:
+            password = ""
+            networks: tuple[WifiNetwork, ...] = ()
+            if setup:
+                if flash is not None or kind not in ("counter", "air"):
+                    raise BoardError("--setup makes its own flash, for --kind counter or air")
+                password, networks = ready_made(image, kind), NETWORKS
+            spec = BoardSpec(
+                name, kind, image, heap_kib=heap, sensors=sensors, flash_bytes=size, wifi=networks
+            )
+            asyncio.run(_run(VirtualBoard(spec, clock, Path(run_dir)), as_json, password))
+    except (BoardError, PeilmerkError, TraceError, TimeoutError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(BAD_INPUT) from None
 
@@ -114,7 +133,8 @@ def _moment(text: str | None) -> float:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-async def _run(board: VirtualBoard, as_json: bool) -> None:
+async def _run(board: VirtualBoard, as_json: bool, password: str = "") -> None:
+    """Run a board until told to end. `password`: of its set-up, whose address is then printed too."""
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -132,6 +152,13 @@ async def _run(board: VirtualBoard, as_json: bool) -> None:
             "ntp_port": ntp_port,
             "clock": json.loads(board.clock.to_json()),
         }
+        if password:
+            await board.console_shows("portal: set-up is open", SETUP_S)
+            told |= {
+                "setup": board.http_url,
+                "setup_password": password,
+                "wifi": [[network.ssid, network.password] for network in board.spec.wifi],
+            }
         if as_json:
             print(json.dumps(told), flush=True)
         else:
@@ -141,6 +168,11 @@ async def _run(board: VirtualBoard, as_json: bool) -> None:
                 f"world time by SNTP on 127.0.0.1 port {ntp_port}; Ctrl-C ends it",
                 file=sys.stderr,
             )
+            if password:
+                print(f"set-up at {board.http_url}", flush=True)
+                print(f"password on its label: {password}")
+                for network in board.spec.wifi:
+                    print(f"Wi-Fi within reach: {network.ssid}, password {network.password}", flush=True)
         await over.wait()
     finally:
         with contextlib.suppress(BoardError):
@@ -280,6 +312,26 @@ def device(
     try:
         raise typer.Exit(run(as_json, windows))
     except (WasmError, PeilmerkError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(BAD_INPUT) from None
+
+
+@app.command()
+def flash(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
+    """Measure what the outbox costs a board's flash: days it holds, writes a day, years until it is worn.
+
+    Exit code 1 beyond a limit, 2 when the measurement could not be made.
+
+    \b
+    Examples:
+      peilmerk bench flash
+      peilmerk bench flash --json
+    """
+    from peilmerk_bench.measure.flash import FlashError, run
+
+    try:
+        raise typer.Exit(run(as_json))
+    except FlashError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(BAD_INPUT) from None
 

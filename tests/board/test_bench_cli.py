@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,24 @@ async def test_board_tells_its_port_runs_and_leaves_nothing(tmp_path: Path, numb
     assert await asyncio.wait_for(process.wait(), 20) == 0
     assert not any(Path(f"/proc/{child}").exists() for child in children)
     assert [path.name for path in tmp_path.iterdir()] == ["flash.img"]
+
+
+async def test_a_board_to_set_up_tells_where_its_page_is(tmp_path: Path) -> None:
+    process = await begin("board", "--setup", "--json", TMPDIR=str(tmp_path))
+    assert process.stdout is not None
+    told = json.loads(await asyncio.wait_for(process.stdout.readline(), 90))
+
+    def page() -> str:
+        with urllib.request.urlopen(told["setup"], timeout=60) as answer:
+            return str(answer.read().decode())
+
+    text = await asyncio.to_thread(page)
+    for network, _password in told["wifi"]:
+        assert network in text
+    assert len(told["setup_password"]) == 14
+    assert told["setup_password"] not in text
+    process.send_signal(signal.SIGTERM)
+    assert await asyncio.wait_for(process.wait(), 20) == 0
 
 
 async def test_sensors_are_added_one_by_one(tmp_path: Path) -> None:

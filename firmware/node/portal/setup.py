@@ -62,9 +62,9 @@ class Setup:
         door = self.door
         began = ticks_ms()
         self._open()
-        say("portal: set-up is open at %s", self.point)
         self.scan()
         await self.door.listen()
+        say("portal: set-up is open at %s", self.point)
         self._tasks = [asyncio.create_task(self._resolve())]
         if not self._lost:
             from node.portal import improv
