@@ -131,8 +131,9 @@ class Sender:
                 pace = self._paces[device_id] = _Pace(row.counter)
             if device_id in heard:
                 pace.due = min(pace.due, pace.last + ANSWER_S)
-            if time.monotonic() >= pace.due:
-                await self._send(row, pace)
+        for device_id, row in first.items():
+            if time.monotonic() >= self._paces[device_id].due:
+                await self._send(row, self._paces[device_id])
 
     async def _send(self, row: CommandRow, pace: _Pace) -> None:
         if not await self._store.command_sent(row.device_id, row.counter, self._clock.now()):

@@ -93,7 +93,7 @@ def beacon(connection: Connection, device_id: str) -> int | None:
 
 def _counters(connection: Connection, device_id: str) -> tuple[int, int]:
     row = connection.execute(
-        select(_counter.command, _counter.beacon).where(_counter.device_id == device_id)
+        select(_counter.command, _counter.beacon).where(_counter.device_id == device_id).with_for_update()
     ).first()
     return (0, 0) if row is None else (row[0], row[1])
 
