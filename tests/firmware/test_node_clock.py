@@ -4,6 +4,7 @@ import asyncio
 import time
 
 import pytest
+from mqtt_broker import certificate, der
 from on_micropython import MICROPYTHON, environment
 from sntp_server import Sntp
 
@@ -167,3 +168,129 @@ def test_the_narrowest_bounds_that_most_agree_with(micropython):
         """
     )
     assert chosen == [[115, 120, 0], [100, 140, 0], [1118, 1122, 1000], [500, 501, 0]]
+
+
+def test_a_beacon_sets_the_clock_only_in_answer_to_a_statement(micropython):
+    seen = micropython(
+        """
+        import json
+        from node.uplink import clock
+        tick = 5000
+        clock.ticks_ms = lambda: tick
+        moved = []
+        c = clock.Clock(1893456000)
+        c.on_moved = moved.append
+        seen = [c.beacon(1893459600), c.known]            # nobody asked
+        c.asked(120)
+        tick += 120001
+        seen.append(c.beacon(1893459600))                  # too late
+        c.asked(120)
+        seen.append(c.beacon(1893455999))                  # before what flash proves
+        c.asked(120)
+        tick += 4000
+        seen += [c.beacon(1893459600), c.unix_ms(), c.age_s(), c.known]
+        seen.append(c.beacon(1893460000))                  # not needed
+        seen.append(c.unix_ms())
+        c.asked(120)
+        tick += 43200000                                   # half a day on, and still no server
+        c.asked(120)
+        tick += 3000
+        seen += [c.beacon(1893459600 + 43200 + 60, 1000), c.unix_ms(), list(moved)]
+        c.set(1893456000000, tick)                         # a server overrules it at any time
+        seen += [c.unix_ms(), len(moved)]
+        print(json.dumps(seen))
+        """
+    )
+    assert seen[:4] == [False, False, False, False]
+    assert seen[4:8] == [True, 1893459602500, 0, True]
+    assert seen[8:10] == [True, 1893459602500]
+    assert seen[10:12] == [True, (1893459600 + 43260) * 1000 + 1000]
+    assert seen[12] == [55500]
+    assert seen[13:] == [1893456000000, 2]
+
+
+def test_a_guessed_time_is_a_bound_and_is_not_kept(micropython):
+    seen = micropython(
+        """
+        import json, time
+        import machine
+        from node.uplink import clock
+        now = int(time.time())
+        seen = [clock.Clock(0).guess(0)]                   # nothing is known to be past
+        c = clock.Clock(now - 500)
+        seen += [c.guess(now - 9000), c.known, machine.RTC.written == clock.time.gmtime(now - 500)]
+        seen.append(clock.Clock(now - 500).keep())         # a reset: the guess is no time
+        c.set(now * 1000, clock.ticks_ms())
+        seen += [c.guess(0), clock.Clock(now - 500).keep()]
+        clock.Clock(now - 500).guess(now - 400)
+        seen.append(clock.Clock(now - 500).keep())
+        print(json.dumps(seen))
+        """
+    )
+    assert seen == [False, True, False, False, False, True, True, False]
+
+
+def test_the_day_a_certificate_begins(micropython):
+    """Also where the number of the certificate looks like the tag of a time."""
+    pair = certificate("Authority", authority=True)
+    begins = int(pair[0].not_valid_before_utc.timestamp())
+    body = der(pair)
+    decoy = body[:20] + b"\x17\x0d" + body[20:]
+    found = micropython(
+        f"""
+        import json
+        from node.uplink.clock import begins
+        print(json.dumps([begins({body!r}), begins({decoy!r}), begins(b"\\x17\\x0d12"), begins(b"")]))
+        """
+    )
+    assert found == [begins, begins, 0, 0]
+
+
+def test_answers_of_a_name_server_are_read_and_rubbish_ends(micropython):
+    question = b"\x06broker\x02nl\0\0\1\0\1"
+    end = 12 + len(question)
+    address = b"\0\1\0\1\0\0\0\x3c\0\4\xc0\0\2\x07"
+    here = b"\xc0\x0c"
+    alias = here + b"\0\5\0\1\0\0\0\x3c\0\4\1x" + here
+
+    def packet(number, records, body, code=0):
+        return number + bytes((0x81, 0x80 | code, 0, 1, 0, records, 0, 0, 0, 0)) + question + body
+
+    packets = [
+        [packet(b"ab", 1, here + address)],
+        [packet(b"ab", 2, alias + here + address)],
+        [packet(b"ab", 1, b"\1x" + here + address)],
+        [packet(b"zz", 1, alias), packet(b"ab", 1, here + address)],  # the answer to another question first
+        [packet(b"ab", 0, b"", 3)],
+        [packet(b"ab", 1, alias)],
+    ]
+    seen = micropython(
+        f"""
+        import asyncio, json, random
+        from node.uplink.resolve import _answer
+        class Stream:
+            def __init__(self, answers):
+                self.answers = list(answers)
+            async def read(self, size):
+                return self.answers.pop(0)
+        async def read(answers):
+            try:
+                return await _answer(Stream(answers), b"ab", {end})
+            except Exception as fault:
+                return type(fault).__name__ + ": " + str(fault)
+        async def main():
+            seen = []
+            for answers in {packets!r}:
+                seen.append(await read(answers))
+            random.seed(1)
+            kinds = set()
+            for _ in range(3000):
+                rubbish = bytes([random.getrandbits(8) for _ in range(random.getrandbits(6))])
+                kinds.add((await read([b"ab" + rubbish])).split(":")[0])
+            print(json.dumps([seen, sorted(kinds)]))
+        asyncio.run(main())
+        """
+    )
+    assert seen[0][:4] == ["192.0.2.7"] * 4
+    assert seen[0][4:] == ["OSError: found no address, code 3", "OSError: found no address, code 0"]
+    assert len(seen[1]) > 1  # every one of them is one clear error of the resolver: it takes any Exception

@@ -4,6 +4,7 @@ each fault named on the console.
 
 import asyncio
 import datetime
+import itertools
 import json
 import os
 import ssl
@@ -21,6 +22,7 @@ from peilmerk_bench.world.sntp import SntpServer
 from peilmerk_protocol import command, cose, keys, report, topics
 from peilmerk_provisioning import bundle, kinds
 
+SOAK = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
 DEVICE = "dbcdefghijklmnop"
 ROOT_KEY = bytes(range(60, 92))
 WINDOW_S = 300
@@ -251,6 +253,24 @@ async def test_a_network_that_leads_nowhere_is_given_up_for_the_next(tmp_path):
         await world.shows("link: connected")
 
 
+@pytest.mark.skipif(not SOAK, reason="three days take three minutes: make soak")
+async def test_three_days_without_an_access_point_lose_and_double_nothing(tmp_path):
+    broker = Broker(tmp_path, DEVICE, "secret")
+    async with World(tmp_path, broker, speed=1800, window_s=900) as world:
+        await world.board.start()
+        await world.more(1)
+        world.board.wifi_up = False
+        closed = world.reports()[-1].window + 3 * 96
+        await world.until(lambda: f"window {closed}: " in world.board.console_tail, 600)
+        assert len(world.reports()) <= 2
+        world.board.wifi_up = True
+        await world.until(lambda: world.reports()[-1].window >= closed, 300)
+        whole(world.reports())
+        assert len(world.reports()) >= 3 * 96
+        # Byte for byte once: nothing was sent a second time either.
+        assert len(world.messages) == len(set(world.messages))
+
+
 @pytest.mark.parametrize(
     "start",
     [
@@ -270,6 +290,29 @@ async def test_windows_go_on_where_counters_of_seconds_end(tmp_path, start):
         await world.board.power_on()
         await world.more(1)
         assert world.reports()[-1].window >= reports[-1].window + 1
+
+
+async def test_leaps_of_the_clock_double_and_reorder_no_window(tmp_path):
+    """The time server leaps two hours ahead, and back: windows rise, and none comes twice."""
+    broker = Broker(tmp_path, DEVICE, "secret")
+    async with World(tmp_path, broker, speed=600, window_s=900) as world:
+        await world.board.start()
+        await world.more(2)
+        world.time_server.offset_s = 7200
+        await world.shows("clock: moved by 7")
+        await world.more(2)
+        world.time_server.offset_s = 0
+        await world.shows("clock: moved by -7")
+        await world.read()
+        ahead = world.reports()[-1].window
+        await world.shows("was released before: nothing is drawn")
+        await world.until(lambda: world.reports()[-1].window > ahead)
+        reports = world.reports()
+        windows = [r.window for r in reports]
+        assert windows == sorted(set(windows))
+        before, after = max(itertools.pairwise(reports), key=lambda pair: pair[1].window - pair[0].window)
+        assert 7 <= after.window - before.window <= 9
+        assert before.health & after.health & report.HEALTH_PARTIAL
 
 
 # -- a board that nobody tells the time but the gateway: these worlds run on today's date, since dates count

@@ -167,6 +167,37 @@ async def test_what_is_not_a_certificate_is_named(tmp_path):
     assert "trust: found no certificate in DER" in out
 
 
+@pytest.mark.parametrize("order", [1, -1])
+async def test_the_next_authority_lies_beside_the_present_one(tmp_path, broker, order):
+    """A fleet changes its authority by carrying both for a while, in either order."""
+    pair = [der(broker.authority), der(certificate("The other authority", authority=True))]
+    async with Board(tmp_path, broker.mqtt_port, b"".join(pair[::order]), CONNECT) as board:
+        assert await board.said() == ["connected"]
+
+
+async def test_what_lies_behind_an_authority_must_be_one(tmp_path, broker):
+    async with Board(tmp_path, 1, der(broker.authority) + b"rubbish", CONNECT) as board:
+        out = (await board.process.stdout.read()).decode()
+    assert "trust: found no certificate in DER" in out
+
+
+async def test_a_portal_in_place_of_the_broker_is_told_apart(tmp_path, broker):
+    """What answers in a captive network speaks HTTP, whoever is called."""
+
+    async def portal(reader, writer):
+        await reader.read(100)
+        writer.write(b"HTTP/1.1 302 Found\r\nLocation: http://portal.example/\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(portal, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        async with Board(tmp_path, port, der(broker.authority), CONNECT) as board:
+            kind, reason = await board.said()
+    assert kind == "error"
+    assert reason == "connect: found no TLS: a captive network, or another service on this port"
+
+
 async def test_a_wrong_password_is_refused_and_never_told(tmp_path, broker):
     board = Board(tmp_path, broker.mqtt_port, der(broker.authority), CONNECT, password="canary-word")
     async with board:
