@@ -9,19 +9,26 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from peilmerk_bench.sensors import radio
 from peilmerk_bench.sensors.beam import BeamPair, Traffic
 from peilmerk_bench.sensors.bme280 import BME280, Weather
 from peilmerk_bench.sensors.device import Device
 from peilmerk_bench.sensors.dnms import DNMS, Sound
+from peilmerk_bench.sensors.ld2450 import LD2450
 from peilmerk_bench.sensors.pmsx003 import PMSx003
+from peilmerk_bench.sensors.pulses import PulseInputs
+from peilmerk_bench.sensors.pulses import Traffic as Moving
 from peilmerk_bench.sensors.scd4x import Gas, SCD4x
 from peilmerk_bench.sensors.sds011 import SDS011, Air
 from peilmerk_bench.sensors.sht3x import Climate as ClimateAt
 from peilmerk_bench.sensors.sht3x import SHT3x
 from peilmerk_bench.sensors.sps30 import SPS30, SPS30Uart
+from peilmerk_bench.sensors.vl53l1x import VL53L1X
 from peilmerk_bench.world import generated
 from peilmerk_bench.world.air import Climate, Particles
+from peilmerk_bench.world.movers import MoverReplay
 from peilmerk_bench.world.passages import PassageReplay
 
 FLASH_BYTES = 983_040
@@ -60,6 +67,41 @@ class SensorSpec:
         """Two beams; by default the recorded day of Münster passes."""
         replay = traffic or PassageReplay()
         return cls("beam_pair", lambda name: BeamPair(name, traffic=replay, pins=pins))
+
+    @classmethod
+    def pulses(cls, traffic: Moving | None = None, pins: tuple[int, ...] = (4,), **how: Any) -> SensorSpec:
+        """A loop or a tube at one pin, or two of them at two; by default the recorded day's cyclists.
+
+        how: as for `PulseInputs`; pulse_s=None makes a loop of a tube.
+        """
+        replay = traffic or MoverReplay()
+        return cls("pulses", lambda name: PulseInputs(name, traffic=replay, pins=pins, **how))
+
+    @classmethod
+    def ld2450(
+        cls, traffic: Moving | None = None, uart: int = 1, tx: int = 17, rx: int = 16, **how: Any
+    ) -> SensorSpec:
+        """A radar at a path; by default as many on foot as cycled on the recorded day.
+
+        how: as for `LD2450`.
+        """
+        replay = traffic or MoverReplay(on_foot=True)
+        make = lambda name: LD2450(name, traffic=replay, **how)  # noqa: E731
+        return cls("ld2450", make, uart=uart, tx=tx, rx=rx)
+
+    @classmethod
+    def vl53l1x(
+        cls, traffic: Moving | None = None, i2c: int = 0, scl: int = 22, sda: int = 21, **how: Any
+    ) -> SensorSpec:
+        """A sensor above a doorway; by default as many on foot as cycled on the recorded day."""
+        replay = traffic or MoverReplay(on_foot=True)
+        make = lambda name: VL53L1X(name, traffic=replay, **how)  # noqa: E731
+        return cls("vl53l1x", make, i2c=i2c, scl=scl, sda=sda)
+
+    @classmethod
+    def air(cls, devices: list[radio.Advertiser] | None = None) -> SensorSpec:
+        """What is in the air around the board's own radio; by default nothing."""
+        return cls("air", lambda name: radio.Air(name, devices=devices or []))
 
     @classmethod
     def sds011(cls, air: Air | None = None, uart: int = 1, tx: int = 17, rx: int = 16) -> SensorSpec:

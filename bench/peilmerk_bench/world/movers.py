@@ -10,7 +10,7 @@ from __future__ import annotations
 import bisect
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from peilmerk_bench.world.passages import DAY_S, USUAL_SPEED_KMH
 from peilmerk_bench.world.traces import Crossing, counting_day
@@ -70,23 +70,43 @@ class Movers:
         return Counter((mover.kind, mover.direction) for mover in self(since, until))
 
 
-def recorded(
-    begin: float, until: float, apart_s: float = 0.0, crossings: tuple[Crossing, ...] | None = None
-) -> Movers:
-    """The recorded day's cyclists between two moments of one world day, at their own speeds.
+class MoverReplay:
+    """The recorded day, replayed every day: its cyclists at their own speeds, or as many on foot.
+
+    Within their second they get a place of their own. Calling it with (since, until) gives those whose front
+    crosses the line in [since, until), in order.
+    """
+
+    def __init__(self, crossings: tuple[Crossing, ...] | None = None, on_foot: bool = False) -> None:
+        rows = counting_day() if crossings is None else crossings
+        together = Counter(row.second for row in rows)
+        nth: Counter[int] = Counter()
+        self._day: list[Mover] = []
+        for row in rows:
+            at = round(row.second + 0.1 + 0.8 / together[row.second] * nth[row.second], 6)
+            nth[row.second] += 1
+            speed = (row.speed_kmh or USUAL_SPEED_KMH) / 3.6
+            self._day.append(Mover.walker(at, row.direction) if on_foot else Mover(at, row.direction, speed))
+        self._starts = [mover.at for mover in self._day]
+
+    def __call__(self, since: float, until: float) -> list[Mover]:
+        found = []
+        for day in range(int(since // DAY_S), int(until // DAY_S) + 1):
+            start = day * DAY_S
+            first = bisect.bisect_left(self._starts, since - start)
+            last = bisect.bisect_left(self._starts, until - start)
+            found += [replace(mover, at=start + mover.at) for mover in self._day[first:last]]
+        return found
+
+
+def recorded(begin: float, until: float, apart_s: float = 0.0) -> Movers:
+    """The recorded cyclists between two moments.
 
     apart_s: leave out who comes within so many seconds after the one before, for a street on which everybody
-    can be told apart. Within their second they get a place of their own.
+    can be told apart.
     """
-    day = begin // DAY_S * DAY_S
-    rows = counting_day() if crossings is None else crossings
-    together = Counter(row.second for row in rows)
-    nth: Counter[int] = Counter()
     movers: list[Mover] = []
-    for row in rows:
-        at = day + row.second + 0.1 + 0.8 / together[row.second] * nth[row.second]
-        nth[row.second] += 1
-        if not begin <= at < until or (movers and at - movers[-1].at < apart_s):
-            continue
-        movers.append(Mover(round(at, 6), row.direction, (row.speed_kmh or USUAL_SPEED_KMH) / 3.6))
+    for mover in MoverReplay()(begin, until):
+        if not movers or mover.at - movers[-1].at >= apart_s:
+            movers.append(mover)
     return Movers(movers)
