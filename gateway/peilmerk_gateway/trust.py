@@ -3,8 +3,8 @@
 A village has neither, so the gateway makes both (elliptic-curve P-256, which a small board verifies in
 well under a second) in `data_dir/trust`: `authority.pem` and `.key`, `server.pem` and `.key`, keys
 readable by the owner only. A city that has its own names three files in the settings instead; those are
-checked, never changed. Either way `authority.der` in that folder is what goes onto a board as its one
-trust anchor.
+checked, never changed. Either way `authority.der` in that folder is what goes onto a board as its trust
+anchor. An authority's file may hold its successor behind it, so that boards know it long before the change.
 
 `ensure_trust` proves what it returns with a real TLS handshake in memory for every name that boards may
 use, as strict as a board is: chain, dates and name.
@@ -36,6 +36,8 @@ SERVER_LIFE = datetime.timedelta(days=2 * 365)
 RENEW_BEFORE = datetime.timedelta(days=180)
 # A board whose clock is a little behind must not find a certificate that is not valid yet.
 BACKDATE = datetime.timedelta(days=1)
+# A board holds the authority and the one that will follow it.
+MOST_AUTHORITIES = 2
 
 
 class TrustError(PeilmerkError):
@@ -72,7 +74,7 @@ def ensure_trust(settings: Settings, now: datetime.datetime | None = None) -> Tr
         authority, _ = ensure_authority(folder, moment)
         certificate, key = ensure_server_certificate(folder, broker.server_names, moment)
     expires = check(certificate, key, authority, broker.server_names, moment)
-    der = _certificates(authority)[0].public_bytes(serialization.Encoding.DER)
+    der = b"".join(root.public_bytes(serialization.Encoding.DER) for root in _certificates(authority))
     if not settings.authority_der.exists() or settings.authority_der.read_bytes() != der:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         _write(settings.authority_der, der, 0o644)
@@ -167,15 +169,18 @@ def check(
 ) -> datetime.datetime:
     """Check that the key is the certificate's, the certificate the authority's, and every name in it.
 
-    Returns when the first of them ends. Raises TrustError naming file, what was found and what was wanted.
+    Returns when the first of them ends; the authority may have its successor behind it, which does not count
+    as long as the certificate is not its. Raises TrustError naming file, what was found and what was wanted.
     """
     moment = now or datetime.datetime.now(datetime.UTC)
     leaf = _certificates(certificate)[0]
     roots = _certificates(authority)
-    if len(roots) != 1:
+    if not 1 <= len(roots) <= MOST_AUTHORITIES:
         raise TrustError(
-            f"{authority}: found {len(roots)} certificates, wanted one: the authority that boards are given"
+            f"{authority}: found {len(roots)} certificates, wanted one, the authority that boards are given, "
+            "or two: it and its successor"
         )
+    roots = [root for root in roots if _signed_by(leaf, root)] or roots
     if leaf.public_key() != _private_key(key).public_key():
         raise TrustError(f"{key}: is not the key of {certificate}")
     for path, held in ((certificate, leaf), (authority, roots[0])):

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from peilmerk_gateway.settings import Settings, load, write_default
 from peilmerk_gateway.trust import (
@@ -197,11 +198,21 @@ def test_a_citys_own_certificate_is_used_and_checked(tmp_path: Path) -> None:
     assert [path.name for path in trust.authority_der.parent.iterdir()] == ["authority.der"]
 
     bundle = tmp_path / "bundle.pem"
-    bundle.write_bytes(city.authority.read_bytes() + stranger.authority.read_bytes())
+    both = city.authority.read_bytes() + stranger.authority.read_bytes()
+    bundle.write_bytes(both)
+    succeeded = ensure_trust(own_files(settings, tmp_path, **good | {"authority": bundle}))
+    held = [
+        x509.load_pem_x509_certificate(trusted.authority.read_bytes()).public_bytes(
+            serialization.Encoding.DER
+        )
+        for trusted in (city, stranger)
+    ]
+    assert succeeded.authority_der.read_bytes() == b"".join(held)
+    bundle.write_bytes(both + city.authority.read_bytes())
     for wrong, told in (
         ({"key": stranger.key}, f"{stranger.key}: is not the key of {city.certificate}"),
         ({"authority": stranger.authority}, "refuses it: "),
-        ({"authority": bundle}, "found 2 certificates, wanted one"),
+        ({"authority": bundle}, "found 3 certificates, wanted one"),
         ({"certificate": tmp_path / "none.pem"}, "none.pem: cannot be read: No such file"),
         ({"certificate": city.key}, f"{city.key}: found no certificate in it, wanted PEM"),
         ({"key": city.certificate}, f"{city.certificate}: found no private key in it, wanted PEM"),
