@@ -8,7 +8,7 @@ try:
     with open("/slots", "rb") as file:
         slots = bytearray(file.read(4))
 except OSError:
-    slots = b""
+    slots = bytearray()
 if len(slots) != 3 or slots[0] not in b"ab":
     slots = bytearray(b"a\0\0")
 sys.path.insert(0, "/" + chr(slots[0] ^ 3 if slots[1] else slots[0]))

@@ -37,6 +37,8 @@ _POWER_ON = const(1)
 _SAFE_S = const(3600)
 _TRIAL_S = const(3600)
 _GOOD_S = const(600)
+# So many seconds the link has to come back after an update.
+_ROUNDS = const(60)
 
 
 class Node:
@@ -46,6 +48,7 @@ class Node:
         self._config = config
         self._root = root
         self._slots = Slots(root, data)
+        self._updating = False
         self._health = Health(data)
         self._control = Control(data, root)
         config.profile = self._control.profile(config.issued_profile)
@@ -141,7 +144,10 @@ class Node:
 
     def _acknowledged(self, kind):
         if kind == topics.REPORT and not self._slots.safe_mode:
-            self._slots.good()
+            try:
+                self._slots.good()
+            except OSError as fault:
+                say("slots: %s", fault)
 
     def _examine(self):
         """The detail of a self-test: health bits as in a report, and from bit 8 on the faulty sensors in the
@@ -158,7 +164,20 @@ class Node:
     async def _update(self, argument):
         from node.update import offer
 
-        return await offer(self._config, self._slots, argument, self._vigil)
+        link = self._link
+        link.held = self._updating = True
+        link.wake()
+        try:
+            while link.client.connected():
+                await asyncio.sleep_ms(100)
+            return await offer(self._config, self._slots, argument, self._vigil)
+        finally:
+            link.held = self._updating = False
+            # What became of it is to be told at once.
+            for _ in range(_ROUNDS):
+                if link.client.connected():
+                    break
+                await asyncio.sleep(1)
 
     async def _keep_silence(self):
         from node.safe import keep_silence
@@ -175,6 +194,8 @@ class Node:
         door = self._door
         if self._control.identifying():
             return indicate.IDENTIFY
+        if self._updating:
+            return indicate.UPDATING
         if self._slots.safe_mode:
             return indicate.SAFE
         if door and door.setup:

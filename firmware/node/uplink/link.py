@@ -54,6 +54,8 @@ class Link:
         self._untold = False
         self.inbox = None
         self.on_acknowledged = None
+        # While set, the line is given up: an ESP32 has no memory for two TLS connections at a time.
+        self.held = False
         self.client = MqttClient(
             config.host,
             config.port,
@@ -91,6 +93,9 @@ class Link:
         """Work for ever."""
         while True:
             self._vigil.done("link")
+            if self.held:
+                await asyncio.sleep(1)
+                continue
             tried = False
             try:
                 await self._wifi.join(self._config.timeout_s)
@@ -140,6 +145,8 @@ class Link:
     async def _serve(self, guessed):
         while self._wifi.joined():
             self._vigil.done("link")
+            if self.held:
+                return
             entry = self._outbox.oldest()
             wait_ms = self.due_in_ms(entry) if entry else _ROUND_S * 1000
             if wait_ms > 0:
