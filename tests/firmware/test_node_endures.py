@@ -1,8 +1,17 @@
 """What must not happen in five years: a heap that grows, and one sensor that stops the others."""
 
+import json
 import os
 
 import pytest
+from mqtt_broker import certificate, der
+from test_node_on_board import write_flash
+
+from peilmerk_bench.board.chip import PWRON_RESET, WDT_RESET
+from peilmerk_bench.board.spec import BoardSpec
+from peilmerk_bench.board.virtual_board import VirtualBoard
+from peilmerk_bench.world.clock import WorldClock
+from peilmerk_provisioning import bundle, kinds
 
 # Ten thousand windows of a quarter are 104 days; the longer campaign is for `make soak`.
 WINDOWS = 100_000 if os.environ.get("HYPOTHESIS_PROFILE") == "soak" else 10_000
@@ -110,3 +119,42 @@ def test_the_heap_does_not_grow_over_ten_thousand_windows(micropython, kind):
     # From the second tenth on nothing may be kept of a window; what breathes is allowed for.
     assert max(figures[2:]) - min(figures[2:]) <= 512, figures
     assert figures[-1] - figures[2] <= 256, figures
+
+
+HANGS = b"""
+import time
+from node.sensing import Driver, register
+
+class Hangs(Driver):
+    def __init__(self, spec):
+        super().__init__()
+
+    async def run(self, record):
+        while True:
+            time.sleep(1)
+
+register("hangs", Hangs)
+"""
+
+
+async def test_code_that_never_returns_ends_in_a_reset_that_is_told(tmp_path):
+    settings = kinds.node_settings("counter")
+    settings["sensors"] = [{"driver": "hangs"}]
+    # Two minutes of the world are two seconds of the host, which is what a busy one is given at least.
+    settings["watchdog_s"] = 120
+    settings["link"] = {"host": "127.0.0.1", "port": 1, "server_name": "nowhere", "ntp": [["127.0.0.1", 9]]}
+    identity = {"device_id": "hbcdefghijklmnop", "mqtt_password": "secret", "root_key": bytes(32).hex()}
+    files = bundle.build().placed()
+    files["a/node/sensing/hangs.py"] = HANGS
+    files["node.json"] = json.dumps(settings).encode()
+    files["identity.json"] = json.dumps(identity).encode()
+    files["trust.der"] = der(certificate("Test authority", authority=True))
+    write_flash(tmp_path / "flash.img", files)
+    spec = BoardSpec("hangs", "counter", tmp_path / "flash.img")
+    board = VirtualBoard(spec, WorldClock.starting(1_893_456_000, 60), tmp_path)
+    try:
+        await board.start()
+        await board.console_shows("hbcdefghijklmnop, boot 2, 1 sensors", 60)
+        assert [cause for _, cause in board.resets[:2]] == [PWRON_RESET, WDT_RESET]
+    finally:
+        await board.stop()
