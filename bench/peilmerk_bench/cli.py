@@ -32,7 +32,10 @@ app = typer.Typer(
 )
 
 KINDS = ("counter", "air", "both", "bare")
-MORE = ("pmsx003", "sps30", "sps30_uart", "scd4x", "bme280", "dnms", "sds011", "sht3x")
+MORE = (
+    *("pmsx003", "sps30", "sps30_uart", "scd4x", "bme280", "dnms", "sds011", "sht3x"),
+    *("pulses", "pulse_pair", "ld2450", "vl53l1x"),
+)
 """Sensors that can be added one by one, each with its own world."""
 
 BAD_INPUT = 2
