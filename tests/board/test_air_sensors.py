@@ -201,6 +201,8 @@ def test_bme280_measures_once_when_told() -> None:
     assert read(sensor, 0.01, 0xF7, 8).hex() == "8000008000008000"
     sensor.write(1.0, b"\xf2\x01\xf4\x25")
     assert read(sensor, 1.005, 0xF3, 1) == b"\x08"
+    # Until it is done the old figures stand.
+    assert read(sensor, 1.005, 0xF7, 8).hex() == "8000008000008000"
     assert read(sensor, 1.01, 0xF3, 1) == b"\0"
     data = read(sensor, 1.01, 0xF7, 8)
     assert int.from_bytes(data[3:6], "big") >> 4 == pytest.approx(519888, abs=80)

@@ -95,6 +95,7 @@ class BME280(I2cDevice):
     _busy_until: float = 0.0
     _humidity: bool = False
     _pending_reset: bool = False
+    _measured: tuple[int, int, int] | None = None
 
     def power(self, at: float, on: bool) -> None:
         self._reset(at)
@@ -113,7 +114,11 @@ class BME280(I2cDevice):
         self.reachable()
         if not self._registers:
             raise Nack
-        self._registers[0xF3] = (9 if self._pending_reset else 8) if at < self._busy_until else 0
+        busy = at < self._busy_until
+        self._registers[0xF3] = (1 if self._pending_reset else 8) if busy else 0
+        if self._measured and not busy:
+            self._hold(*self._measured)
+            self._measured = None
         return bytes(self._registers.get((self._pointer + i) & 0xFF, 0) for i in range(size))
 
     def _set(self, at: float, register: int, value: int) -> None:
@@ -144,7 +149,7 @@ class BME280(I2cDevice):
             "humidity": c.percent(h, fine),
         }
         self.served.append(Served(at, self.name, values))
-        self._hold(p, t if temperature else SKIPPED, h)
+        self._measured = (p, t if temperature else SKIPPED, h)
 
     def _hold(self, p: int, t: int, h: int) -> None:
         data = (p << 4).to_bytes(3, "big") + (t << 4).to_bytes(3, "big") + h.to_bytes(2, "big")
@@ -153,5 +158,6 @@ class BME280(I2cDevice):
     def _reset(self, at: float) -> None:
         self._registers = {0xD0: 0x60, 0xF2: 0, 0xF4: 0, 0xF5: 0} | self.calibration.registers()
         self._hold(SKIPPED, SKIPPED, SKIPPED >> 4)
+        self._measured = None
         self._busy_until = at + RESET_S
         self._pending_reset = True
