@@ -79,8 +79,8 @@ async def test_sensors_are_added_one_by_one(tmp_path: Path) -> None:
         *("-m", "mpremote", "connect", told["port"], "exec", source),
         stdout=asyncio.subprocess.PIPE,
     )
-    # SHT3x, DNMS, SCD4x, SPS30, BME280
-    assert (await asyncio.wait_for(mpremote.communicate(), 30))[0] == b"[68, 85, 98, 105, 118]\r\n"
+    # VL53L1X, SHT3x, DNMS, SCD4x, SPS30, BME280
+    assert (await asyncio.wait_for(mpremote.communicate(), 30))[0] == b"[41, 68, 85, 98, 105, 118]\r\n"
     process.send_signal(signal.SIGINT)
     assert await asyncio.wait_for(process.wait(), 20) == 0
 

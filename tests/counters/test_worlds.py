@@ -32,7 +32,7 @@ def test_the_replay_is_the_recorded_day_every_day() -> None:
     [
         (SensorSpec.beam_pair(), {"driver": "beam_pair", "pins": [4, 5]}, 0),
         (SensorSpec.pulses(pulse_s=None), {"driver": "pulses", "pin": 4, "class": "bicycle"}, 1),
-        (SensorSpec.pulses(pins=(4, 5)), TUBES, 1),
+        (SensorSpec.pulse_pair(), TUBES, 1),
         (SensorSpec.ld2450(), RADAR, 1),
     ],
     ids=["beams", "loop", "tubes", "radar"],

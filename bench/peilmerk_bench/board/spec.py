@@ -78,6 +78,12 @@ class SensorSpec:
         return cls("pulses", lambda name: PulseInputs(name, traffic=replay, pins=pins, **how))
 
     @classmethod
+    def pulse_pair(cls, traffic: Moving | None = None, pins: tuple[int, int] = (4, 5)) -> SensorSpec:
+        """Two tubes a metre apart; by default the recorded day's cyclists."""
+        replay = traffic or MoverReplay()
+        return cls("pulse_pair", lambda name: PulseInputs(name, traffic=replay, pins=pins))
+
+    @classmethod
     def ld2450(
         cls, traffic: Moving | None = None, uart: int = 1, tx: int = 17, rx: int = 16, **how: Any
     ) -> SensorSpec:
