@@ -2,8 +2,11 @@
 
 import asyncio
 import datetime
+import getpass
 import json
+import shutil
 import ssl
+import subprocess
 
 import nats
 import paho.mqtt.client
@@ -364,6 +367,50 @@ async def test_commands_come_in_at_both_qualities_of_service(tmp_path, broker):
                     break
                 await asyncio.sleep(0.1)
         await gateway.close()
+
+
+@pytest.mark.skipif(not shutil.which("mosquitto"), reason="mosquitto is not installed")
+async def test_another_broker_hears_and_is_heard_the_same(tmp_path):
+    """Eclipse Mosquitto: publish, subscribe, and a message at QoS 1 that it sends once because it was
+    acknowledged.
+    """
+    broker = Broker(tmp_path, DEVICE, "secret")  # for its certificates; it is not started
+    subprocess.run(
+        ["mosquitto_passwd", "-b", "-c", str(tmp_path / "users"), DEVICE, "secret"],
+        check=True,
+        capture_output=True,
+    )
+    (tmp_path / "mosquitto.conf").write_text(
+        f"""
+        user {getpass.getuser()}
+        listener {broker.mqtt_port} 127.0.0.1
+        certfile {tmp_path}/server.pem
+        keyfile {tmp_path}/server.key
+        password_file {tmp_path}/users
+        """
+    )
+    process = await asyncio.create_subprocess_exec("mosquitto", "-c", str(tmp_path / "mosquitto.conf"))
+    try:
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", broker.mqtt_port)
+                    writer.close()
+                    break
+                except OSError:
+                    await asyncio.sleep(0.05)
+        steps = LISTEN.replace(
+            "keep_alive()", f"keep_alive()\n            await client.publish({TOPIC!r}, b'x')"
+        )
+        async with Board(tmp_path, broker.mqtt_port, der(broker.authority), steps) as board:
+            assert await board.said() == ["subscribed"]
+            board.tell()
+            await asyncio.to_thread(publish_with_qos_1, broker, b"first", bytes(5000), b"second")
+            assert await board.said() == [COMMAND, 5, b"first".hex()]
+            assert await board.said() == [COMMAND, 6, b"second".hex()]
+    finally:
+        process.kill()
+        await process.wait()
 
 
 async def test_long_messages_are_read_past_and_counted(tmp_path, broker):
