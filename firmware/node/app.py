@@ -13,7 +13,7 @@ import time
 import machine
 from micropython import const
 
-from node import VERSION, indicate
+from node import VERSION
 from node import config as configuration
 from node.commands import Commands
 from node.console import say
@@ -62,7 +62,6 @@ class Node:
         watchdog_s = config.watchdog_s or 300 * self._slots.trial
         # Whoever cannot be told anything any more has failed too, only later.
         self._vigil = Vigil({"windows": 60, "link": rounds_s, "commands": rounds_s}, watchdog_s)
-        self._indicator = indicate.Indicator(config.indicator)
         self._wifi = Wifi(config.wifi, config.setup_password is not None)
         if not config.every_s:
             self._wifi.switch_on()
@@ -114,11 +113,12 @@ class Node:
             asyncio.create_task(_tend("clock", self._keep_time)),
             asyncio.create_task(_tend("commands", self._commands.run)),
             asyncio.create_task(_tend("sensors", self._sense)),
-            asyncio.create_task(_tend("indicator", self._indicate)),
             asyncio.create_task(_tend("slots", self._prove)),
         ]
         if self._door:
             tasks.append(asyncio.create_task(_tend("portal", self._door.run)))
+        if self._config.indicator:
+            tasks.append(asyncio.create_task(_tend("indicator", self._indicate)))
         gc.collect()
         say("%d bytes of heap in use, %d free", gc.mem_alloc(), gc.mem_free())
         await asyncio.gather(*tasks)
@@ -187,10 +187,14 @@ class Node:
         )
 
     async def _indicate(self):
-        await self._indicator.run(self._doing)
+        from node.indicate import Indicator
+
+        await Indicator(self._config.indicator).run(self._doing)
 
     def _doing(self):
         """What the board is doing, as node.indicate counts states."""
+        from node import indicate
+
         door = self._door
         if self._control.identifying():
             return indicate.IDENTIFY

@@ -1,11 +1,13 @@
 """Shows how the board is doing by one light or buzzer, for whoever stands before it.
 
 A pattern is a row of lengths in units of 50 ms, alternately on and off, repeated; docs/citizen.md has the
-table in words, and a test holds the two together. One small task drives it and allocates nothing.
+table in words, and a test holds the two together. One small task drives it. Loaded only where there is a
+light.
 """
 
 import asyncio
 
+from machine import Pin
 from micropython import const
 
 START = const(0)
@@ -38,27 +40,18 @@ PATTERNS = (
 
 
 class Indicator:
-    """`spec` is node.json's "indicator": {"pin": number, "active": 0 or 1}, or None for no light."""
+    """`spec` is node.json's "indicator": {"pin": number, "active": 0 or 1}."""
 
     def __init__(self, spec):
         self.state = START
-        self._pin = None
-        self._active = 1
-        if spec:
-            from machine import Pin
-
-            self._active = spec.get("active", 1)
-            self._pin = Pin(spec["pin"], Pin.OUT, value=1 - self._active)
-
-    def show(self, state):
-        """Show `state` from now on. UPDATING stays until something else is shown."""
-        self.state = state
+        self._active = spec.get("active", 1)
+        self._pin = Pin(spec["pin"], Pin.OUT, value=1 - self._active)
 
     async def run(self, doing):
-        """Work for ever, asking doing() for the state; returns at once where there is no light."""
+        """Work for ever, asking doing() for the state twice a second."""
         pin = self._pin
         since = 0
-        while pin is not None:
+        while True:
             shown = self.state
             level = self._active
             for units in PATTERNS[shown]:
@@ -68,7 +61,7 @@ class Indicator:
                 for _ in range(units):
                     await asyncio.sleep_ms(UNIT_MS)
                     since += 1
-                    if since >= _ASK and self.state != UPDATING:
+                    if since >= _ASK:
                         since = 0
                         self.state = doing()
                     if self.state != shown:

@@ -79,7 +79,7 @@ class Wire:
 
 class Setup:
     async def serve(self, request, answer):
-        await answer.begin(kind="application/json")
+        await answer.begin(kind="json")
         heard = [request.method, request.path, request.query, request.form, request.host()]
         heard.append(request.language())
         await answer.send(json.dumps(heard).encode())

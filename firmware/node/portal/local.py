@@ -58,10 +58,10 @@ async def serve(door, request, answer):
         await answer.go("/")
     elif request.method == "POST":
         if not same(request.form.get("c", ""), proof(door, "c" + issued)):
-            raise Refused("403 Forbidden")
+            raise Refused(403)
         await _act(door, request, answer)
     else:
-        raise Refused("404 Not Found")
+        raise Refused(404)
 
 
 def _session(door, request):
@@ -73,7 +73,7 @@ def _session(door, request):
     return ""
 
 
-async def _ask(door, answer, fault, more="", status="200 OK", wait=0):
+async def _ask(door, answer, fault, more="", status=200, wait=0):
     text = hexlify(os.urandom(4)).decode() + "%x" % (uptime.ms() // 1000)
     await answer.begin(status, more=more)
     await answer.piece("top")
@@ -99,7 +99,7 @@ async def _login(door, request, answer):
     now = uptime.ms() // 1000
     wait = _wait(door.failures, request.peer, now)
     if wait:
-        await _ask(door, answer, "wait", "Retry-After: %d\r\n" % wait, "429 Too Many Requests", wait)
+        await _ask(door, answer, "wait", "Retry-After: %d\r\n" % wait, 429, wait)
         return
     form = request.form
     challenge = form.get("n", "")
@@ -112,7 +112,7 @@ async def _login(door, request, answer):
     if not good:
         tries = door.failures.get(request.peer, (0, 0))[0]
         door.failures[request.peer] = (tries + 1, now)
-        await _ask(door, answer, "refused", status="403 Forbidden")
+        await _ask(door, answer, "refused", status=403)
         return
     door.failures.pop(request.peer, None)
     if met:
@@ -165,7 +165,7 @@ async def _act(door, request, answer):
         await asyncio.sleep(2)
         control.forget()
     elif path != "/forget":
-        raise Refused("404 Not Found")
+        raise Refused(404)
     await answer.go("/")
 
 

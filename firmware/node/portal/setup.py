@@ -167,16 +167,16 @@ class Setup:
         elif request.method == "GET" and request.path == "/":
             await self._page(request, answer)
         else:
-            raise Refused("404 Not Found")
+            raise Refused(404)
 
     async def _asked_to_join(self, request, answer):
         form = request.form
         if not same(form.get("c", ""), proof(self.door, "setup")):
-            raise Refused("403 Forbidden")
+            raise Refused(403)
         try:
             name = unhexlify(form.get("s", "")).decode() or form.get("o", "")
         except (ValueError, UnicodeError):
-            raise Refused("400 Bad Request")
+            raise Refused(400)
         if not self.wish(name, form.get("p", "")):
             self.outcome = 1
         await answer.go("/")
