@@ -1,4 +1,4 @@
-"""What the outbox takes of the flash, LittleFS included, and how long the flash lasts: the bench's figures."""
+"""What the outbox takes of the flash, LittleFS included, and how long the flash lasts, by the bench."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import re
 import statistics
 
 import nats
+import pytest
 import pytest_asyncio
 from littlefs import LittleFS
 from mqtt_broker import NAME, Broker, der
@@ -32,7 +33,8 @@ from peilmerk_provisioning import bundle, kinds, sensing
 
 SPEED = 60
 # The morning of a day, a minute before a border.
-START = 1_893_456_000 + 8 * 3600 - 60
+MIDNIGHT = 1_893_456_000
+START = MIDNIGHT + 8 * 3600 - 60
 WINDOW_S = 300
 DEVICE = "cbcdefghijklmnop"
 ROOT_KEY = bytes(range(100, 132))
@@ -69,6 +71,7 @@ class Bench:
         self.board = VirtualBoard(spec, clock, folder)
         self.messages = []
         self.arrived = []
+        self.day_noise = {}
 
     async def until(self, condition, seconds=90):
         deadline = asyncio.get_running_loop().time() + seconds
@@ -94,8 +97,8 @@ class Bench:
         for window, blocks in windows.items():
             if not found or window * WINDOW_S % 86400 == 0:
                 bits = Bits(b"".join(blocks))
-                for _ in range(draws):
-                    reference_draw(bits, 3, 10)
+                day = window * WINDOW_S // 86400
+                self.day_noise[day] = [reference_draw(bits, 3, 10) for _ in range(draws)]
                 del blocks[: bits.blocks]
             bits = Bits(b"".join(blocks))
             found[window] = [reference_draw(bits, 7, 10) for _ in range(draws)]
@@ -141,11 +144,11 @@ def read_outbox(flash, folder):
 
 
 @pytest_asyncio.fixture
-async def bench(tmp_path):
+async def bench(tmp_path, request):
     """make(kind, sensors): a started Bench; everything is stopped afterwards."""
     broker = Broker(tmp_path, DEVICE, "secret")
     await broker.start()
-    clock = WorldClock.starting(START, SPEED)
+    clock = WorldClock.starting(getattr(request, "param", START), SPEED)
     time_server = SntpServer(clock)
     port = await time_server.start()
     client = await nats.connect(f"nats://gateway:gateway@127.0.0.1:{broker.client_port}")
@@ -176,12 +179,26 @@ async def bench(tmp_path):
         await broker.stop()
 
 
-async def test_a_counter_counts_the_recorded_street(bench):
-    it = await bench("counter", counter_sensors())
-    await it.until(lambda: len(it.reports()) >= 5)
+@pytest.mark.parametrize("bench", [MIDNIGHT - 1200], indirect=True)
+async def test_a_counter_counts_the_recorded_street_and_its_days(bench):
+    """From twenty minutes before midnight on, with the traffic of the morning."""
+    replay = PassageReplay(shift_s=-8 * 3600)
+    it = await bench("counter", counter_sensors(replay))
+    await it.until(lambda: it.reports() and it.reports()[-1].window >= MIDNIGHT // WINDOW_S + 2)
     reports = it.reports()
     noise = it.noise(2)
-    replay = PassageReplay()
+    (total,) = [
+        report.decode_day(cose.open_sealed(KEY, 5, DEVICE, data))
+        for subject, data in it.messages
+        if subject.endswith(".day")
+    ]
+    assert (total.window, total.health) == (MIDNIGHT // 86400 - 1, report.HEALTH_PARTIAL)
+    # What was counted until midnight, by the reports, and the day's own noise.
+    evening = [r for r in reports if r.window < MIDNIGHT // WINDOW_S]
+    for way in (5, 6):
+        counted = sum(r.values[way][0] - noise[r.window][way - 5] for r in evening)
+        assert total.values[way] == (counted + it.day_noise[total.window][way - 5],)
+    assert sorted(it.day_noise) == [total.window, total.window + 1]
     # What came before the time was known has been placed by ticks.
     assert reports[0].health == report.HEALTH_PARTIAL | report.HEALTH_REBOOT | report.HEALTH_CLOCK
     for r in reports[1:]:
@@ -190,9 +207,8 @@ async def test_a_counter_counts_the_recorded_street(bench):
         towards, away = noise[r.window]
         assert r.values == {5: (true["in"] + towards,), 6: (true["out"] + away,)}
     # Sent at the device's own slot after the end of the window, whatever is in it.
-    late = [
-        at - (r.window + 1) * WINDOW_S for r, at in zip(reports, it.arrived[-len(reports) :], strict=True)
-    ]
+    arrived = [at for (subject, _), at in zip(it.messages, it.arrived, strict=True) if "report" in subject]
+    late = [at - (r.window + 1) * WINDOW_S for r, at in zip(reports, arrived, strict=False)]
     assert 5 <= min(late) <= max(late) < 65
     assert max(late) - min(late) < 10
     first, last = reports[1].window, reports[-1].window + 1
