@@ -273,12 +273,13 @@ async def test_low_power_measures_every_half_minute(air: Air) -> None:
     assert found.looks[0][0].faults == 0
 
 
-async def test_sensors_with_a_fan_sleep_between_samples_and_after_the_end(air: Air) -> None:
+async def test_sensors_with_a_fan_sleep_between_samples(air: Air) -> None:
     names = ("sds011", "pmsx003", "sps30")
     found = await air.sample(
         tuple(CASES[name][0] for name in names),
         *[CASES[name][1] | {"every_s": 300} for name in names],
         looks=(1400,),
+        stop=False,
     )
     sensors = found.board.sensors
     assert sensors["sds011"].state == 0

@@ -46,8 +46,9 @@ async def main():
             await asyncio.sleep_ms(min(86400000, moment * 1000 - world_ms()))
         told = [[d.good, d.faults, d.damaged, d.resets, d.healthy, d.expected(900)] for d in drivers]
         print("LOOK", json.dumps(told))
-    for driver in drivers:
-        driver.stop()
+    if given["stop"]:
+        for driver in drivers:
+            driver.stop()
 
 asyncio.run(main())
 """
@@ -93,10 +94,12 @@ class Air(Street):
         looks: tuple[int, ...] = (600,),
         faults: tuple[tuple[str, float, str, bool], ...] = (),
         only: tuple[int, ...] = (),
+        stop: bool = True,
     ) -> Sampled:
         """Let drivers work from BEGIN on and look at their health at `looks` (seconds after BEGIN).
 
         faults: (sensor, seconds after BEGIN, fault, on). only: what the first driver is to give.
+        stop: the drivers are stopped at the end.
         """
         board = await self.board(*(sensors if isinstance(sensors, tuple) else (sensors,)))
         for name, at, fault, on in faults:
@@ -105,6 +108,7 @@ class Air(Street):
             "rtc_offset": board._chip.rtc_offset_us,
             "entries": list(entries),
             "only": only,
+            "stop": stop,
             "looks": [int(BEGIN) + look for look in looks],
         }
         text = await self.run(board, f"given = {given!r}\n{SAMPLING}")

@@ -148,7 +148,7 @@ class BME280(I2cDevice):
             "temperature": c.celsius(t),
             "humidity": c.percent(h, fine),
         }
-        self.served.append(Served(at, self.name, values))
+        self.served.append(Served(at, self.name, values, temperature and pressure and self._humidity))
         self._measured = (p, t if temperature else SKIPPED, h)
 
     def _hold(self, p: int, t: int, h: int) -> None:
