@@ -1,11 +1,12 @@
-"""A street that is told what to do and lives through a midnight: commands answered by real firmware, and the
-total of a day in the account.
+"""A street that is told what to do and lives through a midnight: commands answered by real firmware, a signed
+update fetched from the gateway, and the total of a day in the account.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -21,15 +22,20 @@ from peilmerk_bench.demo import settled
 from peilmerk_bench.street import Plan, Street
 from peilmerk_protocol import topics
 from peilmerk_protocol.report import HEALTH_PAUSED
+from peilmerk_provisioning import release as releases
+from peilmerk_provisioning.board import Board
+from peilmerk_provisioning.bundle import build
+from peilmerk_provisioning.enrol import put_release_keys
 
 pytestmark = pytest.mark.timeout(600)
 
-# A minute and a half of this machine's time before midnight: enough to give two boards their firmware.
-WORLD_START = datetime(2024, 2, 28, 22, 30, tzinfo=UTC).timestamp()
+# Two minutes of this machine's time before midnight: enough to give three boards their firmware.
+WORLD_START = datetime(2024, 2, 28, 22, 0, tzinfo=UTC).timestamp()
 MIDNIGHT = int(datetime(2024, 2, 29, tzinfo=UTC).timestamp())
 DAY_S = 86_400
 WITHIN_S = 240.0
-TOLD, LEFT_ALONE = "fietspad-1", "fietspad-2"
+TOLD, LEFT_ALONE, UPDATED = "fietspad-1", "fietspad-2", "fietspad-3"
+NEW = (99, 0, 0)
 
 
 @dataclass
@@ -37,7 +43,7 @@ class Night:
     """What was seen: the answers by command, and everything else once the boards were off."""
 
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
-    consoles: dict[str, str] = field(default_factory=dict)
+    new_digest: bytes = b""
     seen: Witness | None = None
 
     @property
@@ -66,6 +72,23 @@ async def told(street: Street, *words: str) -> dict[str, Any]:
     return report | {"exit": process.returncode}
 
 
+async def updated(street: Street, folder: Path) -> tuple[bytes, dict[str, Any]]:
+    """Release new firmware, name it in the record, and offer it to a board that trusts the city's key."""
+    public = releases.new_key(folder / "release.pem")
+    # In a thread: the board's end of the cable lives in this loop.
+    await asyncio.to_thread(
+        put_release_keys, Board(street.boards[UPDATED].port), releases.public_keys([public])
+    )
+    new = await asyncio.to_thread(build, kind="counter", version=NEW)
+    made = releases.make(new, NEW, "counter", ["linux"], releases.load_key(folder / "release.pem"))
+    file = releases.write(made, folder)
+    (record,) = street.settings.deployments.directory.glob("*.toml")
+    text = record.read_text("utf-8")
+    named = re.sub(r'(firmware_digest = ".*"\n)', rf'\1next_firmware_digest = "{new.digest}"\n', text)
+    record.write_text(named, "utf-8")
+    return bytes.fromhex(new.digest), await told(street, "update", UPDATED, str(file))
+
+
 async def until(true: Callable[[], object], what: str) -> None:
     end = time.monotonic() + WITHIN_S
     while not true():
@@ -74,7 +97,7 @@ async def until(true: Callable[[], object], what: str) -> None:
 
 
 async def live(night: Night, folder: Path) -> None:
-    plan = Plan.new(folder, counters=2, air=0, page_port=free_port(), world=WORLD_START)
+    plan = Plan.new(folder, counters=3, air=0, page_port=free_port(), world=WORLD_START)
     street = Street(plan)
     await street.start()
     try:
@@ -95,11 +118,21 @@ async def live(night: Night, folder: Path) -> None:
         await until(
             lambda: any(row["revision"] == 2 for row in reports(TOLD)), "a report under the new profile"
         )
+        night.new_digest, night.answers["update"] = await updated(street, folder)
+
+        def runs_the_new() -> bool:
+            stated = [
+                row["seq"]
+                for row in read_store(street.store_file)["attestation"]
+                if row["device_id"] == device[UPDATED] and row["firmware_digest"] == night.new_digest
+            ]
+            return bool(stated) and any(row["seq"] > min(stated) for row in reports(UPDATED))
+
+        await until(runs_the_new, "a report of the new firmware")
         await until(
             lambda: any(row["kind"] == topics.DAY for row in reports(LEFT_ALONE)), "the total of the day"
         )
         await street.quiet_moment()
-        night.consoles = {name: board.console_tail for name, board in street.boards.items()}
         night.seen = await look(street, settled)
     finally:
         await street.stop()
@@ -117,7 +150,7 @@ def test_every_command_was_carried_out_and_answered(night: Night) -> None:
         figures = report["figures"]
         assert report["exit"] == 0, report
         assert (figures["verb"], figures["state"], figures["outcome"]) == (verb, "acknowledged", "done")
-    counters = [report["figures"]["counter"] for report in night.answers.values()]
+    counters = [report["figures"]["counter"] for verb, report in night.answers.items() if verb != "update"]
     assert counters == sorted(set(counters))
 
 
@@ -125,6 +158,17 @@ def test_no_message_was_refused_and_nothing_was_lost(night: Night) -> None:
     assert night.witness.tally.ok, night.witness.tally
     # A command that was sent twice is answered twice; there is nothing else to refuse.
     assert set(night.witness.tally.refused_by_reason) <= {"ack-repeated"}
+
+
+def test_an_update_is_fetched_from_the_gateway_and_no_report_is_lost_to_it(night: Night) -> None:
+    digests = [row["firmware_digest"] for row in night.rows("attestation", UPDATED)]
+    assert digests[-1] == night.new_digest
+    assert digests[0] != night.new_digest
+    # Every window since it began has its report, under either firmware.
+    starts = sorted(
+        row["window_start"] for row in night.rows("report", UPDATED) if row["kind"] == topics.REPORT
+    )
+    assert starts == list(range(starts[0], starts[-1] + 1, 900))
 
 
 def test_a_pause_is_reported_and_nothing_is_measured_in_it(night: Night) -> None:
