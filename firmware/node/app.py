@@ -53,6 +53,7 @@ class Node:
         self._control = Control(data, root)
         config.profile = self._control.profile(config.issued_profile)
         self._outbox = Outbox(data + "/outbox")
+        self._slots.begin(self._outbox.last_seq() + 1)
         self._clock = Clock(self._outbox.last_window())
         if self._health.reset_cause > _POWER_ON:
             self._clock.keep()
@@ -142,8 +143,9 @@ class Node:
         await asyncio.sleep(_GOOD_S)
         slots.good()
 
-    def _acknowledged(self, kind):
-        if kind == topics.REPORT and not self._slots.safe_mode:
+    def _acknowledged(self, kind, seq):
+        # A report that waited from before an update does not prove it.
+        if kind == topics.REPORT and seq >= self._slots.since and not self._slots.safe_mode:
             try:
                 self._slots.good()
             except OSError as fault:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import struct
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -169,6 +170,12 @@ def write_flash(path: Path, files: dict[str, bytes]) -> None:
     path.write_bytes(made.context.buffer)
 
 
+def highest(street: Street) -> tuple[int, ...]:
+    """The version in the newer of the two records of what proved itself (node/mark.py)."""
+    records = [street.on_flash(f"data/proven.{turn}") for turn in (0, 1)]
+    return max(struct.unpack("<IHHHI", record[:14]) for record in records)[1:4]
+
+
 @pytest.fixture(scope="module")
 def old() -> Bundle:
     return build(kind="counter", version=OLD)
@@ -245,10 +252,26 @@ async def test_from_the_offer_to_the_acknowledged_report(street: Street, old: Bu
     assert (refused.outcome, refused.detail) == (command.REFUSED, 8)
     await street.board.power_cut()
     assert street.on_flash("slots")[:2] == b"b\0"
+    # Kept apart from the firmware: what proved itself here, 0.2.0, which nothing goes below.
+    assert highest(street) == (0, 2, 0)
     await street.board.power_on()
     boots = len(street.versions())
     await street.until(lambda: len(street.versions()) > boots)
     assert street.versions()[-1] == NEW
+
+
+async def test_a_statement_alone_proves_nothing(street: Street, old: Bundle) -> None:
+    """Firmware that comes up and speaks, and cannot report."""
+    files = {path: data for path, data in old.files.items() if path != "node/release.mpy"}
+    files |= {"node/__init__.py": b"VERSION = (0, 2, 0)\n"}
+    files |= {"node/release.py": b"def release(*_):\n    raise ValueError('bad')\n\n\nbounded = release\n"}
+    del files["node/__init__.mpy"]
+    made = street.publish(Bundle(dict(sorted(files.items())), old.mpy))
+    await street.until(lambda: OLD in street.versions())
+    assert (await street.offer(made)).outcome == command.DONE
+    await street.until(lambda: street.versions().count(NEW) >= 2)
+    good, trial, _ = street.on_flash("slots")
+    assert (good, trial) == (ord("a"), 160)
 
 
 HANGS = b"import time\n\n\ndef main():\n    while True:\n        time.sleep(1)\n"

@@ -156,6 +156,11 @@ def test_nothing_is_written_before_the_manifest_is_verified(flash: Path) -> None
     assert not (flash / "b/node/old").exists()
 
 
+def test_what_the_flash_does_not_give_back_is_never_tried(flash: Path) -> None:
+    found = feed(flash, whole(GOOD), piece=701)
+    assert (found["reason"], found["text"], found["slots"]) == (17, "reads back otherwise", [97, 0, 0])
+
+
 def test_a_board_without_a_release_key_takes_nothing(flash: Path) -> None:
     (flash / "release.der").unlink()
     assert feed(flash, whole(GOOD))["reason"] == 13
@@ -183,9 +188,8 @@ def test_firmware_on_trial_takes_no_update(flash: Path) -> None:
 def test_the_floor_outlives_the_firmware_that_set_it(flash: Path) -> None:
     """0.3.0 proved itself here once: nothing below it comes back over the network, whatever runs now."""
     (flash / "data").mkdir()
-    code = (
-        f"import sys; from node.mark import Mark; Mark({str(flash / 'data/proven')!r}, 'HHH').save(0, 3, 0)"
-    )
+    mark = f"Mark({str(flash / 'data/proven')!r}, 'HHHI')"
+    code = f"from node.mark import Mark; {mark}.save(0, 3, 0, 0)"
     subprocess.run([str(MICROPYTHON), "-c", code], env=environment(), check=True, timeout=30)
     assert feed(flash, whole(GOOD))["reason"] == 8
     assert feed(flash, signed(version=[0, 3, 0]))["reason"] == 8

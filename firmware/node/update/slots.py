@@ -38,7 +38,9 @@ class Slots:
         self.root = root
         self.running = folder(root)[len(root) : -1]
         self.trial = False
-        self._proven = Mark(data + "/proven", "HHH")
+        # Reports from this sequence number on prove what runs; those before were sealed by what ran before.
+        self.since = 0
+        self._proven = Mark(data + "/proven", "HHHI")
         self._failed = 0
         try:
             with open(root + "slots", "rb") as file:
@@ -54,12 +56,20 @@ class Slots:
 
     def floor(self):
         """The highest version that ever proved itself: no update at or below it is taken."""
-        return max(self._proven.load() or VERSION, VERSION)
+        return max(self._kept()[:3], VERSION)
+
+    def begin(self, seq):
+        """This boot runs; the next message takes `seq`. A trial goes on from where it began."""
+        if self.trial:
+            kept = self._kept()
+            self.since = kept[3] or seq
+            if not kept[3]:
+                self._proven.save(*kept[:3], seq)
 
     def good(self):
         """What runs has proven itself: it is what boots from now on, and failed boots are forgotten."""
         if self.trial:
-            self._proven.save(*VERSION)
+            self._proven.save(*VERSION, 0)
         if self.running and (self.trial or self._failed):
             self._write(0)
             self.trial = False
@@ -76,7 +86,13 @@ class Slots:
 
     def try_rival(self):
         """From the next boot on, try what lies in the other slot."""
+        self._proven.save(*self.floor(), 0)
         self._write(0, _TRIAL)
+
+    def _kept(self):
+        # The highest version that proved itself, and where the trial at hand began: 0 before its first boot.
+        kept: tuple = self._proven.load() or (0, 0, 0, 0)
+        return kept
 
     def _write(self, failed, trial=0):
         with open(self.root + "slots", "wb") as file:

@@ -38,7 +38,7 @@ class Link:
     """The way out. `vigil` hears of every round; `clock` must be known before TLS is tried.
 
     `inbox`, when it is set, gets the commands that come in: take(payload) must copy and return at once.
-    `on_acknowledged`, when it is set, is called with the kind of each message that left the outbox.
+    `on_acknowledged`, when it is set, is called with kind and sequence number of each message that left.
     """
 
     def __init__(self, config, clock, wifi, outbox, vigil):
@@ -168,7 +168,7 @@ class Link:
             self._outbox.acknowledge(entry.seq)
             self._pause_s = 1
             if self.on_acknowledged is not None:
-                self.on_acknowledged(entry.kind)
+                self.on_acknowledged(entry.kind, entry.seq)
         raise WifiError("the access point is gone")
 
     async def _rest(self, tried):
