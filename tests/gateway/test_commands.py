@@ -16,12 +16,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mqtt_board import Board, board, running, until, up_again, village
+from nats.aio.msg import Msg
 from sealed_street import NOW, Counter, Street
 from sqlalchemy import create_engine
 
 from peilmerk_gateway.broker import NatsBroker
 from peilmerk_gateway.clock import ScaledClock
+from peilmerk_gateway.commands import sender as sender_module
 from peilmerk_gateway.commands.sender import Sender
+from peilmerk_gateway.ingest.jetstream import connect
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import Settings
 from peilmerk_gateway.store import AnswerRow, BatchRows, CommandRow, Store, commands
@@ -261,7 +264,10 @@ def folder(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-async def place(folder: Settings) -> AsyncIterator[Place]:
+async def place(folder: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
+    # Nothing is sent again but for a reason that a test gives.
+    monkeypatch.setattr(sender_module, "FIRST_PAUSE_S", 900.0)
+    monkeypatch.setattr(sender_module, "MOST_PAUSE_S", 900.0)
     with Registry(folder.gateway.registry) as registry:
         async with (
             running(folder, registry) as broker,
@@ -366,16 +372,37 @@ async def test_commands_wait_for_a_broker_that_died(place: Place) -> None:
         assert {order.counter for order in orders} == {row.counter}
 
 
+async def test_a_device_that_shows_no_life_is_told_again_after_a_pause(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender_module, "FIRST_PAUSE_S", 0.1)
+    one = Counter(place.registry.enrol("counter", "one"))
+    row = await identify(place.store, one.id)
+    async with place.listening(one) as connected:
+        orders = await got(one, connected, 2)
+        assert {order.counter for order in orders} == {row.counter}
+
+
 async def test_a_revoked_device_is_told_nothing(place: Place) -> None:
     one = Counter(place.registry.enrol("counter", "one"))
     other = Counter(place.registry.enrol("counter", "other"))
     place.registry.revoke(one.id)
+    connection = await connect(place.broker.access())
+    told: list[str] = []
+
+    async def note(message: Msg) -> None:
+        told.append(message.subject)
+
+    await connection.subscribe("peilmerk.1.*.command", cb=note)
+    await connection.flush()
     await identify(place.store, one.id)
-    row = await identify(place.store, other.id)
-    async with place.listening(other) as connected:
-        place.sender.heard({other.id}, set())
-        orders = await got(other, connected, 1)
-        assert {order.counter for order in orders} == {row.counter}
+    await identify(place.store, other.id)
+    # Devices have their turn together: when the other one was told of several, this one had its turn, too.
+    for number in range(1, 5):
+        await until(lambda number=number: len(told) >= number, f"message {number}", 60)
+        place.sender.heard({one.id, other.id}, {one.id, other.id})
+    await connection.close()
+    assert set(told) == {f"peilmerk.1.{other.id}.command"}
 
 
 DIES = """
