@@ -51,6 +51,7 @@ class House:
         ntp_port: int = 9,
         node: dict[str, Any] | None = None,
         speed: float = 1.0,
+        run_main: bool = True,
     ) -> None:
         self.folder = folder
         self.flash = folder / "flash.img"
@@ -78,7 +79,9 @@ class House:
             self.files["wifi.json"] = json.dumps([[HOME.ssid, HOME.password]]).encode()
         write_flash(self.flash, self.files)
         sensors = counter_sensors() if kind == "counter" else air_sensors()
-        spec = BoardSpec("house", kind, self.flash, sensors=sensors, wifi=(NEXT_DOOR, HOME))
+        spec = BoardSpec(
+            "house", kind, self.flash, sensors=sensors, wifi=(NEXT_DOOR, HOME), run_main=run_main
+        )
         self.board = VirtualBoard(spec, WorldClock(time.time(), time.time(), speed), folder)
 
     async def at_the_door(self) -> None:

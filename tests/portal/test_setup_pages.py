@@ -174,3 +174,67 @@ async def test_every_system_is_led_to_the_page_and_forms_are_accepted_from_it_on
 
     await asyncio.to_thread(try_all)
     assert "joining" not in place.board.console_tail
+
+
+async def test_set_up_is_offered_when_the_network_is_lost_and_closes_when_it_comes_back(house):
+    place = house(knows_wifi=True, speed=60)
+    await place.board.start()
+    await place.until(lambda: place.board.http_url, "the home network")
+    place.board.wifi_up = False
+    await place.board.console_shows("portal: set-up is open", 120)
+    assert place.board.access_point == ("Peilmerk-dbcd", PASSWORD, 3)
+    # The known network is still tried, and the console is still MicroPython's own.
+    tried = place.board.console_tail.count("no ap found")
+    await place.until(lambda: place.board.console_tail.count("no ap found") > tried, "another attempt")
+    place.board.wifi_up = True
+    await place.board.console_shows("portal: set-up is closed", 120)
+    assert place.board.access_point is None
+    place.board.type(b"\x03")
+    await place.board.console_shows("stopped; reset the board to start again", 60)
+
+
+async def test_a_technician_opens_set_up_once(house):
+    from peilmerk_provisioning.board import Board, Reset, Script
+
+    place = house(knows_wifi=True)
+    await place.at_home()
+    assert "set-up is open" not in place.board.console_tail
+    (said,) = await asyncio.to_thread(Board(place.board.port).do, [Script("ask_setup"), Reset()])
+    assert said == {"ready": True}
+    await place.board.console_shows("portal: set-up is open", 90)
+    await place.board.power_cut()
+    # Asked for once, opened once.
+    assert place.file("setup") is None
+
+
+async def test_a_power_cut_while_a_network_is_kept_leaves_the_old_list_or_the_new_one(house):
+    place = house(knows_wifi=True, run_main=False)
+    await place.board.start()
+    old = [[HOME.ssid, HOME.password]]
+    seen = []
+    for writes in range(1, 40):
+        await place.board.console_shows(">>> ", 60)
+        place.board.type(
+            "import sys; sys.path.insert(0, '/a'); from node.portal.setup import save_network\r\n"
+            f"save_network('/', 'new', 'password {writes}'); print('kept', {writes} * 1000)\r\n"
+        )
+        place.board.cut_power_after_writes(writes)
+        kept = asyncio.ensure_future(place.board.console_shows(f"kept {writes * 1000}", 60))
+        off = asyncio.ensure_future(place.board.until_off())
+        await asyncio.wait({kept, off}, return_when=asyncio.FIRST_COMPLETED, timeout=60)
+        whole = not off.done()
+        for task in (kept, off):
+            task.cancel()
+        place.board.cut_power_after_writes(0)
+        await place.board.power_cut()
+        found = json.loads(place.file("wifi.json"))
+        new = [["new", f"password {writes}"], *[pair for pair in old if pair[0] != "new"]]
+        assert found in (old, new), writes
+        assert found == new or not whole
+        seen.append(found == new)
+        old = found
+        if whole:
+            break
+        await place.board.power_on()
+    assert whole
+    assert seen[0] is False
