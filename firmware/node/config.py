@@ -73,6 +73,7 @@ class Config:
             if not may_sleep(self.profile):
                 raise ConfigError("node.json: power: found battery for what must be watched without a break")
             window_s = self.profile.window_s
+            self.reachable_s = _whole(power, "node.json: power", "reachable_s", 0, 3600, 120)
             self.every_s = _whole(power, "node.json: power", "every_s", 30, 3600, 300)
             self.send_s = _whole(power, "node.json: power", "send_s", window_s, 86400, window_s)
 

@@ -6,9 +6,9 @@ over. Reports go out at the device's slot after each `send_s`, and the clock is 
 sleep lies in the memory of the board's own clock: the open window's sums, what is due when, and what was
 told. While sensors warm up the chip sleeps lightly.
 
-After power-on and reset the board stays awake for two minutes, so that a technician can reach it.
+After power-on and reset the board stays awake for `reachable_s`, so that a technician can reach it.
 
-node.json: "power": {"mode": "battery", "every_s": 300, "send_s": 900}.
+node.json: "power": {"mode": "battery", "every_s": 300, "send_s": 900, "reachable_s": 120}.
 """
 
 import asyncio
@@ -36,7 +36,6 @@ _PARTIAL = const(1)
 _PAUSED = const(2)
 _REBOOTED = const(4)
 
-_REACHABLE_MS = const(120000)
 # Due so soon is due now.
 _EARLY_MS = const(2000)
 _SOON_MS = const(5000)
@@ -84,8 +83,7 @@ class Battery:
         """Do what is due, then sleep. Does not return."""
         windows = self._cycle.windows
         while True:
-            for name in ("windows", "link", "commands"):
-                self._vigil.done(name)
+            self._live()
             if not self._clock.known:
                 await self._talk()
                 if not self._clock.known:
@@ -109,6 +107,10 @@ class Battery:
                 await self._talk()
                 self._plan(self._clock.unix_ms())
             await self._sleep(min(self._due_sample, self._due_send) * 1000 - self._clock.unix_ms())
+
+    def _live(self):
+        for name in ("windows", "link", "commands"):
+            self._vigil.done(name)
 
     def _plan(self, now_ms):
         """When to sample and to send next; a sending that failed waits for 2, 4 or 8 turns."""
@@ -155,6 +157,7 @@ class Battery:
             driver.start()
             task = asyncio.create_task(driver.run(record))
             while left and driver.faults == faults and ticks_diff(ticks_ms(), began) < _SAMPLE_MS:
+                self._live()
                 try:
                     await asyncio.wait_for_ms(done.wait(), 1000)
                 except asyncio.TimeoutError:
@@ -183,6 +186,10 @@ class Battery:
         while True:
             await asyncio.sleep_ms(100)
             spent = ticks_diff(ticks_ms(), began)
+            self._live()
+            if self._commands.waiting():
+                quiet = None
+                continue  # an update takes as long as it takes
             if spent > (_SESSION_MS if self._wifi.joined() else _JOIN_MS):
                 break
             if not clock.known or (clock.age_s() > _SET_AFTER_S and spent < _TIME_MS):
@@ -192,7 +199,7 @@ class Battery:
                 await self._cycle.state()
                 self._stated = now_s
             entry = self._outbox.oldest()
-            if (entry and self._link.due_in_ms(entry) <= _SOON_MS) or self._commands.waiting():
+            if entry and self._link.due_in_ms(entry) <= _SOON_MS:
                 quiet = None
             elif self._link.client.connected():
                 self._failures = 0
@@ -211,9 +218,11 @@ class Battery:
             self._cycle.moved(milliseconds)
 
     async def _sleep(self, milliseconds):
-        awake_ms = ticks_diff(_REACHABLE_MS, ticks_ms()) if self._health.reset_cause != DEEPSLEEP else 0
+        awake_ms = (
+            self._config.reachable_s * 1000 - uptime.ms() if self._health.reset_cause != DEEPSLEEP else 0
+        )
         if milliseconds <= _EARLY_MS or awake_ms > 0:
-            await asyncio.sleep_ms(max(1, min(milliseconds, max(awake_ms, _EARLY_MS))))
+            await asyncio.sleep_ms(max(1, min(milliseconds, _SOON_MS)))
             return
         self._keep(milliseconds)
         say("sleeps for %d s", milliseconds // 1000)

@@ -43,7 +43,7 @@ class Meadow:
             "wifi": [["meadow", "a password"]],
         }
         settings = kinds.node_settings("air")
-        settings["power"] = {"mode": "battery", "every_s": 300}
+        settings["power"] = {"mode": "battery", "every_s": 300, "reachable_s": 5}
         files = bundle.build().placed()
         files["node.json"] = json.dumps({**settings, "link": link}).encode()
         files["identity.json"] = json.dumps(
@@ -82,7 +82,7 @@ class Meadow:
 async def meadow(tmp_path):
     broker = Broker(tmp_path, DEVICE, "secret")
     await broker.start()
-    clock = SkippingClock.starting(START, 30)
+    clock = SkippingClock.starting(START)
     time_server = SntpServer(clock)
     port = await time_server.start()
     client = await nats.connect(f"nats://gateway:gateway@127.0.0.1:{broker.client_port}")

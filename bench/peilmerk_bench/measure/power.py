@@ -13,7 +13,6 @@ import contextlib
 import json
 import socket
 import tempfile
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,6 @@ DAY_S = 86_400
 START = 1_893_456_000 + 8 * 3600 - 600
 """2030, the first of January, ten to eight UTC."""
 
-AT_POWER_ON_SPEED = 30.0
 PATIENCE_S = 120.0
 """Host seconds within which a board must have gone on to its next sleep."""
 
@@ -97,7 +95,7 @@ async def measure(hours: float, every_s: int, send_s: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         async with _uplink(folder) as (line, port, authority):
-            clock = SkippingClock(START, time.time(), AT_POWER_ON_SPEED)
+            clock = SkippingClock.starting(START)
             time_server = SntpServer(clock)
             ntp_port = await time_server.start()
             _flash(folder, port, ntp_port, authority, every_s, send_s)
@@ -234,7 +232,7 @@ def _free_port() -> int:
 
 def _flash(folder: Path, port: int, ntp_port: int, authority: bytes, every_s: int, send_s: int) -> None:
     settings = kinds.node_settings("air")
-    settings["power"] = {"mode": "battery", "every_s": every_s, "send_s": send_s}
+    settings["power"] = {"mode": "battery", "every_s": every_s, "send_s": send_s, "reachable_s": 0}
     settings["link"] = {
         "host": "127.0.0.1",
         "port": port,

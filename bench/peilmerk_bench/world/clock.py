@@ -10,6 +10,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from fractions import Fraction
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class WorldClock:
         return cls(0.0, 0.0, 1.0)
 
     @classmethod
-    def starting(cls, world_start: float, speed: float = 1.0) -> WorldClock:
+    def starting(cls, world_start: float, speed: float = 1.0) -> Self:
         """A clock that shows `world_start` now."""
         return cls(world_start, time.time(), speed)
 
@@ -60,13 +61,10 @@ class WorldClock:
 
 
 class SkippingClock(WorldClock):
-    """Skips the sleep of a board, and runs at the speed of life between; until the first sleep at `speed`,
-    as a board stays awake for a while at power-on. For a world with one board in it; only who has this very
-    object knows the time.
+    """Skips the sleep of a board. For a world with one board in it; only who has this very object knows the
+    time.
     """
 
     def skip(self, world_seconds: float) -> bool:
-        moment = self.now() + world_seconds
-        for name, value in (("world_start", moment), ("wall_start", time.time()), ("speed", 1.0)):
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "world_start", self.world_start + world_seconds)
         return True
