@@ -41,7 +41,7 @@ _WAIT_MS = const(500)
 # A clock that is set by more than this disturbs the windows at hand.
 _STEP_MS = const(2000)
 # Percent of the expected samples below which a window is not as good as measured: what the European directive
-# on ambient air asks of an hourly value (2008/50/EC, annex XI, A: 75 %, that is 45 minutes).
+# on ambient air asks of an hourly value (2008/50/EC, annexes VII.A and XI.A: 75 %, that is 45 minutes).
 _ENOUGH = const(75)
 
 

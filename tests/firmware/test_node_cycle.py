@@ -377,6 +377,33 @@ done(kept=kept)
     assert len(messages) == 5
 
 
+def test_when_a_report_is_made_tells_nothing_about_its_noise(world):
+    """Drawing takes time, and more of it for more noise: so it is over before the window closes."""
+    said, messages = world(
+        f"""
+boot()
+passages({MIDNIGHT * 1000}, {(MIDNIGHT + DAY_S) * 1000}, 61007)
+def slow(bits, p, q):
+    noise = draw_logged(bits, p, q)
+    advance(100 + 40 * abs(noise))
+    return noise
+pool.discrete_laplace = slow
+made = []
+append = node._outbox.append
+def timed(kind, seq, window, payload):
+    if kind == 1:
+        made.append(unix() - window * 1000)
+    append(kind, seq, window, payload)
+node._outbox.append = timed
+run({(MIDNIGHT + DAY_S + 60) * 1000})
+done(made=made)
+"""
+    )
+    assert len(said["made"]) == len(reports(messages)) == 96
+    assert set(said["made"]) == {2000}
+    assert len({sum(map(abs, noise)) for _, noise in sets_of(said, 7, 10)}) > 4
+
+
 def test_a_flash_that_refuses_gets_the_same_bytes_again_and_no_second_draw(world):
     said, messages = world(
         f"""
