@@ -362,6 +362,10 @@ async def test_after_a_statement_the_device_is_told_the_time(place: Place) -> No
 
 async def test_commands_wait_for_a_broker_that_died(place: Place) -> None:
     one = Counter(place.registry.enrol("counter", "one"))
+    async with place.listening(one) as connected:
+        # The sender has a connection, which is about to die under it.
+        place.sender.heard({one.id}, {one.id})
+        await got(one, connected, 1)
     assert place.broker.pid is not None
     os.kill(place.broker.pid, signal.SIGKILL)
     row = await identify(place.store, one.id)
