@@ -659,11 +659,11 @@ def signed_manifest(
     return other.canonical([header, {}, payload, signature])
 
 
-def with_block(payload: bytes, block: bytes, raised: int = 0) -> bytes:
-    """A manifest whose signature, raised to the exponent, is this block; `raised` is added to it."""
+def with_block(payload: bytes, block: bytes) -> bytes:
+    """A manifest whose signature, raised to the exponent, is this block."""
     numbers = RELEASE_KEY.private_numbers()
     n = numbers.public_numbers.n
-    signature = pow(int.from_bytes(block, "big"), numbers.d, n) + raised
+    signature = pow(int.from_bytes(block, "big"), numbers.d, n)
     return other.canonical([protected_header(RELEASE_KEY), {}, payload, signature.to_bytes(384, "big")])
 
 
@@ -747,9 +747,14 @@ def manifest_file() -> dict[str, object]:
         ("signature of 256 bytes", other.canonical([good[2:17], {}, payload, signature[:256]]), "malformed"),
         ("longer than a board will hold", good[:18] + b"\x59\x40\x00" + bytes(16384), "too-large"),
     ]
-    if int.from_bytes(signature, "big") + n < 1 << 3072:
-        raised = with_block(payload, right, n)
-        invalid.append(("signature plus the modulus", raised, "forged"))
+    # A content whose signature is so small that the modulus can be added: the same number modulo it.
+    for number in range(1000):
+        other_payload = other.canonical([*MANIFEST[:6], hashlib.sha256(b"%d" % number).digest(), MANIFEST[7]])
+        grown = int.from_bytes(signed_manifest(other_payload)[-384:], "big") + n
+        if grown < 1 << 3072:
+            envelope = [protected_header(RELEASE_KEY), {}, other_payload, grown.to_bytes(384, "big")]
+            invalid.append(("signature plus the modulus", other.canonical(envelope), "forged"))
+            break
 
     def changed(at: int, value: object) -> list[object]:
         return [*MANIFEST[:at], value, *MANIFEST[at + 1 :]]

@@ -26,6 +26,8 @@ FOLDER, BLOCKS, STEP, COURSES = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]),
 BLOCK = 4096
 BLANK = b"\xff" * BLOCK
 PIECE = 1000
+# Where the new firmware takes over: every one of these is cut, whatever STEP says.
+LAST = 30
 TOPS = ("node", "peilmerk_protocol")
 
 
@@ -236,7 +238,7 @@ def main():
         writes = flash.writes
         after = {"old": 0, "new": 0}
         cuts = 0
-        for cut in range(1, writes + 1, STEP):
+        for cut in [n for n in range(1, writes + 1) if n % STEP == 0 or n > writes - LAST]:
             image = bytearray(IMAGE)
             flash = power(image, cut)
             try:
