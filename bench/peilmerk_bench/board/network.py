@@ -100,7 +100,9 @@ class Network:
         self._delay_s = seconds
 
     def tls_memory(self, sessions: int) -> None:
-        """The next so many TLS sessions find no memory (MBEDTLS_ERR_SSL_ALLOC_FAILED, OSError 12)."""
+        """The next so many TLS sessions find no memory: the last and every second one before it none of the
+        chip's (MBEDTLS_ERR_SSL_ALLOC_FAILED, an OSError 12), the others none of Python's (MemoryError).
+        """
         self._starved = sessions
 
     def dates(self, on: bool = True) -> None:
@@ -137,10 +139,10 @@ class Network:
             return (host, port) if self._passing.is_set() else (LOOPBACK, self._nowhere())
         return LOOPBACK, self._relay(host, port)
 
-    def tls(self) -> tuple[bool, bool]:
-        """Whether the session that begins finds no memory, and whether dates count."""
-        starved = self._starved > 0
-        self._starved -= starved
+    def tls(self) -> tuple[int, bool]:
+        """How many sessions from this one on find no memory, and whether dates count."""
+        starved = self._starved
+        self._starved -= starved > 0
         return starved, self._dates
 
     def close(self) -> None:

@@ -111,8 +111,10 @@ _wrap = ssl.SSLContext.wrap_socket
 
 def wrap_socket(self, sock, **options):
     starved, dates = bus.call("tls")
-    if starved:
+    if starved & 1:
         raise OSError(_ENOMEM)  # what MBEDTLS_ERR_SSL_ALLOC_FAILED becomes
+    if starved:
+        raise MemoryError("memory allocation failed, allocating 4096 bytes")
     found = []
     if dates:
 
