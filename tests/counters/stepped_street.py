@@ -46,7 +46,7 @@ if given["clock"]:
 
 recorded = []
 drivers = [sensing.load(entry) for entry in given["entries"]]
-numbers = tuple(sorted(set(n for driver in drivers for n in driver.quantities)))
+numbers = given["members"] or tuple(sorted(set(n for driver in drivers for n in driver.quantities)))
 tally = Tally(numbers)
 
 def taken(index):
@@ -162,10 +162,12 @@ class Street:
         clock: bool = True,
         during: str = "",
         after: str = "",
+        members: tuple[int, ...] = (),
     ) -> str:
         """A script that counts windows from BEGIN on as the node does, each taken late_ms after it settled.
 
-        clock: the board knows the time; during: run before a window is taken; after: run at the end.
+        clock: the board knows the time; during: run before a window is taken; after: run at the end;
+        members: the profile's quantities, by default all that the drivers give.
         """
         given = {
             "rtc_offset": board._chip.rtc_offset_us,
@@ -177,6 +179,7 @@ class Street:
             "clock": clock,
             "during": during,
             "after": after,
+            "members": members,
         }
         return f"given = {given!r}\n" + COUNTING
 

@@ -92,10 +92,10 @@ async def test_the_line_may_lie_anywhere_and_its_points_make_the_direction(stree
 
 
 async def test_recorded_cyclists_at_their_speeds(street: Street) -> None:
-    traffic = away_from_borders(recorded(BEGIN, BEGIN + 20 * WINDOW_S, apart_s=2.0).all)
-    seen = await counts(street, radar(traffic), 20, **{"class": "bicycle"})
-    assert seen == true(traffic, 20, "bicycle")
-    assert len(traffic.all) > 25
+    traffic = away_from_borders(recorded(BEGIN, BEGIN + 10 * WINDOW_S, apart_s=2.0).all)
+    seen = await counts(street, radar(traffic), 10, **{"class": "bicycle"})
+    assert seen == true(traffic, 10, "bicycle")
+    assert len(traffic.all) >= 10
 
 
 @pytest.mark.parametrize("across", [False, True])
@@ -147,12 +147,12 @@ async def test_jitter_misses_and_broken_frames_cost_at_most_one_percent(street: 
     """Jitter of 5 cm, every tenth target missed, every twentieth frame lost, every fiftieth cut off."""
     wrong = total = 0
     for seed in (3, 4):
-        traffic = walkers(seed, 6)
+        traffic = walkers(seed, 4, 3.0)
         spec = radar(traffic, jitter_mm=50, missed=0.1, lost=0.05, cut=0.02, swapping=True, seed=seed)
-        seen = await counts(street, spec, 6)
+        seen = await counts(street, spec, 4)
         wrong += sum(
             abs(a - b)
-            for got, want in zip(seen, true(traffic, 6), strict=True)
+            for got, want in zip(seen, true(traffic, 4), strict=True)
             for a, b in zip(got, want, strict=True)
         )
         total += len(traffic.all)
@@ -169,8 +169,8 @@ async def test_a_silent_a_babbling_and_a_frozen_radar_are_faults(street: Street)
             return device
 
         spec = SensorSpec("radar", make, uart=1, tx=17, rx=16)
-        counted = await street.count(spec, ENTRY, windows=2, window_s=60)
-        assert counted.healthy[-1] == [False], fault
+        counted = await street.count(spec, ENTRY, windows=1, window_s=70)
+        assert counted.healthy == [[False]], fault
         assert sum(sum(window.values()) for window in counted.windows) == 0
 
 

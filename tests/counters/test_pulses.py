@@ -182,3 +182,37 @@ async def test_what_no_path_has_is_told_as_a_fault(street: Street, entry: dict[s
     spec = inputs(Movers(flutter), (4, 5), pulse_s=0.03, spacing_m=10.0)
     counted = await street.count(spec, entry, windows=5, window_s=100)
     assert [healthy[0] for healthy in counted.healthy] == [True, True, True, False, True]
+
+
+async def test_zeros_of_a_profile_that_has_nothing_of_the_sensor_are_told(street: Street) -> None:
+    traffic = Movers([Mover(BEGIN + 5, "in")])
+    entry = {"driver": "pulse_pair", "pins": [4, 5], "class": "vehicle"}
+    bicycles = (q.BICYCLE_TOWARDS, q.BICYCLE_AWAY)
+    counted = await street.count(inputs(traffic, (4, 5)), entry, windows=1, window_s=20, members=bicycles)
+    assert counted.windows == [dict.fromkeys(bicycles, 0)]
+    assert counted.healthy == [[False]]
+
+
+PAUSE = """
+import time
+from node import sensing
+from node.window import Tally
+driver = sensing.load({"driver": "pulses", "pin": 4, "dead_ms": given})
+tally = Tally(driver.quantities)
+driver.start()
+for turn in range(3):
+    time.sleep(10)
+    driver.start() if turn == 1 else driver.stop()
+driver.take(tally)
+counted = tally.take_count(driver.quantities[0])
+driver.take(Tally(()))
+print(counted, driver.healthy)
+"""
+
+
+@pytest.mark.parametrize("dead_ms", [0, 5])
+async def test_a_pause_keeps_what_was_counted_before_it(street: Street, dead_ms: int) -> None:
+    # the board starts 20 s before BEGIN: ten pulses in each ten seconds, the second ten of them in a pause
+    traffic = Movers(Mover(BEGIN - 20 + 0.5 + n, "in", axle_m=0.0) for n in range(60))
+    board = await street.board(inputs(traffic))
+    assert await street.run(board, f"given = {dead_ms}\n" + PAUSE) == "20 True\n"

@@ -89,11 +89,16 @@ class Passages(Driver):
     def take(self, tally):
         closed = self._window[0]
         self._window = (self._places - closed, None)
+        # A tally of nothing is for throwing away.
+        told = not tally.quantities
         for place in range(self._places):
-            tally.count(self.quantities[place], self.counts[closed + place])
+            number = self.quantities[place]
+            tally.count(number, self.counts[closed + place])
             self.counts[closed + place] = 0
-        # The window's report says so when there was a fault at any time of it.
-        self.healthy = not self._disturbed
+            told = told or number in tally.quantities
+        # The window's report says so when there was a fault at any time of it, or when the profile has
+        # nothing of what is counted here: its zeros are no counts.
+        self.healthy = told and not self._disturbed
         self._disturbed = not self._well
 
     def failed(self):

@@ -90,7 +90,10 @@ class Radio(Driver):
         heard = self._whole and (
             ended is None or (border is not None and ticks_diff(border, ended) < _AT_ONCE_MS)
         )
-        self.healthy = heard and self._number < self._most
+        # A tally of nothing is for throwing away.
+        if tally.quantities:
+            full = self._number >= self._most
+            self.healthy = heard and not full and quantities.UNCLASSIFIED in tally.quantities
         if heard:
             tally.count(quantities.UNCLASSIFIED, self._number)
         self._end()
