@@ -75,7 +75,7 @@ def test_an_access_point_that_goes_costs_nothing_and_a_report_that_is_taken_is_m
     result = asyncio.run(campaign.run([*choose(["wifi-gone"]), thief], outcomes.append))
     gone, taken = outcomes
     assert gone.ok
-    assert (gone.fault, gone.lost, gone.doubled) == ("wifi-gone", 0, 0)
+    assert (gone.fault, gone.lost, gone.unsealed, gone.doubled) == ("wifi-gone", 0, 0, 0)
     assert gone.held_s >= 18
     assert gone.recovery_s is not None
     assert gone.recovery_s > 0
