@@ -59,7 +59,7 @@ bench: $(STAMP)  ## measurements: sizes on the wire
 
 soak: $(STAMP)  ## longer campaigns: the street for ten minutes, the decoders under many more inputs
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest --numprocesses 2 --timeout 3600 tests/protocol tests/gateway tests/updates \
-	  tests/firmware/test_node_endures.py tests/firmware/test_node_air_parsers.py tests/firmware/test_node_link.py
+	  tests/firmware/test_node_outbox_power.py tests/firmware/test_node_endures.py tests/firmware/test_node_air_parsers.py tests/firmware/test_node_link.py
 	$(BIN)/peilmerk demo --for 600 --json
 
 lock: $(STAMP)  ## write requirements.lock anew from pyproject.toml
