@@ -259,3 +259,46 @@ print(json.dumps(grown))
         timeout=120,
     )
     assert found[-1] <= found[1] + 512, found
+
+
+def test_figures_and_moments_are_written_as_people_do(micropython):
+    found = micropython(
+        """
+        import json
+        from node.portal.local import figure, moment
+        figures = [figure(*one) for one in (
+            (0, 1, ","), (-7, 1, ","), (1234, 10, ","), (5, 10, "."), (-5, 10, "."), (5, 100, ","),
+            (-1234, 100, ","),
+        )]
+        moments = [moment(at) for at in (
+            1774745999, 1774746000, 1792889999, 1792890000, 1767225600 - 3600, 1782864000, 4102444800,
+        )]
+        print(json.dumps([figures, moments]))
+        """
+    )
+    assert found[0] == ["0", "\u22127", "123,4", "0.5", "\u22120.5", "0,05", "\u221212,34"]
+    from datetime import datetime
+    from zoneinfo import ZoneInfo
+
+    # The borders of summer time in 2026 to the second, the turn of a year, July, and 2100.
+    at = (1774745999, 1774746000, 1792889999, 1792890000, 1767225600 - 3600, 1782864000, 4102444800)
+    zone = ZoneInfo("Europe/Amsterdam")
+    assert found[1] == [datetime.fromtimestamp(one, zone).strftime("%Y-%m-%d %H:%M") for one in at]
+
+
+def test_the_newest_of_the_outbox_in_their_order_and_whether_they_are_done(tmp_path):
+    from node.outbox import Outbox
+
+    outbox = Outbox(str(tmp_path / "outbox"), segment_bytes=512)
+    assert list(outbox.newest(8)) == []
+    for seq in range(1, 31):
+        outbox.append(2, seq, 0, bytes([seq]) * 40)
+        found = list(outbox.newest(8))
+        # At least what the newest segment holds, at most what was asked for.
+        assert [entry.seq for entry, _ in found] == list(range(max(1, seq - 7), seq + 1))
+    for seq in range(1, 28):
+        assert outbox.acknowledge(seq)
+    found = list(outbox.newest(8))
+    assert [entry.seq for entry, _ in found][-3:] == [28, 29, 30]
+    assert all(done is (entry.seq <= 27) for entry, done in found)
+    assert all(entry.payload == bytes([entry.seq]) * 40 for entry, _ in found)

@@ -68,6 +68,8 @@ async def test_a_citizen_joins_the_sensor_to_the_home_network(house, phone, scri
             fill(window, HOME.ssid, "not the password")
             window.until(lambda: words[1] in window.text("[role=alert]"), "the refusal", 60)
             assert HOME.ssid in window.text("[role=alert]")
+            # What did not let the board in is not kept.
+            assert place.file("wifi.json") is None
             fill(window, HOME.ssid, HOME.password)
             window.until(lambda: words[2] in heading(window), "the success", 60)
             assert HOME.ssid in heading(window)
