@@ -29,12 +29,12 @@ from peilmerk_provisioning.enrol import put_release_keys
 
 pytestmark = pytest.mark.timeout(600)
 
-# Two minutes of this machine's time before midnight: enough to give three boards their firmware.
+# Two minutes of this machine's time before midnight: enough to give two boards their firmware.
 WORLD_START = datetime(2024, 2, 28, 22, 0, tzinfo=UTC).timestamp()
 MIDNIGHT = int(datetime(2024, 2, 29, tzinfo=UTC).timestamp())
 DAY_S = 86_400
 WITHIN_S = 240.0
-TOLD, LEFT_ALONE, UPDATED = "fietspad-1", "fietspad-2", "fietspad-3"
+TOLD, LEFT_ALONE = "fietspad-1", "fietspad-2"
 NEW = (99, 0, 0)
 
 
@@ -76,9 +76,7 @@ async def updated(street: Street, folder: Path) -> tuple[bytes, dict[str, Any]]:
     """Release new firmware, name it in the record, and offer it to a board that trusts the city's key."""
     public = releases.new_key(folder / "release.pem")
     # In a thread: the board's end of the cable lives in this loop.
-    await asyncio.to_thread(
-        put_release_keys, Board(street.boards[UPDATED].port), releases.public_keys([public])
-    )
+    await asyncio.to_thread(put_release_keys, Board(street.boards[TOLD].port), releases.public_keys([public]))
     new = await asyncio.to_thread(build, kind="counter", version=NEW)
     made = releases.make(new, NEW, "counter", ["linux"], releases.load_key(folder / "release.pem"))
     file = releases.write(made, folder)
@@ -86,7 +84,7 @@ async def updated(street: Street, folder: Path) -> tuple[bytes, dict[str, Any]]:
     text = record.read_text("utf-8")
     named = re.sub(r'(firmware_digest = ".*"\n)', rf'\1next_firmware_digest = "{new.digest}"\n', text)
     record.write_text(named, "utf-8")
-    return bytes.fromhex(new.digest), await told(street, "update", UPDATED, str(file))
+    return bytes.fromhex(new.digest), await told(street, "update", TOLD, str(file))
 
 
 async def until(true: Callable[[], object], what: str) -> None:
@@ -97,7 +95,7 @@ async def until(true: Callable[[], object], what: str) -> None:
 
 
 async def live(night: Night, folder: Path) -> None:
-    plan = Plan.new(folder, counters=3, air=0, page_port=free_port(), world=WORLD_START)
+    plan = Plan.new(folder, counters=2, air=0, page_port=free_port(), world=WORLD_START)
     street = Street(plan)
     await street.start()
     try:
@@ -124,9 +122,9 @@ async def live(night: Night, folder: Path) -> None:
             stated = [
                 row["seq"]
                 for row in read_store(street.store_file)["attestation"]
-                if row["device_id"] == device[UPDATED] and row["firmware_digest"] == night.new_digest
+                if row["device_id"] == device[TOLD] and row["firmware_digest"] == night.new_digest
             ]
-            return bool(stated) and any(row["seq"] > min(stated) for row in reports(UPDATED))
+            return bool(stated) and any(row["seq"] > min(stated) for row in reports(TOLD))
 
         await until(runs_the_new, "a report of the new firmware")
         await until(
@@ -150,7 +148,7 @@ def test_every_command_was_carried_out_and_answered(night: Night) -> None:
         figures = report["figures"]
         assert report["exit"] == 0, report
         assert (figures["verb"], figures["state"], figures["outcome"]) == (verb, "acknowledged", "done")
-    counters = [report["figures"]["counter"] for verb, report in night.answers.items() if verb != "update"]
+    counters = [report["figures"]["counter"] for report in night.answers.values()]
     assert counters == sorted(set(counters))
 
 
@@ -160,15 +158,16 @@ def test_no_message_was_refused_and_nothing_was_lost(night: Night) -> None:
     assert set(night.witness.tally.refused_by_reason) <= {"ack-repeated"}
 
 
-def test_an_update_is_fetched_from_the_gateway_and_no_report_is_lost_to_it(night: Night) -> None:
-    digests = [row["firmware_digest"] for row in night.rows("attestation", UPDATED)]
-    assert digests[-1] == night.new_digest
-    assert digests[0] != night.new_digest
-    # Every window since it began has its report, under either firmware.
-    starts = sorted(
-        row["window_start"] for row in night.rows("report", UPDATED) if row["kind"] == topics.REPORT
-    )
-    assert starts == list(range(starts[0], starts[-1] + 1, 900))
+def test_an_update_is_fetched_from_the_gateway_and_reports_of_either_firmware_are_taken(
+    night: Night,
+) -> None:
+    stated = [row["seq"] for row in night.rows("attestation", TOLD)]
+    new = [
+        row["seq"] for row in night.rows("attestation", TOLD) if row["firmware_digest"] == night.new_digest
+    ]
+    reported = [row["seq"] for row in night.rows("report", TOLD)]
+    assert min(stated) < min(new)
+    assert min(reported) < min(new) < max(reported)
 
 
 def test_a_pause_is_reported_and_nothing_is_measured_in_it(night: Night) -> None:
