@@ -7,8 +7,15 @@ import asyncio
 import pytest
 
 from peilmerk_bench.board import BoardError, BoardSpec, VirtualBoard
-from peilmerk_bench.board.chip import DEEPSLEEP_RESET, HARD_RESET, PWRON_RESET, SOFT_RESET, WDT_RESET
-from peilmerk_bench.world.clock import WorldClock
+from peilmerk_bench.board.chip import (
+    DEEPSLEEP_RESET,
+    HARD_RESET,
+    PWRON_RESET,
+    SOFT_RESET,
+    WDT_RESET,
+    Chip,
+)
+from peilmerk_bench.world.clock import SkippingClock, WorldClock
 
 
 async def test_power_cut_keeps_the_flash_and_loses_memory_and_clock(start) -> None:
@@ -177,3 +184,29 @@ async def test_unique_ids_differ_and_stay(start) -> None:
     first = await one.run(show)
     assert first.strip() == one.board.unique_id.hex()
     assert first != await other.run(show)
+
+
+def test_a_clock_that_drifts_wakes_the_board_early_and_shows_what_it_thinks(tmp_path) -> None:
+    spec = BoardSpec("b", "test", tmp_path / "b.img", rtc_drift=0.25)
+    chip = Chip(spec, WorldClock.starting(1e9), lambda why: None)
+    before = chip.rtc_offset_us
+    chip.deepsleep(0, 100_000_000)
+    assert chip.asleep() == 80.0
+    assert chip.rtc_offset_us - before == 20_000_000
+
+
+async def test_sleep_is_skipped_and_told_apart_from_being_awake(tmp_path) -> None:
+    spec = BoardSpec("b", "test", tmp_path / "b.img")
+    board = VirtualBoard(spec, SkippingClock.starting(1e9), tmp_path)
+    try:
+        await board.start()
+        board.type(b"import machine; machine.lightsleep(3600000); machine.deepsleep(7200000)\r")
+        async with asyncio.timeout(60):
+            while board.wakes < 1:
+                await asyncio.sleep(0.02)
+        assert 3 * 3600 <= board.clock.now() - 1e9 < 3 * 3600 + 60
+        assert [seconds for _, seconds in board.naps] == [3600.0]
+        assert 0 < board.awake_s < 60
+        assert [cause for _, cause in board.resets] == [PWRON_RESET, DEEPSLEEP_RESET]
+    finally:
+        await board.stop()

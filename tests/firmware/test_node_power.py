@@ -29,7 +29,7 @@ DOWN = keys.derive(ROOT_KEY, keys.DOWN)
 class Meadow:
     """A battery air node, its broker and its time server, in a world that skips its sleep."""
 
-    def __init__(self, folder, broker, clock, ntp_port, client):
+    def __init__(self, folder, broker, clock, ntp_port, client, drift):
         self.clock = clock
         self.client = client
         self.messages = []
@@ -52,9 +52,8 @@ class Meadow:
         files["trust.der"] = der(broker.authority)
         flash = folder / "flash.img"
         write_flash(flash, files)
-        spec = BoardSpec(
-            "battery", "air", flash, sensors=air_sensors(), wifi=(WifiNetwork("meadow", "a password"),)
-        )
+        wifi = (WifiNetwork("meadow", "a password"),)
+        spec = BoardSpec("battery", "air", flash, sensors=air_sensors(), wifi=wifi, rtc_drift=drift)
         self.board = VirtualBoard(spec, clock, folder)
 
     def opened(self, kind, name):
@@ -79,14 +78,14 @@ class Meadow:
 
 
 @pytest_asyncio.fixture
-async def meadow(tmp_path):
+async def meadow(tmp_path, request):
     broker = Broker(tmp_path, DEVICE, "secret")
     await broker.start()
     clock = SkippingClock.starting(START)
     time_server = SntpServer(clock)
     port = await time_server.start()
     client = await nats.connect(f"nats://gateway:gateway@127.0.0.1:{broker.client_port}")
-    place = Meadow(tmp_path, broker, clock, port, client)
+    place = Meadow(tmp_path, broker, clock, port, client, getattr(request, "param", 0.0))
 
     async def note(message):
         place.messages.append((message.subject, message.data))
@@ -130,6 +129,21 @@ async def test_it_sleeps_and_every_window_has_its_samples_and_its_report(meadow)
     print(f"awake {awake_s:.1f} of {meadow.clock.now() - slept_from:.0f} s, {board.wakes} wakes")
     assert 0 < awake_s < 0.25 * (meadow.clock.now() - slept_from)
     assert len(board.joins) <= len(reports) + 2
+
+
+@pytest.mark.parametrize("meadow", [0.05, -0.05], indirect=True)
+async def test_a_clock_that_drifts_in_sleep_moves_no_sample_into_another_window(meadow):
+    await meadow.until(lambda: len(meadow.reports()) >= 3)
+    reports = meadow.reports()
+    windows = [r.window for r in reports]
+    assert windows == list(range(windows[0], windows[0] + len(windows)))
+    for r in reports[1:]:
+        assert r.health == 0, meadow.board.console_tail
+        seen = [s for s in meadow.board.served if s.good and int(s.at) // 900 == r.window]
+        assert r.values[4] == (3,)
+        assert sum("pm10" in s.values for s in seen) == 3
+        # Its slot is kept as well as such a clock can: the last sample was two minutes before.
+        assert any(-10 <= moment - (r.window + 1) * 900 <= 75 for moment in meadow.board.joins)
 
 
 async def test_an_outage_and_a_dead_sensor_cost_a_window_nothing_but_their_values(meadow):

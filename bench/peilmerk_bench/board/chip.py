@@ -78,6 +78,7 @@ class Chip:
         self.cause = PWRON_RESET
         self.rtc_offset_us = 0
         self.sleep_us = 0
+        self._drift = spec.rtc_drift
         self.naps: list[tuple[float, float]] = []
         self.joins: list[float] = []
         self.wifi_up = True
@@ -131,6 +132,12 @@ class Chip:
         """us: for how long, -1 for ever."""
         self.sleep_us = us
         self._end("deepsleep")
+
+    def asleep(self) -> float:
+        """Deep sleep begins: for how many seconds of world time, by a clock that drifts."""
+        true_us = self.sleep_us / (1 + self._drift)
+        self.rtc_offset_us += round(self.sleep_us - true_us)
+        return true_us / US
 
     def rtc(self, offset_us: int) -> None:
         self.rtc_offset_us = offset_us

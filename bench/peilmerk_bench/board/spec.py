@@ -221,7 +221,8 @@ class BoardSpec:
     reproducible stream and every hand-out is logged; wifi: networks within reach, empty for "any network
     takes anybody"; run_main: whether main.py is run after boot.py; power_cut_at_write: cut the power at the
     n-th flash write (programs and erases counted from the first time the power comes); stepped: the board's
-    code takes no time and its waits no host time, for simulations of sensors alone (no network, no watchdog).
+    code takes no time and its waits no host time, for simulations of sensors alone (no network, no watchdog);
+    rtc_drift: share by which the board's clock runs fast in deep sleep.
     """
 
     name: str
@@ -234,6 +235,7 @@ class BoardSpec:
     run_main: bool = True
     flash_bytes: int = FLASH_BYTES
     power_cut_at_write: int | None = None
+    rtc_drift: float = 0.0
     stepped: bool = False
 
     def __post_init__(self) -> None:

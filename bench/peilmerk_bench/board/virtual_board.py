@@ -340,10 +340,11 @@ class VirtualBoard:
     async def _sleep(self) -> bool:
         """Deep sleep; False if the power went meanwhile."""
         self._why = "power" if self._cut else None
-        if self._chip.sleep_us >= 0 and self.clock.skip(self._chip.sleep_us / US):
+        sleep_s = self._chip.asleep()
+        if self._chip.sleep_us >= 0 and self.clock.skip(sleep_s):
             await asyncio.sleep(0)
             return self._why != "power"
-        wake = asyncio.get_running_loop().time() + self.clock.host_seconds(self._chip.sleep_us / US)
+        wake = asyncio.get_running_loop().time() + self.clock.host_seconds(sleep_s)
         while self._why is None:
             left = wake - asyncio.get_running_loop().time() if self._chip.sleep_us >= 0 else 3600.0
             if left <= 0:
