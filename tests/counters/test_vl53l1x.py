@@ -150,6 +150,21 @@ async def test_the_floor_is_learned_while_nobody_is_there(street: Street) -> Non
     assert in_order(counted.windows) == [[0, 1]]
 
 
+async def test_a_disturbed_transfer_is_no_reason_to_learn_the_floor_anew(street: Street) -> None:
+    class Disturbed(VL53L1X):
+        def reachable(self) -> None:
+            super().reachable()
+            self.asked = getattr(self, "asked", 0) + 1
+            if self.asked > 1000 and self.asked % 301 < 3:
+                raise Nack
+
+    traffic = Movers([Mover.walker(BEGIN + 4 * n, "in") for n in range(1, 7)])
+    spec = SensorSpec("door", lambda name: Disturbed(name, traffic=traffic), i2c=0, scl=22, sda=21)
+    counted = await street.count(spec, ENTRY, windows=1, window_s=30)
+    assert in_order(counted.windows) == [[6, 0]]
+    assert counted.healthy == [[True]]
+
+
 async def test_what_cannot_be_a_doorway_is_a_fault(street: Street) -> None:
     def broken(**state) -> SensorSpec:
         def make(name: str) -> VL53L1X:

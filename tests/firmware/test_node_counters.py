@@ -216,3 +216,24 @@ def test_both_beams_that_bounce_after_a_passage_are_no_second_one(micropython):
         """
     )
     assert seen == [[1, 0], [2, 0]]
+
+
+def test_the_salt_is_overwritten_where_the_source_left_it_and_with_the_window(micropython):
+    seen = micropython(
+        """
+        import json
+        from node.sensing import load, radio
+        class Source:
+            given = bytes(range(1, 13))
+            @staticmethod
+            def urandom(size):
+                return Source.given
+        radio.os = Source
+        driver = load({"driver": "radio", "from": 1, "until": 2, "area": "a square, its north side"})
+        driver._salt()
+        seen = [Source.given.hex(), any(driver._keys)]
+        driver._end()
+        print(json.dumps(seen + [any(driver._keys)]))
+        """
+    )
+    assert seen == ["00" * 12, True, False]

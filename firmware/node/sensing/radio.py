@@ -6,7 +6,8 @@ a set of fixed size in memory; it is not kept. When the window closes, the set i
 and the stack's own copy of the last address are overwritten. No sketch of the set exists and none could
 leave. The hash is Speck48/96 (Beaulieu et al., IACR ePrint 2013/404), whose 48-bit block is just an address,
 with the address added to the outcome (Davies-Meyer), so that the salt alone does not turn it round. All its
-words have 24 bits and stay small integers: hashing leaves nothing on the heap.
+words have 24 bits and stay small integers: hashing leaves nothing on the heap. What the stack's own queue
+holds of its last few events when it is switched off is out of reach from here.
 
 What is counted is devices, of no class and without direction: some people carry none, some several, and a
 device that changes its address meanwhile counts twice. Only a window that was listened to from border to
