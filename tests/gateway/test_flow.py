@@ -477,7 +477,7 @@ async def test_a_days_total_goes_all_the_way_beside_its_windows(street: Street) 
     async with await street.open() as store:
         flow = street.flow(store)
         # The first window of the day and the day begin at the same second.
-        await flow.store([board.statement(1), board.report(2, midnight), board.day(3)])
+        await flow.store([board.statement(1), board.day(3), board.report(2, midnight)])
         await flow.store([board.day(3, again=True), board.day(4), board.day(5, DAY + 1)])
         await flow.store([board.report(6, midnight + 96)])
         figures = await store.figures()
@@ -492,6 +492,10 @@ async def test_a_days_total_goes_all_the_way_beside_its_windows(street: Street) 
         assert towards.epsilon_day_micro == away.epsilon_day_micro == 300_000
         (window,) = await store.latest("street/fietspad-0/bicycle_towards/day", 5)
         assert (window.window_start, window.window_s, window.result) == (DAY * 86_400, 86_400, 400)
+        # When a board was last heard is told by its windows.
+        other = street.counters[1]
+        await flow.store([other.statement(1), other.report(2, midnight - 1), other.day(3)])
+        assert (await store.seen([other.id]))[other.id].window_s == 900
         seen = (await store.seen([board.id]))[board.id]
         assert (seen.window_start, seen.window_s) == ((midnight + 96) * 900, 900)
         rows = await store.claim("city", 100, NOW)
@@ -509,7 +513,9 @@ async def test_whatever_the_order_a_day_and_its_windows_are_written_and_paid_for
     street: Street,
 ) -> None:
     board = street.counters[0]
-    said = [board.statement(1), board.report(2), board.day(3, health=1), board.day(4, DAY - 1)]
+    # A window of the very day, which may come after its total.
+    inside = board.report(2, DAY * 96 + 5)
+    said = [board.statement(1), inside, board.day(3, health=1), board.day(4, DAY - 1)]
     first = None
     for order in permutations(said):
         async with await street.open() as store:

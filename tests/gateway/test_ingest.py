@@ -72,12 +72,17 @@ async def test_a_delivery_tells_device_kind_and_bytes(
     broker: NatsBroker, device: Device, opened: Callable[..., JetStreamIngest]
 ) -> None:
     ingest: Ingest = opened()
-    payloads = {topics.REPORT: b"\x83\x00\xff", topics.STATEMENT: b"", topics.ACK: bytes(range(256))}
+    payloads = {
+        topics.REPORT: b"\x83\x00\xff",
+        topics.STATEMENT: b"",
+        topics.ACK: bytes(range(256)),
+        topics.DAY: b"\x00",
+    }
     async with board(broker, device) as reporter:
         for kind, payload in payloads.items():
             await asyncio.to_thread(reporter.publish, topics.topic(device.device_id, kind), payload)
-    assert await ingest.pending() == 3
-    found = await collect(ingest.batches(), 3)
+    assert await ingest.pending() == 4
+    found = await collect(ingest.batches(), 4)
     assert found == [Delivery(device.device_id, kind, payload, False) for kind, payload in payloads.items()]
     await pending(opened(), 0)
 

@@ -160,7 +160,6 @@ async def test_who_asks_for_nothing_or_reads_nothing_is_hung_up_on(
     folder: Path, trust: Trust, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_Patient, "request_s", 0.5)
-    monkeypatch.setattr(_Patient, "connection_s", 2.0)
     (folder / ("a" * 64)).write_bytes(bytes(32 << 20))
     server = FirmwareServer(folder, "127.0.0.1", 0, trust)
     await server.start()
@@ -172,6 +171,7 @@ async def test_who_asks_for_nothing_or_reads_nothing_is_hung_up_on(
         ended = await asyncio.wait_for(asyncio.gather(silent_reader.read(), return_exceptions=True), 60)
         assert ended[0] == b"" or isinstance(ended[0], OSError)
         silent.transport.abort()
+        monkeypatch.setattr(_Patient, "connection_s", 2.0)
         _, lazy = await asyncio.open_connection("127.0.0.1", server.port, ssl=context, limit=1024)
         lazy.write(b"GET /firmware/" + b"a" * 64 + b" HTTP/1.1\r\nhost: x\r\n\r\n")
         await lazy.drain()
