@@ -213,7 +213,7 @@ async def test_nothing_is_lost_and_nothing_doubled_whatever_the_network_does(tmp
         sockets = sockets_of(world.board.pid)
         network.tls_memory(3)
         network.cut()
-        await world.shows("ENOMEM", "memory allocation failed", "ENOMEM", "link: connected")
+        await world.shows("ENOMEM", "link: connect: memory allocation failed", "ENOMEM", "link: connected")
         assert sockets_of(world.board.pid) <= sockets
         # The broker is restarted.
         world.mark()
