@@ -78,6 +78,9 @@ class Wire:
         pass
 
 class Setup:
+    def interface(self):
+        return ("192.168.1.20", "255.255.255.0", "", "")
+
     async def serve(self, request, answer):
         await answer.begin(kind="json")
         heard = [request.method, request.path, request.query, request.form, request.host()]
@@ -87,6 +90,7 @@ class Setup:
 class Door:
     setup = Setup()
     secret = b""
+    turn = asyncio.Lock()
 
     class wifi:
         def interface():

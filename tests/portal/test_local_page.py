@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import re
+import socket
 import time
 
 import nats
@@ -310,6 +312,25 @@ async def test_failed_logins_wait_longer_each_time(street):
         assert waits == sorted(waits)
 
     await asyncio.to_thread(guess)
+
+
+async def test_lines_on_which_nobody_speaks_keep_nobody_out(street):
+    """Browsers open some ahead of need; eight at a time are kept, and none of them for ever."""
+    place = await street()
+
+    def crowd():
+        with contextlib.ExitStack() as stack:
+            for _ in range(6):
+                stack.enter_context(socket.create_connection(("127.0.0.1", place.port), 60))
+            for _ in range(3):
+                assert place.ask("GET", "/").status == 200
+            # Many at once: who is not answered is told by the end of the line, and the board goes on.
+            for _ in range(30):
+                stack.enter_context(socket.create_connection(("127.0.0.1", place.port), 60))
+
+    await asyncio.to_thread(crowd)
+    await place.until(place.answers, "an answer after the crowd")
+    assert "Traceback" not in place.board.console_tail
 
 
 async def test_it_can_be_switched_off(house):

@@ -3,9 +3,9 @@ cable.
 
 This module is all that is loaded while nobody is at the door. `Door.run` watches whether set-up is wanted: no
 network is known, the button was held, a technician asked for it (the file /setup), or no network let the
-board in for ten minutes; in the last case the known networks are still tried. Requests are bounded: three at
-a time, each twenty seconds. What serves them is loaded at the first one and dropped again after five quiet
-minutes.
+board in for ten minutes; in the last case the known networks are still tried. Requests are bounded: eight at
+a time, of which one is answered, each twenty seconds. What serves them is loaded at the first one and dropped
+again after five quiet minutes.
 """
 
 import asyncio
@@ -19,7 +19,8 @@ from micropython import const
 from node.console import say
 
 _PORT = const(80)
-_AT_ONCE = const(3)
+# Browsers open lines ahead of need and say nothing on them.
+_AT_ONCE = const(8)
 _REQUEST_S = const(20)
 _QUIET_MS = const(300000)
 _ALONE_MS = const(600000)
@@ -48,6 +49,8 @@ class Door:
         self.met: list = []
         # Set-up while it is open (setup.Setup), otherwise None.
         self.setup = None
+        # Who is answered; the others wait.
+        self.turn = asyncio.Lock()
         self._open = 0
         self._server = None
         self._last = ticks_ms()

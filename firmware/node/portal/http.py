@@ -268,51 +268,68 @@ def _number(address):
     return number
 
 
+def inside(peer, interface):
+    """Whether an IPv4 address is in the network of `interface` (ifconfig)."""
+    own = _number(interface[0])
+    return own != 0 and (_number(peer) ^ own) & _number(interface[1]) == 0
+
+
 def nearby(peer, interface):
-    """Whether an IPv4 address is a private or link-local one, or in the network of `interface` (ifconfig)."""
+    """Whether an IPv4 address is a private or link-local one, or in the network of `interface`."""
     try:
-        number, own, mask = _number(peer), _number(interface[0]), _number(interface[1])
+        number = _number(peer)
     except ValueError:
         return False
     if number >> 24 in (10, 127) or number >> 16 in (0xC0A8, 0xA9FE) or number >> 20 == 0xAC1:
         return True
-    return own != 0 and (number ^ own) & mask == 0
+    return inside(peer, interface)
 
 
 async def serve(door, stream):
     """Answer one request."""
     request = Request(stream)
     answer = Answer(stream, _LANGUAGES[0])
+    request.peer = stream.get_extra_info("peername")[0]
+    if not nearby(request.peer, door.wifi.interface()):
+        return  # not even a refusal
     try:
+        await request.read()
+        status = 0
+    except Refused as fault:
+        status = fault.args[0]
+    except EOFError:
+        return
+    async with door.turn:
         try:
-            station = door.wifi.interface()
-            request.peer = stream.get_extra_info("peername")[0]
-            if not nearby(request.peer, station):
-                return  # not even a refusal
-            await request.read()
-            answer.code = request.language()
-            path = request.path
-            if request.method == "GET" and path == "/c":
-                await answer.begin(kind="css", keep="max-age=600")
-                await answer.piece("css")
-            elif request.method == "GET" and path == "/s":
-                await answer.begin(kind="javascript", keep="max-age=600")
-                await answer.piece("js")
-            elif path == "/favicon.ico":
-                await answer.begin(204)
-            elif door.setup:
-                await door.setup.serve(request, answer)
-            elif request.host() != station[0]:
-                # A name that was made to point here is not ours to answer to.
-                raise Refused(421)
-            elif door.config.local_page:
-                from node.portal import local
-
-                await local.serve(door, request, answer)
+            if not status:
+                answer.code = request.language()
+                await _answer(door, request, answer)
         except Refused as fault:
-            await answer.begin(fault.args[0], "plain")
-        except EOFError:
-            return
+            status = fault.args[0]
+        finally:
+            answer.close()
+        if status:
+            await answer.begin(status, "plain")
         await answer.flush()
-    finally:
-        answer.close()
+
+
+async def _answer(door, request, answer):
+    path = request.path
+    station = door.wifi.interface()
+    if path == "/c":
+        await answer.begin(kind="css", keep="max-age=600")
+        await answer.piece("css")
+    elif path == "/s":
+        await answer.begin(kind="javascript", keep="max-age=600")
+        await answer.piece("js")
+    elif path == "/favicon.ico":
+        await answer.begin(204)
+    elif door.setup and inside(request.peer, door.setup.interface()):
+        await door.setup.serve(request, answer)
+    elif request.host() != station[0]:
+        # A name that was made to point here is not ours to answer to.
+        raise Refused(421)
+    elif door.config.local_page:
+        from node.portal import local
+
+        await local.serve(door, request, answer)
