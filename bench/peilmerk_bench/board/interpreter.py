@@ -25,7 +25,7 @@ from peilmerk_bench.board.spec import BoardError
 
 SHIM = Path(__file__).parent / "shim" / "start.py"
 LAUNCHER = Path(__file__).parent / "launcher.py"
-SHIM_KIB = 62
+SHIM_KIB = 64
 """Heap that the shims themselves take, with room for their work."""
 
 FRAME = 256
