@@ -85,6 +85,8 @@ class Cycle:
 
     async def run(self):
         """Work for ever."""
+        # It may have failed before, at any point: what was at hand then is forgotten.
+        self._early = None
         if self._clock.known:
             await self.state()
             # What was counted until now belongs to no window.

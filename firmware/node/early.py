@@ -1,9 +1,9 @@
 """What was seen before the time was known: kept by ticks in a ring of bins, placed when there is a time.
 
 A bin is as long as a fifteenth of a window, at least one second; 45 of them are kept, which is three windows.
-What is older is lost. A counter of two directions takes 16 bytes a bin and 2 KB at most, an air node of four
-quantities 160 bytes a bin and 8 KB at most; all of it is free again before the first TLS connection, which
-needs a time. Times here are milliseconds since boot (node.uptime).
+What is older is lost. The figures of a bin take 16 bytes for a counter of two directions and 160 for four
+means; with what its list and tuples take, a full ring is 3 KB or 9 KB of an ESP32's heap, all of it free
+again before the first TLS connection, which needs a time. Times here are milliseconds since boot (node.uptime).
 """
 
 from micropython import const

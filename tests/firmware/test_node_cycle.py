@@ -629,6 +629,31 @@ done()
     assert not days(messages)
 
 
+def test_a_cycle_that_failed_before_there_was_a_time_goes_on_with_windows(world):
+    _, messages = world(
+        f"""
+Config.sensors = [{{"driver": "thermometer"}}]
+Config.profile = profiles.Profile(1, 900, 1 << 2 | 1 << 4, (0, 1), (0, 1), 0, 0)
+boot(known=False)
+whole = node._end_bin
+def fails(early):
+    raise MemoryError("no room")
+node._end_bin = fails
+try:
+    run({(MIDNIGHT + 300) * 1000})
+except MemoryError:
+    pass
+node._end_bin = whole
+node._clock.set(unix(), tick)
+for number in range(30):
+    at({(MIDNIGHT + 360) * 1000} + number * 60000, lambda: node.record(2, 200))
+run({(MIDNIGHT + 1860) * 1000})
+done()
+"""
+    )
+    assert [r.values[4] for r in reports(messages)] == [(9,), (15,)]
+
+
 def test_an_agreed_profile_begins_its_own_day(world):
     said, messages = world(
         f"""
