@@ -2,8 +2,8 @@
 
 A bin is as long as a fifteenth of a window, at least one second; 45 of them are kept, which is three windows.
 What is older is lost. The figures of a bin take 16 bytes for a counter of two directions and 160 for four
-means; with what its list and tuples take, a full ring is 3 KB or 9 KB of an ESP32's heap, all of it free
-again before the first TLS connection, which needs a time. Times here are milliseconds since boot (node.uptime).
+means; with what its list and tuples take, a full ring is 3 KB or 9 KB of an ESP32's heap, all of it
+free again before the first TLS connection, which needs a time. Times here are milliseconds since boot.
 """
 
 from micropython import const
