@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from peilmerk_bench.board import SensorSpec
+
 
 async def begin(*words: str, **environment: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
@@ -69,7 +71,8 @@ async def test_a_board_to_set_up_tells_where_its_page_is(tmp_path: Path) -> None
 async def test_sensors_are_added_one_by_one(tmp_path: Path) -> None:
     from peilmerk_bench.cli import MORE
 
-    words = [word for name in MORE if name != "sps30_uart" for word in ("--sensor", name)]
+    on_the_bus = [name for name in MORE if getattr(SensorSpec, name)().i2c is not None]
+    words = [word for name in [*on_the_bus, "sds011", "pmsx003"] for word in ("--sensor", name)]
     process = await begin("board", "--json", "--kind", "bare", *words, TMPDIR=str(tmp_path))
     assert process.stdout is not None
     told = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))
@@ -101,6 +104,10 @@ async def test_text_goes_to_people() -> None:
     [
         (("--kind", "car"), "error: kind is 'car', wanted one of counter, air, both, bare"),
         (("--sensor", "nose"), "error: sensor is 'nose', wanted one of pmsx003, sps30, sps30_uart, scd4x,"),
+        (
+            ("--sensor", "pmsx003", "--sensor", "sps30_uart"),
+            "error: sensors ['pmsx003', 'sps30_uart']: all on UART 2, wanted one there",
+        ),
         (("--world-start", "noon"), "error: world start is 'noon', wanted ISO 8601"),
         (("--speed", "0"), "error: speed is 0.0, wanted 0.001 to 10000"),
         (("--counts", "/none.csv"), "error: /none.csv: No such file or directory"),

@@ -248,3 +248,8 @@ class BoardSpec:
         names = [sensor.name for sensor in self.sensors]
         if len(set(names)) != len(names):
             raise BoardError(f"sensors {names}: every name may be there once")
+        lines = [sensor.uart for sensor in self.sensors if sensor.uart is not None]
+        for number in set(lines):
+            if lines.count(number) > 1:
+                both = [sensor.name for sensor in self.sensors if sensor.uart == number]
+                raise BoardError(f"sensors {both}: all on UART {number}, wanted one there")
