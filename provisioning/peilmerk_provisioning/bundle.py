@@ -175,7 +175,11 @@ def build(
             files[path.removesuffix(".py") + ".mpy"] = data
             versions.add(data[1])
     if (firmware / portal_pages.FOLDER).is_dir():
-        files[f"{portal_pages.FOLDER}/pages"] = portal_pages.read(firmware / portal_pages.FOLDER, protocol)
+        # With other sensors than its kind's, a board may speak of anything.
+        shown = None if kind is None or drivers else portal_pages.quantities_of(kind)
+        files[f"{portal_pages.FOLDER}/pages"] = portal_pages.read(
+            firmware / portal_pages.FOLDER, protocol, shown
+        )
     if len(versions) != 1:
         raise BundleError(
             f"{firmware / NODE}: found bytecode versions {sorted(versions)}, wanted one of a kind"

@@ -19,7 +19,7 @@ from pathlib import Path
 from peilmerk_protocol import quantities_names
 from peilmerk_provisioning.errors import BundleError
 
-__all__ = ["FOLDER", "LANGUAGES", "TEMPLATE", "pieces", "read", "render"]
+__all__ = ["FOLDER", "LANGUAGES", "TEMPLATE", "pieces", "quantities_of", "read", "render"]
 
 LANGUAGES = ("nl", "en")
 FOLDER = "node/portal"
@@ -80,6 +80,12 @@ def _quantities(shown: Iterable[int] | None) -> list[str]:
         for row in rows
         for code, label in (("nl", row.label_nl), ("en", row.label))
     ]
+
+
+def quantities_of(kind: str) -> list[int]:
+    """Return the numbers of the quantities that a kind of node can have: counts for a counter, or all others.
+    """
+    return [row.number for row in quantities_names.ALL if row.is_count is (kind == "counter")]
 
 
 def read(folder: Path, protocol: Path, shown: Iterable[int] | None = None) -> bytes:

@@ -66,6 +66,11 @@ def test_the_file_is_small_and_is_read_line_by_line():
 def test_a_board_speaks_of_the_quantities_it_may_have_only():
     assert "#q5.nl" in portal_pages.pieces(TEMPLATE, TEXTS, [5])
     assert "#q0.nl" not in portal_pages.pieces(TEMPLATE, TEXTS, [5])
+    counts, others = portal_pages.quantities_of("counter"), portal_pages.quantities_of("air")
+    assert counts == [number for number in range(quantities.NUMBER) if quantities.is_count(number)]
+    assert sorted(counts + others) == list(range(quantities.NUMBER))
+    made = [bundle.build(kind=kind).files["node/portal/pages"] for kind in ("counter", "air")]
+    assert made == [portal_pages.render(TEMPLATE, TEXTS, shown) for shown in (counts, others)]
 
 
 def test_a_missing_text_and_a_stray_mark_are_named():

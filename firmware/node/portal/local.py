@@ -217,7 +217,7 @@ def _opened(config, entry):
 
 def _said(answer, form, number, value, mark):
     """One quantity in words and figures, as HTML."""
-    label, unit = answer.get("q%d" % number).decode().split("|")
+    label, _, unit = answer.get("q%d" % number).decode().partition("|")
     divisor = quantities.scale(number)[1]
     text = figure(value[0], divisor, mark)
     if len(value) == 2:
