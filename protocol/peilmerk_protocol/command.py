@@ -14,8 +14,9 @@ counter that the device has seen, or after its expiry (Unix seconds, UTC), is no
     UPDATE          [manifest's SHA-256, its size in bytes, [version]]
     FORGET          None: erase keys, configuration and outbox
 
-Acknowledgement body: [counter of the command, outcome, detail]; detail is a whole number, e.g. the health
-bits after a self-test, and 0 where there is nothing to add.
+Acknowledgement body: [counter of the command, outcome, detail]; detail is a whole number: after a self-test
+the health bits of a report (`report.HEALTH_…`) and from bit 8 on the faulty sensors in the order of the
+board's settings, the reason of an update that was not taken, and 0 where there is nothing to add.
 """
 
 from peilmerk_protocol import body, cbor, profile
