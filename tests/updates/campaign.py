@@ -198,10 +198,10 @@ def back():
 
 def again():
     """An update over what an earlier one left in the slot, which had come back."""
-    back()
     _, found = boot()
     take(found)
     boot()[1].good()
+    boot()
 
 
 def cable():
@@ -232,14 +232,19 @@ def recover(by_cable):
 def main():
     result = {}
     for course in [globals()[name] for name in COURSES]:
-        flash = power(bytearray(IMAGE))
+        start = bytearray(IMAGE)
+        if course is again:
+            power(start)
+            back()
+            vfs.umount("/")
+        flash = power(bytearray(start))
         course()
         vfs.umount("/")
         writes = flash.writes
         after = {"old": 0, "new": 0}
         cuts = 0
         for cut in [n for n in range(1, writes + 1) if n % STEP == 0 or n > writes - LAST]:
-            image = bytearray(IMAGE)
+            image = bytearray(start)
             flash = power(image, cut)
             try:
                 course()

@@ -87,7 +87,7 @@ def without_slots(folder: Path, old: Bundle) -> None:
 def test_every_write_of_a_small_update(tmp_path: Path) -> None:
     old, new = bundle((0, 1, 0)), bundle((0, 2, 0))
     write_board(tmp_path / "flash", old)
-    result = cut_everywhere(tmp_path, old, new, "again", "cable", blocks=80)
+    result = cut_everywhere(tmp_path, old, new, "back", "again", "cable", blocks=80)
     assert all(course["cuts"] == course["writes"] > 60 for course in result.values())
 
 
