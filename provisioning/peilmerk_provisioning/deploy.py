@@ -60,13 +60,10 @@ def deploy(
     """Make the board run this bundle as this kind of node, and reset it.
 
     `link` is merged into node.json; `sensors` are its sensors in place of the kind's, and its profile then
-    has what they sample; `sensors` are its sensors in place of the kind's, and its profile then
     has what they sample; `on_progress(done, total)` counts bytes. Raises BundleError when the
     board cannot load the bundle, DeployError when it does not end up with it, BoardError when it cannot be
     reached.
     """
-    agreed = profile_for(KINDS[kind]["profile"], sensors) if sensors else None
-    settings = node_settings(kind, sensors, agreed)
     agreed = profile_for(KINDS[kind]["profile"], sensors) if sensors else None
     settings = node_settings(kind, sensors, agreed)
     before = board.inspect()

@@ -147,7 +147,7 @@ async def run_on_virtual(
         board = VirtualBoard(spec, WorldClock.starting(time.time()), Path(folder))
         await board.start()
         try:
-            bundle = await asyncio.to_thread(bundles.build)
+            bundle = await asyncio.to_thread(bundles.build, kind=kind)
             await asyncio.to_thread(deploy, Board(board.port), kind, bundle)
             outcome = await run_on(board.port, chosen, on_result)
         finally:

@@ -1,7 +1,7 @@
 """Names to addresses without stopping the board (RFC 1035).
 
-`socket.getaddrinfo` of ESP32 stops everything, the counting of passages too, for up to seven seconds for
-each name server that is silent. So the question goes out by UDP and is waited for like everything else: only
+`socket.getaddrinfo` of ESP32 stops everything, the counting of passages too, for seconds for each name
+server that is silent. So the question goes out by UDP and is waited for like everything else: only
 addresses of IPv4, only the name server that the access point told. Names in `.local` and boards without a
 radio keep to getaddrinfo; so does every eighth question in a row that finds silence, since the system may
 know a second name server.
