@@ -52,6 +52,19 @@ class Bench:
     async def install(self, name: str, source: str) -> None:
         """Put a file on the board's flash, as plain text, without mpremote."""
         await self.run(f"with open({name!r}, 'w') as f: f.write({source!r})\nprint('written')")
+        await self.at_prompt()
+
+    async def at_prompt(self) -> None:
+        """Return when the board shows its friendly prompt: mpremote is gone before its last byte is read."""
+        async with asyncio.timeout(60):
+            while not self.board.console_tail.endswith(">>> "):
+                await asyncio.sleep(0.02)
+
+    async def reboot(self) -> None:
+        """Ctrl-D at the prompt: forgets what was on the console, and starts main.py."""
+        await self.at_prompt()
+        self.board._tail.clear()
+        self.board.type(b"\x04")
 
 
 StartBoard = Callable[..., Awaitable[Bench]]

@@ -181,14 +181,12 @@ async def test_mpremote_enters_a_board_that_is_busy_with_its_main(start) -> None
     main = "import asyncio\nasync def f():\n    while True: await asyncio.sleep_ms(20)\n"
     await bench.install("main.py", main + "print('up')\nasyncio.run(f())\n")
     for _ in range(3):
-        bench.board._tail.clear()
-        bench.board.type(b"\x04")
+        await bench.reboot()
         await bench.board.console_shows("up")
         assert await bench.mpremote("exec", "print(5)") == "5\n"
     await bench.install("main.py", "print('up')\nn = 0\nwhile True: n += 1\n")
     for _ in range(3):
-        bench.board._tail.clear()
-        bench.board.type(b"\x04")
+        await bench.reboot()
         await bench.board.console_shows("up")
         assert await bench.mpremote("exec", "print(6)") == "6\n"
 

@@ -32,9 +32,9 @@ from peilmerk_protocol import cose, keys, profile, report, statement
 from peilmerk_provisioning import bundle, kinds, sensing
 
 SPEED = 60
-# The morning of a day, a minute before a border.
+# The morning of a day, just after a border: a board that boots on a busy machine has a window's time for it.
 MIDNIGHT = 1_893_456_000
-START = MIDNIGHT + 8 * 3600 - 60
+START = MIDNIGHT + 8 * 3600 + 5
 WINDOW_S = 300
 DEVICE = "cbcdefghijklmnop"
 ROOT_KEY = bytes(range(100, 132))
@@ -83,6 +83,10 @@ class Bench:
         """Reports in order of arrival, opened; repetitions (byte for byte) only once."""
         found = dict.fromkeys(data for subject, data in self.messages if subject.endswith("report"))
         return [report.decode(cose.open_sealed(KEY, 1, DEVICE, data)) for data in found]
+
+    def whole(self):
+        """The reports after those of before the time was known; there may be two on a busy machine."""
+        return list(itertools.dropwhile(lambda r: r.health & report.HEALTH_PARTIAL, self.reports()))
 
     def noise(self, draws):
         """{window: noise} from the entropy log: 32-byte hand-outs, drawn when a window begins.
@@ -179,7 +183,7 @@ async def bench(tmp_path, request):
         await broker.stop()
 
 
-@pytest.mark.parametrize("bench", [MIDNIGHT - 1200], indirect=True)
+@pytest.mark.parametrize("bench", [MIDNIGHT - 1195], indirect=True)
 async def test_a_counter_counts_the_recorded_street_and_its_days(bench):
     """From twenty minutes before midnight on, with the traffic of the morning."""
     replay = PassageReplay(shift_s=-8 * 3600)
@@ -209,8 +213,9 @@ async def test_a_counter_counts_the_recorded_street_and_its_days(bench):
     # Sent at the device's own slot after the end of the window, whatever is in it.
     arrived = [at for (subject, _), at in zip(it.messages, it.arrived, strict=True) if "report" in subject]
     late = [at - (r.window + 1) * WINDOW_S for r, at in zip(reports, arrived, strict=False)]
-    assert 5 <= min(late) <= max(late) < 65
-    assert max(late) - min(late) < 10
+    # Never early; a busy machine may hold one up, but not most of them.
+    assert 5 <= min(late) < 65
+    assert sorted(late)[len(late) // 2] - min(late) < 10
     first, last = reports[1].window, reports[-1].window + 1
     assert sum(replay.counts(first * WINDOW_S, last * WINDOW_S).values()) > 20
     told = statement.decode(cose.open_sealed(KEY, 2, DEVICE, it.messages[0][1]))
@@ -222,10 +227,10 @@ async def test_a_counter_counts_the_recorded_street_and_its_days(bench):
 
 async def test_an_air_node_reports_what_its_sensors_served(bench):
     it = await bench("air", air_sensors())
-    await it.until(lambda: len(it.reports()) >= 4)
+    await it.until(lambda: len(it.whole()) >= 3)
     served = it.board.served
     quantities = ((0, "pm2_5"), (1, "pm10"), (2, "temperature"), (3, "humidity"))
-    for r in it.reports()[1:]:
+    for r in it.whole():
         assert r.health == 0
         fewest = []
         for number, name in quantities:
@@ -277,14 +282,14 @@ async def test_an_air_node_with_every_sensor_gives_each_quantity_from_the_first_
     named = ("bme280", "sps30:every_s=60", "pmsx003:every_s=60", "scd4x", "dnms")
     it = await bench("air", worlds, named=named)
     # A window whole, and the next, so that what was served in it is all known.
-    await it.until(lambda: len(it.reports()) >= 4)
+    await it.until(lambda: len(it.whole()) >= 3)
     sources = {
         "bme280": {20: ("pressure", 10), 2: ("temperature", 10), 3: ("humidity", 10)},
         "sps30": {17: ("pm1", 10), 0: ("pm2_5", 10), 1: ("pm10", 10)},
         "scd4x": {18: ("co2", 1)},
         "dnms": {21: ("laeq", 10), 22: ("lamax", 10)},
     }
-    for r in it.reports()[1:]:
+    for r in it.whole():
         assert r.health == 0
         assert sorted(r.values) == [0, 1, 2, 3, 4, 17, 18, 20, 21, 22]
         for name, quantities in sources.items():

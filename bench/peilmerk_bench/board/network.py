@@ -125,7 +125,10 @@ class Network:
         return verbs.get(verb)
 
     def route(self, kind: int, host: str, port: int) -> tuple[str, int] | None:
-        """Where on this machine a board finds an address (or, without waiting, a name); None: nowhere."""
+        """Where on this machine a board finds an address (or, without waiting, a name); None: nowhere.
+
+        kind: TCP, UDP, or 0 when the board did not say; then faults of connections do not reach it.
+        """
         try:
             ipaddress.ip_address(host)
         except ValueError:
@@ -133,11 +136,11 @@ class Network:
             if found is None:
                 return None
             host = found
-        if kind == UDP:
-            if port == DNS_PORT:
-                return LOOPBACK, self._name_server()
-            return (host, port) if self._passing.is_set() else (LOOPBACK, self._nowhere())
-        return LOOPBACK, self._relay(host, port)
+        if kind == TCP:
+            return LOOPBACK, self._relay(host, port)
+        if kind == UDP and port == DNS_PORT:
+            return LOOPBACK, self._name_server()
+        return (host, port) if self._passing.is_set() else (LOOPBACK, self._nowhere())
 
     def tls(self) -> tuple[int, bool]:
         """How many sessions from this one on find no memory, and whether dates count."""

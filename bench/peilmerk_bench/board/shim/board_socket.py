@@ -27,7 +27,8 @@ def getaddrinfo(name, port, *rest):
         name, port = "127.0.0.1", bus.call("serve", port)
         _visitors_have_addresses()
         return _host.getaddrinfo(name, port, *rest)
-    found = bus.call("route", rest[1] if len(rest) > 1 else _host.SOCK_STREAM, name, port)
+    # Who does not say what kind of socket it is for gets an address that is good for both.
+    found = bus.call("route", rest[1] if len(rest) > 1 else 0, name, port)
     if found is None:
         worldtime.sleep_until(worldtime.now() + _DNS_US)
         raise OSError(_EAI_FAIL)
