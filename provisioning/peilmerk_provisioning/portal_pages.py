@@ -83,8 +83,7 @@ def _quantities(shown: Iterable[int] | None) -> list[str]:
 
 
 def quantities_of(kind: str) -> list[int]:
-    """Return the numbers of the quantities that a kind of node can have: counts for a counter, or all others.
-    """
+    """Return the numbers of what a kind of node can measure: counts for a counter, or all others."""
     return [row.number for row in quantities_names.ALL if row.is_count is (kind == "counter")]
 
 
