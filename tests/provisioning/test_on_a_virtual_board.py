@@ -73,6 +73,7 @@ class Bench:
 
     def file(self, path: str) -> bytes:
         """Read a file of the board with plain mpremote."""
+        self.board.inspect()  # and stays at the prompt: a board that is just starting can miss mpremote once
         copy = self.settings.file.parent / "copy"
         words = ["connect", self.port, "fs", "cp", f":{path}", str(copy)]
         subprocess.run([sys.executable, "-m", "mpremote", *words], check=True, timeout=60)
