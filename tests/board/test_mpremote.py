@@ -300,3 +300,19 @@ async def until_running(bench) -> None:
     async with asyncio.timeout(10):
         while not bench.board._interpreter._runs():
             await asyncio.sleep(0.005)
+
+
+async def test_an_interpreter_that_dies_of_ctrl_c_still_comes_to_the_prompt(start) -> None:
+    bench = await start()
+    await bench.install("main.py", "print('main runs')\nwhile True:\n    pass\n")
+    await bench.reboot()
+    await bench.board.console_shows("main runs")
+    running = bench.board.pid
+    assert running is not None
+    os.kill(running, signal.SIGSTOP)  # so that nobody sees the interrupt before the end
+    bench.board.type(b"\r\x03")
+    bench.board.type(b"\r\x01")
+    os.kill(running, signal.SIGKILL)
+    await bench.board.console_shows("raw REPL; CTRL-B to exit\r\n>")
+    assert bench.board.pid != running
+    assert bench.board.console_tail.count("main runs") == 1

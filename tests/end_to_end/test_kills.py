@@ -140,5 +140,16 @@ def test_a_second_run_on_the_same_folder_continues(runs: tuple[Witness, Witness]
 def test_things_and_datastreams_are_there_once(runs: tuple[Witness, Witness]) -> None:
     for seen in runs:
         assert len(seen.things) == len(set(seen.things)) == len(seen.plan.boards)
-        # Two directions of two counters; four quantities of one air node.
-        assert len(seen.datastreams) == len(set(seen.datastreams)) == 2 * 2 + 4
+        assert len(seen.datastreams) == len(set(seen.datastreams))
+        # A datastream comes with its first published figure; a direction whose every count stayed below the
+        # threshold has none yet. At most two directions of two counters; four quantities of one air node.
+        published = {row["datastream"] for row in seen.rows["observation"]}
+        assert len(seen.datastreams) == len(published) <= 2 * 2 + 4
+        assert {name for name in seen.datastreams if name.startswith("lucht-1")} == {
+            "lucht-1: Fine particles PM2.5",
+            "lucht-1: Particles PM10",
+            "lucht-1: Air temperature",
+            "lucht-1: Relative humidity",
+        }
+    first, second = runs
+    assert set(first.datastreams) <= set(second.datastreams)

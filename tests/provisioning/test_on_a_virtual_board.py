@@ -36,7 +36,7 @@ from peilmerk_provisioning.release import load_key, public_frame
 WIFI_PASSWORD = "a password with $igns"
 CLI = "from peilmerk_provisioning.cli import app; app(prog_name='peilmerk device')"
 # A board that does not answer is found out by silence; on this bench nothing takes this long.
-SILENCE_S = 6.0
+SILENCE_S = 10.0
 
 
 @dataclass

@@ -65,6 +65,8 @@ class Interpreter:
         self._process: asyncio.subprocess.Process | None = None
         self._reading = False
         self._killed = False
+        self.typed_since_interrupt: bytearray | None = None
+        """What was typed since a Ctrl-C that has not brought the code to the prompt yet."""
 
     async def start(self) -> None:
         """Start the process."""
@@ -136,17 +138,27 @@ class Interpreter:
     def type(self, data: bytes) -> None:
         """Input from the console; Ctrl-C interrupts while code runs and is data otherwise."""
         before, control_c, after = data.partition(b"\x03")
-        self._write(before)
+        self._type(before)
         if control_c:
             if self._runs():
                 self.interrupt()
             else:
-                self._write(control_c)
+                self._type(control_c)
         if after:
             self.type(after)
 
+    def _type(self, data: bytes) -> None:
+        if self.typed_since_interrupt is not None:
+            if self._offered or self._runs():
+                self.typed_since_interrupt += data
+            else:
+                self.typed_since_interrupt = None  # it has come to the prompt
+        self._write(data)
+
     def interrupt(self) -> None:
         """Raise KeyboardInterrupt in the code that runs."""
+        if self.typed_since_interrupt is None:
+            self.typed_since_interrupt = bytearray()
         if not self._offered:
             self._interrupts += 1
             self._offered = self._interrupts
@@ -164,6 +176,7 @@ class Interpreter:
         mine = number == self._offered
         if mine:
             self._offered = 0
+            self.typed_since_interrupt = None  # nothing of it was thrown out of C code
         return mine
 
     def push(self, *message: object) -> None:

@@ -60,6 +60,7 @@ class VirtualBoard:
         self._tail = bytearray()
         self._held: bytearray | None = bytearray()
         self._waiting_for_raw = False
+        self._skip_main = False
         self._dropped: bytearray | None = None
         self._marks = Marks()
         self._ready = asyncio.Event()
@@ -324,6 +325,9 @@ class VirtualBoard:
                         await asyncio.sleep(0.5)  # a main.py that ends at once must not take the machine
                     continue
                 raw = False
+                if why == "interrupted":
+                    self._skip_main = True
+                    continue
                 if why == "deepsleep":
                     self._emit(b"\r\nrst: deep sleep\r\n")
                     self._chip.cause = DEEPSLEEP_RESET
@@ -379,16 +383,25 @@ class VirtualBoard:
             self.lives[-1][1] = self.clock.now()
             self._interpreter = None
             self._held = bytearray()
+            self._skip_main = False
             self._chip.run_ended()
             self._wiring.board_ended(self.clock.now())
         if (rest := self._console.end()) and not self._waiting_for_raw:
             self._emit(rest)
         if self._cut:
             return "power", False
+        if self._why is None and interpreter.typed_since_interrupt is not None and self._crashed(code):
+            # The interpreter's own handler of Ctrl-C throws out of any C code and can be its end; on a chip
+            # Ctrl-C is taken between two steps. The prompt, which it was to reach, is reached by a new start.
+            self._held = interpreter.typed_since_interrupt
+            return "interrupted", False
         if self._why is None and code < 0:
             self._emit(f"\r\nthe interpreter died of signal {-code}\r\n".encode())
             return "panic", False
         return self._why or "soft", self._console.raw
+
+    def _crashed(self, code: int) -> bool:
+        return code < 0 or self._tail.rstrip().rpartition(b"\n")[2].startswith(b"FATAL: uncaught NLR")
 
     def _end(self, why: str) -> None:
         """End the life that is being lived; the first reason counts, except that power is always gone."""
@@ -493,7 +506,7 @@ class VirtualBoard:
             "block": BLOCK_BYTES,
             "blocks": self.spec.flash_bytes // BLOCK_BYTES,
             "marks": self._marks.all(),
-            "run_main": self.spec.run_main and not self._waiting_for_raw,
+            "run_main": self.spec.run_main and not self._waiting_for_raw and not self._skip_main,
         }
 
     def _interrupting(self, number: int) -> bool:
