@@ -23,6 +23,7 @@ from peilmerk_gateway.commands.sender import Sender
 from peilmerk_gateway.deployments.catalogue import Catalogue
 from peilmerk_gateway.flow import Flow
 from peilmerk_gateway.ingest.jetstream import JetStreamIngest
+from peilmerk_gateway.ingest.nats_courier import NatsCourier
 from peilmerk_gateway.open import Keyring
 from peilmerk_gateway.publish.outbox import publish_loop
 from peilmerk_gateway.publish.sensorthings import open_sink
@@ -98,7 +99,7 @@ class Service:
                 servers.append(FirmwareServer(update.folder, update.host, update.port, broker.trust))
                 await servers[-1].start()
                 stack.push_async_callback(servers[-1].stop)
-            sender = Sender(store, registry, clock, broker.access)
+            sender = Sender(store, registry, clock, NatsCourier(broker.access))
             flow = Flow(Keyring(registry), catalogue, store, clock, listener=sender.heard)
             work = [
                 asyncio.create_task(flow.run(ingest, self._stop), name="flow"),

@@ -25,6 +25,7 @@ from peilmerk_gateway.clock import ScaledClock
 from peilmerk_gateway.commands import sender as sender_module
 from peilmerk_gateway.commands.sender import Sender
 from peilmerk_gateway.ingest.jetstream import connect
+from peilmerk_gateway.ingest.nats_courier import NatsCourier
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import Settings
 from peilmerk_gateway.store import AnswerRow, BatchRows, CommandRow, Store, commands
@@ -273,7 +274,8 @@ async def place(folder: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
             running(folder, registry) as broker,
             await Store.open(folder.gateway.data_dir / "store.db") as store,
         ):
-            sender = Sender(store, registry, ScaledClock(NOW, 0.0, 0.0), broker.access, poll_s=0.1)
+            courier = NatsCourier(broker.access)
+            sender = Sender(store, registry, ScaledClock(NOW, 0.0, 0.0), courier, poll_s=0.1)
             stop = asyncio.Event()
             task = asyncio.create_task(sender.run(stop))
             try:
@@ -447,7 +449,8 @@ async def test_killed_between_store_and_publish_the_same_command_goes_out_again(
         with sqlite3.connect(file) as db:
             assert db.execute("SELECT state, attempts FROM command").fetchall() == [("sent", 1)]
         async with running(folder, registry) as broker, await Store.open(file) as store:
-            sender = Sender(store, registry, ScaledClock(NOW, 0.0, 0.0), broker.access, poll_s=0.1)
+            courier = NatsCourier(broker.access)
+            sender = Sender(store, registry, ScaledClock(NOW, 0.0, 0.0), courier, poll_s=0.1)
             alive = Place(broker, registry, store, sender)
             stop = asyncio.Event()
             async with alive.listening(one) as connected:

@@ -12,8 +12,8 @@ import pytest
 from mqtt_board import Board, board, next_batch, pending, running, until, up_again, village
 
 from peilmerk_gateway.broker import NatsBroker
-from peilmerk_gateway.ingest import Batch, Delivery, Ingest
-from peilmerk_gateway.ingest.jetstream import IngestError, JetStreamIngest, connect, delivery
+from peilmerk_gateway.ingest import Batch, Delivery, IngestError
+from peilmerk_gateway.ingest.jetstream import JetStreamIngest, connect, delivery
 from peilmerk_gateway.registry import Device, Registry
 from peilmerk_gateway.settings import Settings
 from peilmerk_protocol import topics
@@ -71,7 +71,7 @@ async def collect(batches: AsyncIterator[Batch], count: int, *, acknowledge: boo
 async def test_a_delivery_tells_device_kind_and_bytes(
     broker: NatsBroker, device: Device, opened: Callable[..., JetStreamIngest]
 ) -> None:
-    ingest: Ingest = opened()
+    ingest = opened()
     payloads = {
         topics.REPORT: b"\x83\x00\xff",
         topics.STATEMENT: b"",

@@ -1,6 +1,6 @@
 """Brings queued commands to their devices, again and again, until they are answered or too late.
 
-A command is a plain publish on the broker, sealed for its device: it arrives when the device is connected and
+A command is a publish on the broker, sealed for its device: it arrives when the device is connected and
 listening, or not at all, and nobody tells which. So what counts is the device's own acknowledgement, and
 until that is stored the same command goes out again: whenever the device shows that it lives, and otherwise
 after growing pauses. That it is about to be sent is on the disk before it is sent, so a gateway that dies in
@@ -15,16 +15,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Collection
-from contextlib import suppress
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import structlog
-from nats.aio.client import Client
 
 from peilmerk_gateway.clock import Clock
-from peilmerk_gateway.errors import PeilmerkError
-from peilmerk_gateway.ingest.jetstream import CONNECT_S, Access, Unreachable, connect
+from peilmerk_gateway.ingest import Courier, IngestError
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.store import CommandRow, Store, StoreError
 from peilmerk_protocol import cbor, cose, keys, topics
@@ -40,8 +37,6 @@ ANSWER_S = 1.0
 BEACON_LIFE_S = 300
 
 _log = structlog.get_logger(__name__)
-
-_AWAY = (*Unreachable, PeilmerkError)
 
 
 @dataclass(slots=True)
@@ -61,16 +56,15 @@ class Sender:
         store: Store,
         registry: Registry,
         clock: Clock,
-        access: Callable[[], Access],
+        courier: Courier,
         *,
         poll_s: float = POLL_S,
     ) -> None:
         self._store = store
         self._registry = registry
         self._clock = clock
-        self._access = access
+        self._courier = courier
         self._poll_s = poll_s
-        self._connection: Client | None = None
         self._paces: dict[str, _Pace] = {}
         self._heard: set[str] = set()
         self._stated: set[str] = set()
@@ -91,12 +85,11 @@ class Sender:
                     await self._round()
                 except StoreError as trouble:
                     _log.error("commands not read, trying again", reason=str(trouble))
-                except _AWAY as trouble:
-                    _log.info("commands wait for the broker", reason=str(trouble) or type(trouble).__name__)
-                    await self._hang_up()
+                except IngestError as trouble:
+                    _log.info("commands wait for the broker", reason=str(trouble))
                 await self._news(stop)
         finally:
-            await self._hang_up()
+            await self._courier.hang_up()
 
     async def _news(self, stop: asyncio.Event) -> None:
         """Return when a device was heard, when told to stop, or when it is time to look again."""
@@ -148,7 +141,7 @@ class Sender:
         _log.info("command sent", verb=protocol.VERB_NAMES[row.verb], attempt=row.attempts + 1)
 
     async def _beacon(self, device_id: str) -> None:
-        await self._connect()
+        await self._courier.reach()
         counter = await self._store.beacon_counter(device_id)
         if counter is None:
             return
@@ -162,18 +155,5 @@ class Sender:
             return False
         key = keys.derive(device.root_key, keys.DOWN)
         sealed = cose.seal(key, topics.COMMAND, device_id, protocol.encode(order))
-        connection = await self._connect()
-        await connection.publish(topics.topic(device_id, topics.COMMAND).replace("/", "."), sealed)
-        await connection.flush(timeout=int(CONNECT_S))
+        await self._courier.tell(topics.topic(device_id, topics.COMMAND), sealed)
         return True
-
-    async def _connect(self) -> Client:
-        if self._connection is None:
-            self._connection = await connect(self._access())
-        return self._connection
-
-    async def _hang_up(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(*_AWAY):
-                await connection.close()

@@ -12,6 +12,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from peilmerk_gateway.errors import PeilmerkError
+from peilmerk_protocol import topics
+
+
+class IngestError(PeilmerkError):
+    """The broker cannot be asked or told at this moment; the text says what is in the way."""
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -25,6 +32,15 @@ class Delivery:
     kind: int
     payload: bytes = field(repr=False)
     redelivered: bool = False
+
+    @classmethod
+    def of_topic(cls, topic: str, payload: bytes, redelivered: bool = False) -> Delivery:
+        """Read device and kind from an MQTT topic; one that is not ours has no device."""
+        try:
+            device_id, kind = topics.parse(topic)
+        except topics.TopicError:
+            return cls(None, 0, payload, redelivered)
+        return cls(device_id, kind, payload, redelivered)
 
 
 async def _nothing() -> None:
@@ -53,13 +69,27 @@ class Ingest(Protocol):
         """Yield batches for ever, across reconnections; ends when the ingest is closed."""
         ...
 
-    async def pending(self) -> int:
-        """Return how many messages the broker still holds for the gateway.
-
-        Delivered but unacknowledged ones are included: 0 means that everything was stored.
-        """
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection to the broker now."""
         ...
 
     async def close(self) -> None:
         """Stop yielding and leave the broker; unacknowledged batches stay with the broker."""
+        ...
+
+
+class Courier(Protocol):
+    """The way down to devices: what is told arrives when the device is listening, or not at all."""
+
+    async def reach(self) -> None:
+        """See to it that there is a connection; raises IngestError when there cannot be one."""
+        ...
+
+    async def tell(self, topic: str, payload: bytes) -> None:
+        """Hand a message to the broker; raises IngestError when the broker did not take it."""
+        ...
+
+    async def hang_up(self) -> None:
+        """Let go of what was opened for it; the next `tell` opens it anew. Never raises."""
         ...

@@ -32,9 +32,7 @@ from nats.aio.subscription import Subscription
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
 from nats.js.errors import Error as JetStreamError
 
-from peilmerk_gateway.errors import PeilmerkError
-from peilmerk_gateway.ingest import Batch, Delivery
-from peilmerk_protocol import topics
+from peilmerk_gateway.ingest import Batch, Delivery, IngestError
 
 STREAM = "$MQTT_msgs"
 SUBJECT_PREFIX = "$MQTT.msgs."
@@ -61,10 +59,6 @@ log = logging.getLogger(__name__)
 
 # What an unusable connection or a broker that is just starting answers with.
 Unreachable = (nats.errors.Error, JetStreamError, OSError, asyncio.TimeoutError)
-
-
-class IngestError(PeilmerkError):
-    """The broker cannot be asked at this moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,11 +116,8 @@ async def ensure_consumer(connection: Client, ack_wait: float = ACK_WAIT_S) -> C
 
 def delivery(subject: str, payload: bytes, redelivered: bool = False) -> Delivery:
     """Read device and kind from a stream's subject; a subject that is not one of ours has no device."""
-    try:
-        device_id, kind = topics.parse(subject.removeprefix(SUBJECT_PREFIX).replace(".", "/"))
-    except topics.TopicError:
-        return Delivery(None, 0, payload, redelivered)
-    return Delivery(device_id, kind, payload, redelivered)
+    topic = subject.removeprefix(SUBJECT_PREFIX).replace(".", "/")
+    return Delivery.of_topic(topic, payload, redelivered)
 
 
 class JetStreamIngest:
