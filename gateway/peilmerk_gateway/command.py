@@ -30,13 +30,16 @@ SUMMARIES = {
 
 
 class Groups(typer.core.TyperGroup):
-    """The root group: finds sub-commands by entry point when they are asked for."""
+    """A group that finds sub-commands by entry point when they are asked for; this one is the root."""
 
+    announced_under = GROUP
+    summaries = SUMMARIES
+    extras = EXTRAS
     # Only names and a line each are shown: loading every room for that would take a second.
     _listing = False
 
     def _announced(self) -> dict[str, EntryPoint]:
-        return {point.name: point for point in entry_points(group=GROUP)}
+        return {point.name: point for point in entry_points(group=self.announced_under)}
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         self._listing = True
@@ -57,13 +60,15 @@ class Groups(typer.core.TyperGroup):
         if point is None:
             return None
         if self._listing:
-            return typer.core.TyperCommand(cmd_name, help=SUMMARIES.get(cmd_name, ""))
+            return typer.core.TyperCommand(cmd_name, help=self.summaries.get(cmd_name, ""))
         try:
             app: Any = point.load()
         except ModuleNotFoundError as missing:
-            extra = EXTRAS.get(cmd_name)
+            extra = self.extras.get(cmd_name)
             hint = f": pip install 'peilmerk[{extra}]'" if extra else ""
-            typer.echo(f"error: peilmerk {cmd_name} needs {missing.name!r}, not found{hint}", err=True)
+            typer.echo(
+                f"error: {ctx.command_path} {cmd_name} needs {missing.name!r}, not found{hint}", err=True
+            )
             raise typer.Exit(2) from None
         command = typer.main.get_command(app)
         command.name = cmd_name

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import structlog
 
@@ -83,6 +84,8 @@ class Service:
             stack.push_async_callback(store.close)
             catalogue = await asyncio.to_thread(Catalogue, settings.deployments.directory)
             _tell_broken(catalogue)
+            await store.note_rules(version("peilmerk"), clock.now())
+            await store.note_records(catalogue.facts, clock.now())
             sinks = [open_sink(sink, store) for sink in settings.sinks]
             broker = NatsBroker(settings, registry)
             await broker.start()
@@ -111,7 +114,7 @@ class Service:
                     )
                     for sink in sinks
                 ),
-                asyncio.create_task(self._watch(catalogue, ingest), name="watch"),
+                asyncio.create_task(self._watch(catalogue, store, clock, ingest), name="watch"),
                 *(asyncio.create_task(server.wait(), name=server.name) for server in servers),
             ]
             self._announce(
@@ -156,7 +159,9 @@ class Service:
             self._broker_seen = time.time()
         return self._broker_seen
 
-    async def _watch(self, catalogue: Catalogue, ingest: JetStreamIngest) -> None:
+    async def _watch(
+        self, catalogue: Catalogue, store: Store, clock: Clock, ingest: JetStreamIngest
+    ) -> None:
         """Take changed records into force, and note whether the broker is there."""
         while not self._stop.is_set():
             self._seen(ingest)
@@ -167,6 +172,7 @@ class Service:
                     broken=len(catalogue.broken),
                 )
                 _tell_broken(catalogue)
+                await store.note_records(catalogue.facts, clock.now())
             try:
                 await asyncio.wait_for(self._stop.wait(), WATCH_S)
             except TimeoutError:

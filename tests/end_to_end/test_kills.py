@@ -97,6 +97,14 @@ def test_kills_lose_and_double_nothing(runs: tuple[Witness, Witness]) -> None:
     assert seen.tally.reports_stored >= 12
 
 
+def test_the_audit_trail_tells_of_everything(runs: tuple[Witness, Witness]) -> None:
+    for seen in runs:
+        assert seen.trail.ok, seen.trail.faults
+        assert seen.trail.reports == len(seen.rows["report"])
+        assert seen.trail.published == sum(row["state"] == "done" for row in seen.rows["publish_outbox"])
+    assert runs[1].trail.by_kind["records"] >= 1
+
+
 def test_windows_that_closed_while_nobody_listened_arrived_later(runs: tuple[Witness, Witness]) -> None:
     seen, _ = runs
     device = seen.device("fietspad-2")

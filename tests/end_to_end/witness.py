@@ -14,6 +14,8 @@ import httpx
 from peilmerk_bench.board import VirtualBoard
 from peilmerk_bench.street import Plan, Street, Tally, tally
 from peilmerk_bench.street.tally import observations_on
+from peilmerk_gateway.store import Store
+from peilmerk_gateway.store.trail_check import Verdict
 
 
 def free_port() -> int:
@@ -30,6 +32,7 @@ class Witness:
     plan: Plan
     boards: dict[str, VirtualBoard]
     tally: Tally
+    trail: Verdict
     rows: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     platform: list[dict[str, Any]] = field(default_factory=list)
     things: list[str] = field(default_factory=list)
@@ -49,6 +52,12 @@ def read_store(store: Path) -> dict[str, list[dict[str, Any]]]:
         return {table: [dict(row) for row in db.execute(f"SELECT * FROM {table}")] for table in tables}
 
 
+async def check_trail(store: Path) -> Verdict:
+    """What the check of the audit trail finds."""
+    async with await Store.look(store) as opened:
+        return await opened.check_trail()
+
+
 async def look(street: Street, until_ok: Any) -> Witness:
     """Switch the boards off, wait until everything has arrived, and read every side."""
     await street.power_off_boards()
@@ -58,6 +67,7 @@ async def look(street: Street, until_ok: Any) -> Witness:
         street.plan,
         street.boards,
         total,
+        await check_trail(street.store_file),
         read_store(street.store_file),
         await observations_on(street.platform.url),
         await names_of(street.platform.url, "Things"),

@@ -119,7 +119,7 @@ def test_whatever_is_lost_no_counter_comes_twice_and_no_command_comes_too_late(
                     assert commands.known(connection, [(DEVICE, first)])[DEVICE, first].outcome is None
                     commands.answer(connection, [_answer(first)], NOW)
             elif step == "withdraw" and waiting:
-                commands.withdraw(connection, DEVICE, waiting[0].counter)
+                commands.withdraw(connection, DEVICE, waiting[0].counter, NOW)
             elif step == "expire":
                 commands.expire(connection, LATER + 1)
         assert len(taken) == len(set(taken))
@@ -143,7 +143,7 @@ async def test_a_beacon_goes_below_the_command_that_waits_and_above_the_one_befo
         for _ in range(GAP):
             last = await store.beacon_counter(DEVICE)
         assert last is None, "no beacon may overtake a command that waits for its answer"
-        await store.withdraw_command(DEVICE, row.counter)
+        await store.withdraw_command(DEVICE, row.counter, NOW)
         above = await store.beacon_counter(DEVICE)
         assert above is not None
         assert above > row.counter
@@ -159,11 +159,11 @@ async def test_too_many_commands_and_what_cannot_be_taken_back(street: Street) -
         with pytest.raises(CommandRefused, match=f"found {MOST_OPEN} commands that wait"):
             await identify(store, DEVICE)
         await identify(store, "b" * 16)
-        assert (await store.withdraw_command(DEVICE, rows[0].counter)).state == "withdrawn"
+        assert (await store.withdraw_command(DEVICE, rows[0].counter, NOW)).state == "withdrawn"
         with pytest.raises(CommandRefused, match="found command 64 withdrawn, wanted one that still waits"):
-            await store.withdraw_command(DEVICE, rows[0].counter)
+            await store.withdraw_command(DEVICE, rows[0].counter, NOW)
         with pytest.raises(CommandRefused, match="found no command 7"):
-            await store.withdraw_command(DEVICE, 7)
+            await store.withdraw_command(DEVICE, 7, NOW)
         await store.expire_commands(LATER)
         assert len(await store.waiting_commands()) == MOST_OPEN
         await store.expire_commands(LATER + 0.5)
@@ -206,7 +206,7 @@ async def test_an_answer_that_comes_late_still_counts(street: Street, end: str) 
         if end == "expired":
             await store.expire_commands(LATER + 1)
         else:
-            await store.withdraw_command(one.id, row.counter)
+            await store.withdraw_command(one.id, row.counter, NOW)
         assert not await store.command_sent(one.id, row.counter, NOW)
         await street.flow(store).store([one.ack(row.counter, command.EXPIRED)])
         now = await store.command(one.id, row.counter)

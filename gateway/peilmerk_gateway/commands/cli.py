@@ -381,4 +381,4 @@ def withdraw(
 
 async def _withdraw(settings: Settings, device_id: str, counter: int) -> CommandRow:
     async with await Store.look(settings.gateway.data_dir / STORE_FILE) as store:
-        return await store.withdraw_command(device_id, counter)
+        return await store.withdraw_command(device_id, counter, settings.make_clock().now())

@@ -82,6 +82,25 @@ class Catalogue:
         """Unusable files, each with its complaints."""
         return self._now.broken
 
+    @property
+    def facts(self) -> dict[str, dict[str, object]]:
+        """Which records there are, {file: facts}, for the audit trail: digest, id and version, or why not
+        usable.
+        """
+        now = self._now
+        found: dict[str, dict[str, object]] = {
+            deployment.file.name: {
+                "id": deployment.id,
+                "sha256": deployment.digest,
+                "usable": True,
+                "version": deployment.record.version,
+            }
+            for deployment in now.deployments.values()
+        }
+        for error in now.broken:
+            found[error.file.name] = {"usable": False, "reason": str(error.reason)}
+        return found
+
     def reload(self) -> bool:
         """Read the folder anew if anything in it changed; return whether it had."""
         signature = self._look()

@@ -194,7 +194,7 @@ class _Worker:
             elif outcome.verdict is Verdict.AGAIN:
                 waiting.append((row, outcome))
         if refused:
-            await self._store.mark_rejected(self._sink.name, refused)
+            await self._store.mark_rejected(self._sink.name, refused, self._clock.now())
             for _, reason in refused:
                 _log.error("row rejected by the platform", sink=self._sink.name, reason=reason)
         for reason in dict.fromkeys(outcome.reason for _, outcome in waiting):

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, func, select
 
-from peilmerk_gateway.store import commands, schema
+from peilmerk_gateway.store import commands, schema, trail
 from peilmerk_gateway.store.rows import BatchRows, Entry, Stored
 from peilmerk_gateway.store.sql import insert
 from peilmerk_protocol import topics
@@ -28,7 +28,8 @@ def write_batch(connection: Connection, batch: BatchRows, sinks: Sequence[str], 
     """Write everything of `batch` that is new, one publish row a sink for what is public; return what was
     new.
     """
-    reports = _write_reports(connection, batch.entries, now)
+    number = trail.next_number(connection, now)
+    reports = _write_reports(connection, batch.entries, number, now)
     fresh = [entry for entry in batch.entries if (entry.report.device_id, entry.report.seq) in reports]
     observations = _write_observations(connection, fresh, sinks, now)
     withheld = [asdict(row) for entry in fresh for row in entry.withheld]
@@ -52,6 +53,7 @@ def write_batch(connection: Connection, batch: BatchRows, sinks: Sequence[str], 
         answers=answers,
         epsilon_micro=sum(row["epsilon_micro"] for row in ledger),
     )
+    refused = Counter(str(row.reason) for row in batch.refusals)
     raise_tally(
         connection,
         {
@@ -63,13 +65,27 @@ def write_batch(connection: Connection, batch: BatchRows, sinks: Sequence[str], 
             "observations": stored.observations,
             "withheld": stored.withheld,
             "answers": stored.answers,
-            **{f"refused:{reason}": n for reason, n in Counter(r.reason for r in batch.refusals).items()},
+            **{f"refused:{reason}": n for reason, n in refused.items()},
         },
     )
+    if reports or statements or answers or batch.refusals:
+        body = {
+            "reports": len(reports),
+            "root": trail.merkle_root(map(trail.leaf, connection.execute(trail.reports_of(number)))),
+            "observations": observations,
+            "withheld": Counter(row["reason"] for row in withheld),
+            "statements": statements,
+            "answers": answers,
+            "refused": refused,
+            "epsilon_micro": stored.epsilon_micro,
+        }
+        trail.append(connection, trail.JUDGED, body, now)
     return stored
 
 
-def _write_reports(connection: Connection, entries: Sequence[Entry], now: float) -> set[tuple[str, int]]:
+def _write_reports(
+    connection: Connection, entries: Sequence[Entry], audit_entry: int, now: float
+) -> set[tuple[str, int]]:
     """Return (device, number) of the reports that were not there before."""
     if not entries:
         return set()
@@ -78,7 +94,7 @@ def _write_reports(connection: Connection, entries: Sequence[Entry], now: float)
         .on_conflict_do_nothing()
         .returning(schema.report.c.device_id, schema.report.c.seq)
     )
-    rows = [{**asdict(entry.report), "admitted_at": now} for entry in entries]
+    rows = [{**asdict(entry.report), "admitted_at": now, "audit_entry": audit_entry} for entry in entries]
     return {(device_id, seq) for device_id, seq in connection.execute(statement, rows)}
 
 

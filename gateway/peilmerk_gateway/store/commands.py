@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select, tuple_, update
 
 from peilmerk_gateway.errors import PeilmerkError
-from peilmerk_gateway.store import schema
+from peilmerk_gateway.store import schema, trail
 from peilmerk_gateway.store.rows import AnswerRow, CommandRow, KnownCommand
 from peilmerk_gateway.store.sql import insert
 
@@ -73,6 +73,7 @@ def queue(
     values = {name: getattr(row, name) for name in CommandRow.__slots__}
     connection.execute(insert(connection, schema.command), values)
     _note(connection, device_id, counter, beacon)
+    _tell(connection, "queued", row, now)
     return row
 
 
@@ -150,7 +151,7 @@ def expire(connection: Connection, now: float) -> None:
     )
 
 
-def withdraw(connection: Connection, device_id: str, counter: int) -> CommandRow:
+def withdraw(connection: Connection, device_id: str, counter: int, now: float) -> CommandRow:
     """Take a command back, and return it as it is then; one that was sent may have been carried out.
 
     Raises CommandRefused when it is answered or over, or was never given.
@@ -165,7 +166,13 @@ def withdraw(connection: Connection, device_id: str, counter: int) -> CommandRow
         raise CommandRefused(f"found no command {counter} for this device, wanted one that is listed")
     if not changed.rowcount:
         raise CommandRefused(f"found command {counter} {row.state}, wanted one that still waits")
+    _tell(connection, "withdrawn", row, now)
     return row
+
+
+def _tell(connection: Connection, action: str, row: CommandRow, now: float) -> None:
+    body = {"action": action, "device_id": row.device_id, "counter": row.counter, "verb": row.verb}
+    trail.append(connection, trail.COMMAND, body, now)
 
 
 def known(connection: Connection, asked: Sequence[tuple[str, int]]) -> dict[tuple[str, int], KnownCommand]:

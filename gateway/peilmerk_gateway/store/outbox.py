@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, func, select, update
 
-from peilmerk_gateway.store import schema
+from peilmerk_gateway.store import schema, trail
 from peilmerk_gateway.store.batch import raise_tally
 from peilmerk_gateway.store.rows import OutboxRow
 from peilmerk_gateway.store.sql import insert
@@ -94,6 +94,7 @@ def claim(connection: Connection, sink: str, limit: int, now: float) -> list[Out
 
 def done(connection: Connection, sink: str, published: Sequence[tuple[int, str | None]], now: float) -> None:
     """Write down that the sink has these observations, under these ids of its own."""
+    number = trail.next_number(connection, now)
     count = _set_state(
         connection,
         sink,
@@ -104,10 +105,14 @@ def done(connection: Connection, sink: str, published: Sequence[tuple[int, str |
                 "remote_id": remote_id,
                 "published_at": now,
                 "error": None,
+                "audit_entry": number,
             }
             for observation_id, remote_id in published
         ],
     )
+    if count:
+        root = trail.merkle_root(map(trail.leaf, connection.execute(trail.published_of(number))))
+        trail.append(connection, trail.PUBLISHED, {"sink": sink, "observations": count, "root": root}, now)
     raise_tally(connection, {f"published:{sink}": count})
 
 
@@ -128,9 +133,9 @@ def again(connection: Connection, sink: str, ids: Sequence[int], error: str, nex
     )
 
 
-def rejected(connection: Connection, sink: str, refused: Sequence[tuple[int, str]]) -> None:
+def rejected(connection: Connection, sink: str, refused: Sequence[tuple[int, str]], now: float) -> None:
     """Write down that the sink will never take these observations, and what it said."""
-    _set_state(
+    count = _set_state(
         connection,
         sink,
         [
@@ -138,6 +143,9 @@ def rejected(connection: Connection, sink: str, refused: Sequence[tuple[int, str
             for observation_id, error in refused
         ],
     )
+    if count:
+        body = {"sink": sink, "observations": sorted(observation_id for observation_id, _ in refused)}
+        trail.append(connection, trail.REJECTED, body, now)
 
 
 def _set_state(connection: Connection, sink: str, changes: Sequence[dict[str, object]]) -> int:

@@ -57,7 +57,10 @@ report = Table(
     # was withheld: with the key in hand a digest would give the figure away by trial.
     Column("digest", LargeBinary(32), nullable=True),
     Column("admitted_at", Float, nullable=False),
+    # The entry of the audit trail that tells of it; empty for what is older than the trail.
+    Column("audit_entry", BigInteger, nullable=True),
     UniqueConstraint("device_id", "kind", "window_start"),
+    Index(None, "audit_entry"),
     sqlite_with_rowid=False,
 )
 
@@ -195,6 +198,29 @@ tally = Table(
     sqlite_with_rowid=False,
 )
 
+# What was decided, entry by entry: see `peilmerk_gateway.store.trail`.
+audit_entry = Table(
+    "audit_entry",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", Float, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("digest", LargeBinary(32), nullable=False),
+    Index(None, "kind", "number"),
+    sqlite_with_rowid=False,
+)
+
+# Its one row is the last entry: what workers take turns at.
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),
+    Column("digest", LargeBinary(32), nullable=False),
+    sqlite_with_rowid=False,
+)
+
 WAITING, SENDING, DONE, REJECTED = "waiting", "sending", "done", "rejected"
 
 publish_outbox = Table(
@@ -208,6 +234,8 @@ publish_outbox = Table(
     Column("error", String(500), nullable=True),
     Column("remote_id", String(200), nullable=True),
     Column("published_at", Float, nullable=True),
+    Column("audit_entry", BigInteger, nullable=True),
+    Index(None, "audit_entry"),
     # Keeps its row numbers: without them SQLite's planner walks the primary key through everything finished.
 )
 

@@ -17,7 +17,17 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from peilmerk_gateway.refusal import Refusal
-from peilmerk_gateway.store import batch, commands, engine, figures, outbox, probe, schema
+from peilmerk_gateway.store import (
+    batch,
+    commands,
+    engine,
+    figures,
+    outbox,
+    probe,
+    schema,
+    trail,
+    trail_check,
+)
 from peilmerk_gateway.store.engine import StoreError
 from peilmerk_gateway.store.rows import (
     AttestationRow,
@@ -145,9 +155,9 @@ class Store:
         """
         return await self._write(lambda c: commands.queue(c, device_id, verb, argument, expiry, now))
 
-    async def withdraw_command(self, device_id: str, counter: int) -> CommandRow:
+    async def withdraw_command(self, device_id: str, counter: int, now: float) -> CommandRow:
         """Take back a command that is not answered yet. Raises CommandRefused."""
-        return await self._write(lambda connection: commands.withdraw(connection, device_id, counter))
+        return await self._write(lambda connection: commands.withdraw(connection, device_id, counter, now))
 
     async def waiting_commands(self) -> list[CommandRow]:
         """Return every command that is queued or sent, each device's in the order of sending."""
@@ -201,9 +211,9 @@ class Store:
         """Put these observations back to be sent again, not before `next_attempt_at`."""
         await self._write(lambda c: outbox.again(c, sink, ids, error, next_attempt_at), tell=False)
 
-    async def mark_rejected(self, sink: str, refused: Sequence[tuple[int, str]]) -> None:
+    async def mark_rejected(self, sink: str, refused: Sequence[tuple[int, str]], now: float) -> None:
         """Write down that the sink will never take these (observation id, what it said)."""
-        await self._write(lambda connection: outbox.rejected(connection, sink, refused))
+        await self._write(lambda connection: outbox.rejected(connection, sink, refused, now))
 
     async def entities(self, sink: str) -> dict[tuple[str, str], str]:
         """Return (kind, key) -> the sink's id of everything made there."""
@@ -212,6 +222,23 @@ class Store:
     async def remember_entity(self, sink: str, kind: str, key: str, remote_id: str) -> None:
         """Write down under which id the sink knows something of ours."""
         await self._write(lambda c: outbox.remember_entity(c, sink, kind, key, remote_id), tell=False)
+
+    # What the audit trail is told that no other transaction tells it, and what is asked of it.
+
+    async def note_records(self, records: Mapping[str, Mapping[str, object]], now: float) -> bool:
+        """Write down which deployment records are in force, {file: facts}; False if that is known."""
+        return await self._note(trail.RECORDS, {"records": records}, now)
+
+    async def note_rules(self, gateway: str, now: float) -> bool:
+        """Write down which version of the gateway judges; False if that is known."""
+        return await self._note(trail.RULES, {"gateway": gateway}, now)
+
+    async def _note(self, kind: str, body: Mapping[str, object], now: float) -> bool:
+        return await self._write(lambda c: trail.note_if_new(c, kind, body, now), tell=False)
+
+    async def check_trail(self, expected: tuple[int, str] | None = None) -> trail_check.Verdict:
+        """Verify the audit trail, of one and the same moment; see `trail_check.check`."""
+        return await self._read(lambda connection: trail_check.check(connection, expected))
 
     # What pages and people ask.
 

@@ -1,0 +1,104 @@
+"""`peilmerk audit`: check what was promised.
+
+`ledger` is here, because whoever runs a gateway must be able to verify it. What needs boards and attackers
+is announced by other rooms under the entry-point group `peilmerk.audit`, as their commands are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from typing import Annotated
+
+import typer
+
+from peilmerk_gateway import settings as gateway_settings
+from peilmerk_gateway.cli import HERE, FolderArgument, JsonOption, told_to_people
+from peilmerk_gateway.command import Groups
+from peilmerk_gateway.errors import PeilmerkError
+from peilmerk_gateway.store import STORE_FILE, Store
+from peilmerk_gateway.store.trail_check import Verdict
+
+_HEAD = re.compile(r"([1-9][0-9]*):([0-9a-fA-F]{64})")
+
+
+class Audits(Groups):
+    """The audits of every room that is installed."""
+
+    announced_under = "peilmerk.audit"
+    summaries = {"privacy": "Measure what the release functions give away; kill the mutants."}  # noqa: RUF012
+    extras = {"privacy": "bench"}  # noqa: RUF012
+
+
+app = typer.Typer(
+    cls=Audits,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    help="Check what was promised.",
+)
+
+
+@app.callback()
+def audit() -> None:
+    """Check what was promised: the audit trail of a gateway, and what its releases give away."""
+
+
+@app.command(
+    epilog="Examples: peilmerk audit ledger /srv/peilmerk    "
+    "peilmerk audit ledger --expect 1812:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+)
+def ledger(
+    folder: FolderArgument = HERE,
+    expect: Annotated[
+        str | None,
+        typer.Option(metavar="NUMBER:DIGEST", help="An entry that was written down elsewhere before."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Verify the audit trail of a gateway, also while it runs, without the network.
+
+    Every entry follows from the one before, and the reports and publications it tells of are there as they
+    were decided. Write the head down elsewhere: whoever could rewrite the whole store is found by --expect.
+    Ends with 1 when something was removed, changed, added or moved.
+    """
+    with told_to_people():
+        expected = _head(expect)
+        verdict = asyncio.run(_check(gateway_settings.load(folder), expected))
+    figures = {
+        "entries": verdict.entries,
+        "head": f"{verdict.entries}:{verdict.head}",
+        "reports": verdict.reports,
+        "published": verdict.published,
+        "by_kind": verdict.by_kind,
+        "faults": [{"entry": entry or None, "what": what} for entry, what in verdict.faults],
+    }
+    if as_json:
+        report = {"name": "audit ledger", "ok": verdict.ok, "figures": figures, "limits": {"faults": 0}}
+        typer.echo(json.dumps(report))
+    else:
+        typer.echo(
+            f"{verdict.entries} entries, {verdict.reports} reports and {verdict.published} publications"
+        )
+        typer.echo(f"head {figures['head']}")
+        for entry, what in verdict.faults:
+            typer.echo(f"entry {entry}: {what}" if entry else what)
+        typer.echo("nothing is wrong" if verdict.ok else f"{len(verdict.faults)} faults")
+    raise typer.Exit(0 if verdict.ok else 1)
+
+
+def _head(text: str | None) -> tuple[int, str] | None:
+    if text is None:
+        return None
+    match = _HEAD.fullmatch(text)
+    if match is None:
+        raise PeilmerkError(
+            f"--expect: found {text!r}, wanted NUMBER:DIGEST, as this command prints its head"
+        )
+    return int(match[1]), match[2]
+
+
+async def _check(settings: gateway_settings.Settings, expected: tuple[int, str] | None) -> Verdict:
+    async with await Store.look(settings.gateway.data_dir / STORE_FILE) as store:
+        return await store.check_trail(expected)
