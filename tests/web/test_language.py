@@ -61,8 +61,8 @@ def test_every_text_is_used_and_every_used_text_exists():
     )
     made = ("day.", "privacy.", "summary.", "sensor.", "publishing.state.", "table.", "missing.", "failed.")
     for key in language.load(language.TEXTS.read_text("utf-8"))["nl"]:
-        # What boards say on their own pages is checked with those pages.
-        said = f'"{key}"' in sources or key.startswith((*made, "board."))
+        # What boards say on their own pages, and what exports say, is checked with those.
+        said = f'"{key}"' in sources or key.startswith((*made, "board.", "sign.", "dtpr.", "annex."))
         assert said, f"{key} is never said"
 
 

@@ -1,12 +1,14 @@
-"""`peilmerk deployment`: check deployment records and say what they lead to.
+"""`peilmerk deployment`: check deployment records, say what they lead to, and export them.
 
 Results go to stdout (one JSON object with --json), complaints to stderr. Exit codes: 0 ok, 1 a record cannot
-be used, 2 a file cannot be read.
+be used, or lacks what an export wants, 2 a file cannot be read or written, or options that do not fit.
 """
 
 from __future__ import annotations
 
 import json
+import re
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +23,8 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
-    help="Check deployment records and say what they lead to. FILE is a record, or a folder of records.",
+    help="Check deployment records, say what they lead to, and write them for registers, signs and dossiers. "
+    "FILE is a record, or a folder of records.",
 )
 
 FilesArgument = Annotated[
@@ -79,6 +82,97 @@ def explain(files: FilesArgument) -> None:
         for line in str(error).splitlines():
             typer.echo(f"error: {line}", err=True)
     raise typer.Exit(1 if broken else 0)
+
+
+@app.command(
+    epilog="Examples: peilmerk deployment export street.toml --as amsterdam --out street.csv    "
+    "peilmerk deployment export street.toml --as sign --page https://sensors.example.org/ --out sign.pdf"
+)
+def export(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="One record.")],
+    kind: Annotated[str, typer.Option("--as", help="amsterdam, sensrnet, dtpr, sign, opendp or annex.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; its suffix chooses the form. Else stdout.")
+    ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--form", help="csv or json (amsterdam), svg or pdf (sign), yaml or json (opendp)."),
+    ] = None,
+    language: Annotated[str, typer.Option("--language", help="Language of sign and annex: nl or en.")] = "nl",
+    device: Annotated[
+        str | None, typer.Option("--device", help="For a sign: the board, where the record has several.")
+    ] = None,
+    page: Annotated[
+        str | None, typer.Option("--page", help="For a sign: https address of the gateway's public page.")
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --out: print one JSON object on stdout.")
+    ] = False,
+) -> None:
+    """Write a record for a register, as a sign, or as an annex; what it lacks for that is named.
+
+    No export holds the exact place, a board's id, or the owner's name, e-mail, telephone or address.
+    """
+    if as_json and out is None:
+        raise _unfit("--json: found no --out, wanted one: stdout has the export itself")
+    if page is not None and not re.fullmatch(r"https?://[^\s?#]+", page):
+        raise _unfit(f"--page: found {page!r}, wanted an address such as https://sensors.example.org/")
+    if not file.is_file():
+        raise _unfit(f"{file}: found no such file, wanted a record")
+    try:
+        from peilmerk_gateway.deployments.exports.export import KINDS, Wish, languages
+        from peilmerk_gateway.deployments.exports.export import export as exported
+        from peilmerk_gateway.deployments.exports.needs import ExportError
+    except ModuleNotFoundError as missing:
+        raise _unfit(f"found no {missing.name}, wanted it: pip install 'peilmerk[export]'") from None
+    if kind not in KINDS:
+        raise _unfit(f"--as: found {kind!r}, wanted one of {', '.join(KINDS)}")
+    if language not in languages():
+        raise _unfit(f"--language: found {language!r}, wanted nl or en")
+    forms = KINDS[kind].forms
+    suffix = out.suffix.lower().lstrip(".") if out is not None else ""
+    chosen = form or {"yml": "yaml"}.get(suffix, suffix) or next(iter(forms))
+    if chosen not in forms:
+        raise _unfit(
+            f"{'--form' if form else '--out'}: found {chosen!r}, wanted {' or '.join(forms)} for {kind}"
+        )
+    refused: list[Complaint] = []
+    data = b""
+    try:
+        data = exported(read(file), kind, chosen, Wish(language, device, page))
+    except (RecordError, ExportError) as reason:
+        refused = reason.complaints
+        for line in str(reason).splitlines():
+            typer.echo(f"error: {line}", err=True)
+    if out is not None and not refused:
+        try:
+            out.write_bytes(data)
+        except OSError as reason:
+            raise _unfit(f"{out}: {reason.strerror}, wanted a file to write the export to") from reason
+    if as_json:
+        report = {
+            "name": "deployment export",
+            "ok": not refused,
+            "figures": {
+                "as": kind,
+                "form": chosen,
+                "bytes": len(data),
+                "refused": [str(complaint) for complaint in refused],
+            },
+            "limits": {"refused": []},
+        }
+        typer.echo(json.dumps(report))
+    elif out is not None and not refused:
+        typer.echo(f"{out}: {kind} as {chosen}, {len(data)} bytes")
+    elif not refused:
+        sys.stdout.buffer.write(data)
+        sys.stdout.flush()
+    raise typer.Exit(1 if refused else 0)
+
+
+def _unfit(text: str) -> typer.Exit:
+    typer.echo(f"error: {text}", err=True)
+    return typer.Exit(2)
 
 
 def _read(paths: list[Path]) -> tuple[list[Deployment], list[RecordError]]:
