@@ -14,7 +14,7 @@ EXAMPLE = Path(__file__).parents[2] / "docs" / "deployment-example.toml"
 
 CANARIES = {
     "owner.name": "Kanarie Zangvogel",
-    "owner.email": "vogelpost@volière.example",
+    "owner.email": "vogel_post@volière.example",
     "owner.phone": "06-98765432",
     "owner.address": "Volièrelaan 77, Vogelwijk",
     "owner.kvk": "87654321",
@@ -23,7 +23,7 @@ CANARIES = {
     "devices[1].bgt_object_id": "G0344.kanarie4711",
 }
 # Words of them that stand nowhere else in the record.
-PIECES = ("kanarie", "zangvogel", "vogelpost", "volière", "98765432", "vogelwijk", "87654321", "4711")
+PIECES = ("kanarie", "zangvogel", "vogel_post", "volière", "98765432", "vogelwijk", "87654321", "4711")
 # longitude and latitude, as the record has them.
 POINTS = ("5.1214987", "52.0907654", "5.1300123", "52.0911987")
 

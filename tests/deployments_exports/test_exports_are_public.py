@@ -48,9 +48,10 @@ def test_no_export_tells_a_place_a_board_or_a_person(kind: str, form: str, langu
     ("field", "leak"),
     [
         ("owner.name", "Vraag naar kanarie  ZANGVOGEL, die helpt."),
-        ("owner.email", "Mail Vogelpost@Volière.example daarover."),
+        ("owner.email", "Mail Vogel_Post@Volière.example daarover."),
         ("owner.phone", "Bel 06 9876 5432 daarover."),
         ("owner.phone", "Bel 0698765432 daarover."),
+        ("owner.phone", "Bel +31698765432 daarover."),
         ("owner.phone", "Bel 12, of +31 (0)6 98 76 54 32, of 34."),
         ("owner.address", "Aan de volièrelaan 77 (vogelwijk)."),
         ("owner.kvk", "KvK 87654321."),
@@ -87,12 +88,12 @@ def test_an_address_that_the_owner_made_public_may_be_said() -> None:
     )
     assert CANARIES["owner.email"] in shown.decode()
     # A name has no such way out.
-    with pytest.raises(ExportError, match=r"owner\.name: found in a text"):
-        written(
-            "sign",
-            "svg",
-            ('organisation = "Gemeente Voorbeeld"', f'organisation = "{CANARIES["owner.name"]}"'),
-        )
+    for key, found in (
+        ("organisation", "Gemeente Voorbeeld"),
+        ("public_contact", "sensoren@voorbeeld.example"),
+    ):
+        with pytest.raises(ExportError, match=r"owner\.name: found in a text"):
+            written("sign", "svg", (f'{key} = "{found}"', f'{key} = "{CANARIES["owner.name"]}"'))
 
 
 def test_words_and_numbers_that_are_only_alike_are_no_leak() -> None:

@@ -134,6 +134,7 @@ def test_the_code_is_that_of_the_sensors_place_on_the_page() -> None:
     assert dark == {(x, y) for y, row in enumerate(matrix) for x, cell in enumerate(row) if cell}
     # Big enough for a telephone at arm's length, with quiet around it.
     assert module > 0.8
+    assert module * (len(matrix) + 8) == pytest.approx(48, abs=0.1)
     assert left - (WIDTH - MARGIN - 48) == pytest.approx(4 * module, abs=0.01)
 
 
@@ -150,6 +151,8 @@ def test_the_pdf_holds_the_same_lines_and_is_the_same_every_time() -> None:
         "sign", "pdf", ('accountable = "Gemeente Voorbeeld"', 'accountable = "Café ‘De Zon’ – €"')
     )
     assert data.startswith(b"%PDF-1.")
+    # Nor does it say when it was made.
+    assert b"(D:20000101000000Z" in data
     assert len(re.findall(rb"/Type /Page\b", data)) == 1
     packed = re.findall(rb"stream\r?\n(.*?)\r?\nendstream", data, re.DOTALL)
     drawn = b"".join(zlib.decompress(stream) for stream in packed).decode("windows-1252")
