@@ -103,6 +103,17 @@ def test_it_says_what_is_measured_on_what_ground_and_how_it_is_protected(
             assert (f"`{test}`" in text) is (safeguard.where != "indoor")
 
 
+def test_texts_of_a_record_are_no_markdown() -> None:
+    text = written(
+        "annex",
+        "md",
+        ('goal = "Veiliger oversteken"', 'goal = "<img src=x> [hier](https://x.example) \\n# kop `a`"'),
+        ("https://www.voorbeeld.example/privacy", "https://www.voorbeeld.example/a> <b"),
+    ).decode()
+    assert "- \\<img src=x\\> \\[hier\\](https://x.example) \\# kop \\`a\\`\n" in text
+    assert "Privacyverklaring: <https://www.voorbeeld.example/a%3E%20%3Cb>\n" in text
+
+
 def test_what_counts_nobody_claims_no_noise() -> None:
     air = (
         'measures = "bicycle_towards"\nobserved_property = "bicycle_towards"',

@@ -81,6 +81,21 @@ def test_amsterdam_takes_the_registers_own_theme_of_a_record() -> None:
     assert first["Thema 3 (niet verplicht)"] == ""
 
 
+@pytest.mark.parametrize(
+    ("old", "field"),
+    [
+        ('goal = "Veiliger', "purposes"),
+        ('project = "Verkeer', "project"),
+        ('regions = ["Centrum', "location.regions"),
+        ('legal_ground = "Publieke', "purposes[1].legal_ground"),
+    ],
+)
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@"])
+def test_amsterdams_rows_hold_no_formula(old: str, field: str, sign: str) -> None:
+    with pytest.raises(ExportError, match=re.escape(f"{field}: found {sign!r} at its beginning")):
+        written("amsterdam", "csv", (old, old.replace('"', f'"{sign}')))
+
+
 def test_amsterdam_with_personal_data_has_ground_and_declaration() -> None:
     found = rows(PERSONAL)
     assert faults("amsterdam", found) == []

@@ -88,6 +88,15 @@ _BY_COUNTED = {
     "vehicle": "Mobiliteit: auto",
 }
 
+# Columns with words of the record at their beginning, and the fields these come from.
+_FREE = {
+    COLUMNS[4]: "location.regions",
+    COLUMNS[6]: "purposes",
+    "Wettelijke grondslag": "purposes[1].legal_ground",
+    "Project": "project",
+}
+_FORMULA = ("=", "+", "-", "@", "\t")
+
 
 def make(deployment: Deployment, wish: Wish, needs: Needs) -> list[dict[str, Any]]:
     """Return the rows, column -> text or number."""
@@ -120,6 +129,13 @@ def make(deployment: Deployment, wish: Wish, needs: Needs) -> list[dict[str, Any
             }
             row |= dict(zip(COLUMNS[7 : 7 + THEMES], themes, strict=False))
             rows.append(row)
+            for column, field in _FREE.items():
+                if row[column].startswith(_FORMULA):
+                    needs.lack(
+                        field,
+                        f"found {row[column][:1]!r} at its beginning, wanted a letter: "
+                        "a spreadsheet takes it for a formula",
+                    )
     return rows
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, version
+from urllib.parse import quote
 
 from peilmerk_gateway.deployments.catalogue import declared_in
 from peilmerk_gateway.deployments.deployment import Deployment
@@ -102,7 +103,7 @@ def _ground(record: Record, say: Language) -> Iterator[str]:
         if purpose.legal_ground is not None:
             yield f"  - {say.text('annex.legal')}: {_plain(purpose.legal_ground)}"
         if purpose.privacy_declaration_url is not None:
-            yield f"  - {say.text('annex.declaration')}: <{purpose.privacy_declaration_url}>"
+            yield f"  - {say.text('annex.declaration')}: {_link(purpose.privacy_declaration_url)}"
     yield ""
     roles, dpia, permit = record.roles, record.dpia, record.permit
     yield from _table(
@@ -197,6 +198,11 @@ def _row(cells: Iterable[str]) -> str:
 def _plain(text: str) -> str:
     """Write a text so that nothing in it is Markdown or HTML, on one line."""
     return re.sub(r"([\\`*_{}\[\]<>|#])", r"\\\1", " ".join(text.split()))
+
+
+def _link(address: str) -> str:
+    """Write an address so that it is a link and ends where it ends."""
+    return f"<{quote(address, safe=':/?#[]@!$&()*+,;=%~')}>"
 
 
 def _day(day: date | None, say: Language) -> str | None:
