@@ -1,0 +1,1 @@
+"""Audits: what was promised, held against the code that is shipped."""
