@@ -2,8 +2,9 @@
 
 A report, and likewise a day's total, is admitted when its number is new, a usable record names its device,
 the device has stated what it runs, it reports nothing undeclared (G7), what it runs is what the record says
-(G6), and its window has passed, is not too old and was not reported before (a day has one total, beside its
-windows). The first rule that does not hold gives the reason.
+(G6), and its window has passed, is not too old, lies where the record is in force (G3) and its assessment
+holds (G4), and was not reported before (a day has one total, beside its windows). The first rule that does
+not hold gives the reason.
 
 Pure: all that is known comes in as arguments.
 """
@@ -136,6 +137,10 @@ def _against(mandate: Mandate, message: Report, kind: int, known: Known, now: fl
         return Reason.WINDOW_AHEAD
     if end < now - BEHIND_S:
         return Reason.WINDOW_BEHIND
+    if not mandate.in_force.holds(start, end):
+        return Reason.G3
+    if not mandate.assessed.holds(start, end):
+        return Reason.G4
     if known.window_end_before is not None and known.window_end_before > start:
         return Reason.WINDOW_REPEATED
     return None

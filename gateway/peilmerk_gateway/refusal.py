@@ -34,9 +34,13 @@ class Reason(StrEnum):
     ACK_UNKNOWN = "ack-unknown"
     ACK_REPEATED = "ack-repeated"
     G1 = "G1"
+    G2 = "G2"
+    G3 = "G3"
+    G4 = "G4"
     G5 = "G5"
     G6 = "G6"
     G7 = "G7"
+    G8 = "G8"
     # a fault of ours; the message is kept out, the rest goes on
     INTERNAL = "internal"
 
@@ -115,6 +119,18 @@ _SENTENCES: dict[Reason, tuple[str, str]] = {
         "The deployment record lacks type, theme, location, the personal-data answer or the end date.",
         "In het inzetdossier ontbreekt soort, thema, locatie, antwoord over persoonsgegevens of einddatum.",
     ),
+    Reason.G2: (
+        "Personal data is handled, and the deployment record lacks legal ground or privacy declaration.",
+        "Er worden persoonsgegevens verwerkt; in het inzetdossier ontbreekt grondslag of privacyverklaring.",
+    ),
+    Reason.G3: (
+        "There is no notification of at least five days ago, or the period of the deployment record is over.",
+        "Er is geen melding van minstens vijf dagen geleden, of de periode van het inzetdossier is voorbij.",
+    ),
+    Reason.G4: (
+        "Personal data is handled on the sensor, and its assessment (DPIA) is absent or overdue.",
+        "Op de sensor worden persoonsgegevens verwerkt en de beoordeling (DPIA) ontbreekt of is verlopen.",
+    ),
     Reason.G5: (
         "The deployment record leaves one of the eight DTPR categories empty.",
         "Het inzetdossier laat een van de acht DTPR-categorieën leeg.",
@@ -126,6 +142,10 @@ _SENTENCES: dict[Reason, tuple[str, str]] = {
     Reason.G7: (
         "The sensor reports something that its deployment record does not declare.",
         "De sensor meldt iets dat niet in zijn inzetdossier staat.",
+    ),
+    Reason.G8: (
+        "The sensor listens to radios of passers-by without a dated period and a precisely described area.",
+        "De sensor luistert naar zenders van voorbijgangers zonder periode en nauwkeurig omschreven gebied.",
     ),
     Reason.INTERNAL: (
         "The gateway failed on this message; the log says where.",

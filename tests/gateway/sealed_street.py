@@ -39,6 +39,7 @@ def record(
             "latitude": 52.0907,
             "devices": [NewDevice(name, device, FIRMWARE, "a type", "a model") for name, device in devices],
             "profile": profile,
+            "notified_at": date(2022, 12, 1),
             "active_from": date(2023, 1, 1),
             "active_until": date(2030, 12, 31),
             "organisation": "Gemeente Voorbeeld",

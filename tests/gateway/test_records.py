@@ -221,6 +221,7 @@ def test_devices_of_several_kinds_in_one_record_have_terms_of_their_own() -> Non
         latitude=52.0907,
         devices=[NewDevice("teller", A, FIRMWARE, "t", "m"), NewDevice("lucht", B, FIRMWARE, "t", "m")],
         profile=profile.Profile(1, 900, STANDARD_COUNTER.set | AIR.set, (7, 10), (3, 10), 10, 4),
+        notified_at=date(2023, 6, 1),
         active_from=date(2024, 1, 1),
         active_until=date(2030, 1, 1),
         organisation="o",

@@ -35,6 +35,7 @@ def write_records(folder: Path) -> None:
             latitude=52.1561234,
             devices=[NewDevice(name, DEVICES[name], bytes(32), "a type", "a model")],
             profile=profile,
+            notified_at=date(2025, 6, 1),
             active_from=date(2026, 1, 1),
             active_until=date(2027, 12, 31),
             organisation="Municipality",

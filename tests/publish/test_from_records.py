@@ -38,6 +38,7 @@ def _write_record(folder: Path, longitude: float = LONGITUDE, latitude: float = 
         latitude=latitude,
         devices=[NewDevice(COUNTER, DEVICES[COUNTER], bytes(32), "beam counter", "two light beams")],
         profile=STANDARD_COUNTER,
+        notified_at=date(2025, 6, 1),
         active_from=date(2026, 1, 1),
         active_until=date(2027, 12, 31),
         organisation="Municipality",

@@ -40,7 +40,11 @@ def write_records(directory: Path) -> None:
     """Two records: two counters by the canal, an air node at a facade."""
     directory.mkdir(parents=True, exist_ok=True)
     common = {"longitude": LONGITUDE, "latitude": LATITUDE, "contact": "sensoren@utrecht.example"}
-    dates = {"active_from": date(2024, 1, 1), "active_until": date(2029, 1, 1)}
+    dates = {
+        "notified_at": date(2023, 12, 1),
+        "active_from": date(2024, 1, 1),
+        "active_until": date(2029, 1, 1),
+    }
     counters = new_record(
         id="canal",
         description="Cycle path along the canal, at the bridge",

@@ -63,6 +63,7 @@ def write_records(folder: Path, boards: Sequence[House], digests: Mapping[str, s
             latitude=LATITUDE,
             devices=devices,
             profile=kind_profile,
+            notified_at=date(2023, 6, 1),
             active_from=date(2024, 1, 1),
             active_until=date(2034, 1, 1),
             organisation="Peilmerk demo",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from peilmerk_gateway.deployments import gates
 from peilmerk_gateway.deployments.complaints import Complaint, complain
 from peilmerk_gateway.deployments.grid import Cell, GridError, cell_of
 from peilmerk_gateway.deployments.mandate import Mandate, mandates_of
@@ -87,6 +88,8 @@ def parse(data: bytes, file: Path) -> Deployment:
         problems = reason.errors(include_url=False)
         # Not `from reason`: its text repeats what was found, a private point among it.
         raise RecordError(file, complain(Record, problems), devices) from None
+    if lacking := gates.complaints(record):
+        raise RecordError(file, lacking, devices)
     try:
         cells = _cells(record)
     except _Misplaced as reason:

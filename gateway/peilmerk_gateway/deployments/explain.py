@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from peilmerk_gateway.deployments import gates
 from peilmerk_gateway.deployments.catalogue import Declared, declared_in
 from peilmerk_gateway.deployments.deployment import Deployment
 from peilmerk_protocol import quantities, topics
@@ -20,7 +21,9 @@ def explain(deployment: Deployment) -> str:
 def _lines(deployment: Deployment) -> Iterator[str]:
     record = deployment.record
     yield f"{record.id}, version {record.version}: {record.location.description}"
-    yield f"Responsible: {record.owner.organisation}. Until {record.active_until.isoformat()}."
+    first = [day for day in (record.active_from, gates.notice_is_over(record)) if day is not None]
+    begin = f"From {max(first).isoformat()} until" if first else "Until"
+    yield f"Responsible: {record.owner.organisation}. {begin} {record.active_until.isoformat()}."
     for purpose in record.purposes:
         yield f"Purpose: {purpose.goal}"
     yield f"Personal data: {'yes' if record.contains_personal_data else 'no'}."

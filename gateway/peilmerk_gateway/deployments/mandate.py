@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from peilmerk_gateway.deployments import gates
 from peilmerk_gateway.deployments.record import Datastream, Device, Record
 from peilmerk_protocol import profile, quantities, topics
 from peilmerk_protocol.quantities_names import Quantity
@@ -32,7 +33,10 @@ class Stream:
 
 @dataclass(frozen=True)
 class Mandate:
-    """The terms for one device. `streams` by quantity number; epsilon is nothing where nothing is counted."""
+    """The terms for one device. `streams` by quantity number; epsilon is nothing where nothing is counted.
+
+    `in_force`: when the record lets anything be published (G3); `assessed`: when its assessment holds (G4).
+    """
 
     deployment: str
     thing: str
@@ -45,6 +49,8 @@ class Mandate:
     k: int
     m_assumed: int
     streams: Mapping[int, Stream]
+    in_force: gates.Period
+    assessed: gates.Period
     _digests: dict[int, bytes] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -151,6 +157,8 @@ def _mandate(record: Record, device: Device) -> Mandate:
             )
             for stream in declared
         },
+        in_force=gates.in_force(record),
+        assessed=gates.assessed(record),
     )
 
 

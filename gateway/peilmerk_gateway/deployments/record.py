@@ -1,8 +1,9 @@
 """The governance record of a deployment: one TOML file, the union of what registers of sensors ask.
 
-Strict is what the refusals of this version need (devices, datastreams, location, privacy, the answer on
-personal data, the end date, the eight DTPR categories); the rest may be left out and is checked where
-present. A key that no record has is a fault: a misspelt safeguard would silently not hold.
+Strict is what every record must answer (devices, datastreams, location, privacy, the answers on personal
+data, the end date, the eight DTPR categories); what is wanted because of an answer is in `gates`; the rest
+may be left out and is checked where present. A key that no record has is a fault: a misspelt safeguard would
+silently not hold.
 
 Sources of the fields: Amsterdam's sensor register, the Kadaster's SensRNet, DTPR's categories, the OpenDP
 deployments registry, the Rathenau Institute's public values.
@@ -122,7 +123,8 @@ class Roles(_Table):
 class Device(_Table):
     """One board. `name` is public, `device_id` is not; `point` where it is not at the location.
 
-    `next_firmware_digest` is what it may run as well, while an update is under way.
+    `next_firmware_digest` is what it may run as well, while an update is under way. `radio_capture` tells
+    whether it listens to radios of passers-by (Bluetooth); it must be answered where it counts without class.
     """
 
     name: Name
@@ -133,6 +135,7 @@ class Device(_Table):
     next_firmware_digest: Annotated[bytes, BeforeValidator(_digest)] | None = None
     bgt_object_id: Line | None = None
     active: bool = True
+    radio_capture: bool | None = None
     point: Point | None = None
     description: Line | None = None
 
@@ -287,7 +290,9 @@ class Change(_Table):
 
 
 class Record(_Table):
-    """A whole record."""
+    """A whole record. `private_host`: a private person hangs it at home, which needs no notification and no
+    permit; of what protects privacy nothing is left out.
+    """
 
     id: Name
     reference: Line | None = None
@@ -303,8 +308,9 @@ class Record(_Table):
     datastreams: Annotated[tuple[Datastream, ...], Field(min_length=1)]
     purposes: tuple[Purpose, ...] = ()
     contains_personal_data: bool
-    on_device_personal_data: bool | None = None
+    on_device_personal_data: bool
     dpia: Dpia | None = None
+    private_host: bool = False
     notified_at: Day | None = None
     permit: Permit | None = None
     active_from: Day | None = None

@@ -56,6 +56,7 @@ def new_record(
     latitude: float,
     devices: Sequence[NewDevice],
     profile: Profile,
+    notified_at: date | None,
     active_from: date,
     active_until: date,
     organisation: str,
@@ -66,6 +67,8 @@ def new_record(
     is_public: bool = True,
 ) -> str:
     """Return the TOML text of a record for devices that all run `profile`.
+
+    `notified_at` is the day on which the municipality was notified; None for a private host.
 
     The point (degrees WGS84) must lie within the Dutch grid. Raises RecordError naming what is wrong.
     """
@@ -85,6 +88,8 @@ def new_record(
         "public_contact": contact,
         "contains_personal_data": False,
         "on_device_personal_data": False,
+        "private_host": True if notified_at is None else None,
+        "notified_at": notified_at,
         "active_from": active_from,
         "active_until": active_until,
         "objection_url": objection_url,
