@@ -89,7 +89,7 @@ def test_an_address_that_the_owner_made_public_may_be_said() -> None:
     assert CANARIES["owner.email"] in shown.decode()
     # A name has no such way out.
     for key, found in (
-        ("organisation", "Gemeente Voorbeeld"),
+        ("controller", "College van Voorbeeld"),
         ("public_contact", "sensoren@voorbeeld.example"),
     ):
         with pytest.raises(ExportError, match=r"owner\.name: found in a text"):

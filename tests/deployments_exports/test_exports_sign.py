@@ -38,7 +38,7 @@ def words(made: Sign) -> str:
             [
                 "Hier telt een sensor",
                 "Fietsers, heen",
-                "Verantwoordelijk: Gemeente Voorbeeld",
+                "Verantwoordelijk: College van Voorbeeld",
                 "Doel",
                 "Bewaartermijn",
                 "het exacte aantal verlaat de sensor nooit",
@@ -53,7 +53,7 @@ def words(made: Sign) -> str:
             [
                 "A sensor counts here",
                 "Bicycles, towards",
-                "Responsible: Gemeente Voorbeeld",
+                "Responsible: College van Voorbeeld",
                 "Purpose",
                 "Retention",
                 "the exact count never leaves the sensor",

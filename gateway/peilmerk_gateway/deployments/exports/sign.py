@@ -90,10 +90,12 @@ def make(deployment: Deployment, wish: Wish, needs: Needs) -> Sign:
     counts = any(stream.measures.is_count for _, stream in streams)
     title = say.text("sign.title.counts" if counts else "sign.title.measures")
     subtitle = labels(streams, say.code)
+    # As on the page that the code leads to.
+    responsible = (record.roles.controller if record.roles else None) or record.owner.organisation
     lead = [
         (say.text("sign.counts" if counts else "sign.measures"), False),
         (say.text("sign.published" if _is_public(record, device) else "sign.kept"), False),
-        (f"{say.text('sensor.responsible')}: {record.owner.organisation}", True),
+        (f"{say.text('sensor.responsible')}: {responsible}", True),
         (f"{say.text('sensor.contact')}: {contact}", False),
     ]
     if record.objection_url is not None:
