@@ -25,15 +25,9 @@ class Mark:
 
     def load(self):
         """Return the newest whole record as a tuple, or None when there is none."""
-        newest = None
-        for turn in (0, 1):
-            found = self._read(turn)
-            if found is not None and (newest is None or found[0] > newest[0]):
-                newest = found
-        if newest is None:
-            return None
+        newest = max(self._read(0), self._read(1))
         self._generation = newest[0]
-        return newest[1:]
+        return newest[1:] or None
 
     def save(self, *values):
         """Replace the record. Raises OSError when the flash refuses; the old record then still stands."""
@@ -47,16 +41,15 @@ class Mark:
         return "%s.%d" % (self._path, turn)
 
     def _read(self, turn):
+        """(generation, values ...), or (0,) when it does not read back whole."""
         try:
             with open(self._name(turn), "rb") as file:
                 data = file.read(self._size + 5)
         except OSError:
-            return None
-        if len(data) != self._size + 4:
-            return None
-        body = data[: self._size]
-        if struct.unpack("<I", data[self._size :])[0] != crc32(body):
-            return None
+            return (0,)
+        body = data[:-4]
+        if len(body) != self._size or data[-4:] != struct.pack("<I", crc32(body)):
+            return (0,)
         return struct.unpack(self._layout, body)
 
 

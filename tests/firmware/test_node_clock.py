@@ -9,8 +9,10 @@ from on_micropython import MICROPYTHON, environment
 from sntp_server import Sntp
 
 
-async def ask(tmp_path, servers, tail, timeout_s=1, not_before=0):
-    """Run the firmware's clock against `servers`; what it printed."""
+async def ask(tmp_path, servers, tail, timeout_s=1, not_before=None):
+    """Run the firmware's clock against `servers`; what it printed. Flash proves `not_before`, else now."""
+    if not_before is None:
+        not_before = int(time.time())
     loop = asyncio.get_running_loop()
     opened = [await loop.create_datagram_endpoint(lambda s=s: s, ("127.0.0.1", 0)) for s in servers]
     addresses = [["127.0.0.1", transport.get_extra_info("sockname")[1]] for transport, _ in opened]
@@ -51,7 +53,9 @@ PRINT = "    print(c.unix_ms() - time.time_ns() // 1000000, doubt, c.known, c.ag
 @pytest.mark.parametrize("offset", [0.0, 3600.5, -86400.25, 15 * 365.25 * 86400])
 async def test_the_clock_reads_what_the_server_reads(tmp_path, offset):
     server = Sntp(offset)
-    error, doubt, known, age = (await ask(tmp_path, [server], PRINT)).split()
+    error, doubt, known, age = (
+        await ask(tmp_path, [server], PRINT, not_before=int(time.time() + offset))
+    ).split()
     assert abs(int(error) - offset * 1000) <= int(doubt) + 5
     assert int(doubt) <= 50
     assert (known, age, server.asked) == ("True", "0", 6)
@@ -92,10 +96,19 @@ async def test_bad_answers_are_refused(tmp_path, server, said):
     assert said in found
 
 
-async def test_a_server_far_behind_the_flash_is_refused(tmp_path):
-    found = await ask(tmp_path, [Sntp(0.0)], PRINT, not_before=int(time.time()) + 2 * 86400)
-    assert found.startswith("error found ")
-    assert "wanted a time after" in found
+YEARS = 10 * 365 * 86400
+
+
+@pytest.mark.parametrize("offset", [-2 * 86400, 2 * 86400, YEARS, -YEARS])
+@pytest.mark.parametrize("first_boot", [False, True])
+async def test_servers_that_are_all_far_off_set_no_clock(tmp_path, offset, first_boot):
+    """Nor does any time at a first boot: nothing is known that it could be far from."""
+    servers = [Sntp(offset), Sntp(offset)]
+    found = await ask(tmp_path, servers, PRINT, not_before=0 if first_boot else int(time.time()))
+    said, _, told = found.partition("found ")
+    assert said == "error "
+    assert abs(int(told.partition(",")[0]) - offset - time.time()) < 60
+    assert found.endswith(", wanted a likely time or the gateway's word")
 
 
 def test_eras_epochs_and_the_board_clock(micropython):
@@ -106,11 +119,11 @@ def test_eras_epochs_and_the_board_clock(micropython):
         from node.uplink import clock
         def packet(received, sent):
             return bytes((0x24, 2)) + bytes(22) + b"cookie!!" + struct.pack(">IIII", *received, *sent)
-        seen = [clock.parse(packet((2208988800, 0), (2208988801, 1 << 31)), b"cookie!!")]
-        seen.append(clock.parse(packet((0xFFFFFFFF, 0), (1, 0)), b"cookie!!"))   # over the end of era 0
-        for p in (packet((0, 0), (1, 0)), packet((2, 0), (1, 0)), b"short"):
+        seen = [clock.parse(packet((2208988800, 0), (2208988801, 1 << 31)))]
+        seen.append(clock.parse(packet((0xFFFFFFFF, 0), (1, 0))))   # over the end of era 0
+        for p in (packet((0, 0), (1, 0)), packet((2, 0), (1, 0))):
             try:
-                clock.parse(p, b"cookie!!")
+                clock.parse(p)
             except clock.ClockError as fault:
                 seen.append(str(fault))
         tick = 5000
@@ -142,16 +155,12 @@ def test_eras_epochs_and_the_board_clock(micropython):
         """
     )
     assert seen[:2] == [[0, 1500], [2085978495000, 2085978497000]]
-    assert seen[2:5] == [
-        "found no time in the answer",
-        "found an answer sent before the question came",
-        "found 5 bytes, wanted 48",
-    ]
-    assert seen[5] is False
-    assert seen[6] == [1893456001123, 6000, 0, [2030, 1, 1, 1, 0, 0, 1, 0]]
-    assert seen[7:10] == [1000 + 2**28 + 10000, 1007 + 2**28 + 10000, 2500]
-    assert seen[10:12] == [[True, True], False]
-    assert seen[12] == [2030, 1, 1, 1, 0, 0, 0, 0]
+    assert seen[2:4] == ["found no time in the answer", "found an answer sent before the question came"]
+    assert seen[4] is False
+    assert seen[5] == [1893456001123, 6000, 0, [2030, 1, 1, 1, 0, 0, 1, 0]]
+    assert seen[6:9] == [1000 + 2**28 + 10000, 1007 + 2**28 + 10000, 2500]
+    assert seen[9:11] == [[True, True], False]
+    assert seen[11] == [2030, 1, 1, 1, 0, 0, 0, 0]
 
 
 def test_the_narrowest_bounds_that_most_agree_with(micropython):
@@ -185,28 +194,172 @@ def test_a_beacon_sets_the_clock_only_in_answer_to_a_statement(micropython):
         tick += 120001
         seen.append(c.beacon(1893459600))                  # too late
         c.asked(120)
-        seen.append(c.beacon(1893455999))                  # before what flash proves
-        c.asked(120)
         tick += 4000
         seen += [c.beacon(1893459600), c.unix_ms(), c.age_s(), c.known]
-        seen.append(c.beacon(1893460000))                  # not needed
+        seen.append(c.beacon(1893470000))                  # nobody asked again
         seen.append(c.unix_ms())
         c.asked(120)
+        seen += [c.beacon(1893459600 + 50), c.unix_ms()]   # asked, and nearly the same
+        c.asked(120)
+        tick += 2000
+        seen += [c.beacon(1893459600 + 3600), c.unix_ms(), list(moved)]
         tick += 43200000                                   # half a day on, and still no server
         c.asked(120)
         tick += 3000
-        seen += [c.beacon(1893459600 + 43200 + 60, 1000), c.unix_ms(), list(moved)]
-        c.set(1893456000000, tick)                         # a server overrules it at any time
+        seen += [c.beacon(1893459600 + 3600 + 43200 + 6), c.unix_ms(), list(moved)]
+        c.told(c.unix_ms() - 3600000, tick)                # servers overrule it, within a day
         seen += [c.unix_ms(), len(moved)]
         print(json.dumps(seen))
         """
     )
-    assert seen[:4] == [False, False, False, False]
-    assert seen[4:8] == [True, 1893459602500, 0, True]
-    assert seen[8:10] == [True, 1893459602500]
-    assert seen[10:12] == [True, (1893459600 + 43260) * 1000 + 1000]
-    assert seen[12] == [55500]
-    assert seen[13:] == [1893456000000, 2]
+    assert seen[:3] == [False, False, False]
+    assert seen[3:7] == [True, 1893459602500, 0, True]
+    assert seen[7:9] == [True, 1893459602500]
+    assert seen[9:11] == [True, 1893459602500]
+    assert seen[11:14] == [True, 1893463201500, [3597000]]
+    assert seen[14:17] == [True, 1893463201500 + 43206000 + 500, [3597000, 3500]]
+    assert seen[17:] == [1893463201500 + 43206500 - 3600000, 3]
+
+
+def test_the_gateway_stands_above_servers_and_flash(micropython):
+    """All servers lie; its word is taken even where flash, from a lie before, says that it is past."""
+    seen = micropython(
+        """
+        import json
+        from node.uplink import clock
+        tick = 5000
+        clock.ticks_ms = lambda: tick
+        YEARS, DAY = 10 * 365 * 86400, 86400
+        T = 1893456000
+        seen = []
+        def told(c, unix_s):
+            try:
+                c.told(unix_s * 1000, tick)
+                seen.append(True)
+            except clock.ClockError:
+                seen.append(False)
+        c = clock.Clock(T + 2 * DAY)
+        told(c, T)                                         # the truth, which flash refuses
+        c.asked(120)
+        seen += [c.beacon(T), c.unix_ms() - T * 1000]
+        told(c, T + 5)                                     # and now it is believed
+        for unix_s in (T + YEARS, T + DAY + 100, T - DAY - 100, T - YEARS):
+            told(c, unix_s)
+        # A day is the most, in one step or in many, until the gateway has spoken.
+        told(c, T + DAY // 2)
+        told(c, T + DAY)
+        told(c, T + DAY + DAY // 2)
+        told(c, T)
+        told(c, T + DAY)
+        told(c, T + DAY + 1)
+        seen.append(c.unix_ms() - T * 1000)
+        c.asked(120)
+        seen += [c.beacon(T + DAY), c.unix_ms() - T * 1000]
+        c.asked(120)
+        seen += [c.beacon(T), c.unix_ms() - T * 1000]      # it may also be far behind us
+        told(c, T + DAY)
+        print(json.dumps(seen))
+        """
+    )
+    assert seen[:4] == [False, True, 500, True]
+    assert seen[4:8] == [False] * 4
+    assert seen[8:14] == [True, True, False, True, True, False]
+    assert seen[14:] == [86400000, True, 86400000, True, 500, True]
+
+
+def test_what_is_only_tried_is_believed_when_its_certificate_held_and_the_gateway_kept_silent(micropython):
+    seen = micropython(
+        """
+        import json
+        import machine
+        from node.uplink import clock
+        tick = 5000
+        clock.ticks_ms = lambda: tick
+        YEARS = 10 * 365 * 86400
+        T, BEGUN = 1893456000, 1890000000
+        shown = lambda: clock.time.mktime(tuple(machine.RTC.written[:3] + machine.RTC.written[4:7]) + (0, 0))
+        def told(c, unix_s):
+            try:
+                c.told(unix_s * 1000, tick)
+                return True
+            except clock.ClockError:
+                return False
+        seen = []
+        c = clock.Clock()
+        seen.append(told(c, T))
+        for _ in range(3):                                 # in turn with what is known to be past
+            tick += 1000
+            c.guess(BEGUN)
+            seen.append(shown())
+        c.asked(120)
+        tick += 3750
+        seen.append(told(c, T + 7))                        # the gateway has not had its time yet
+        tick += 1
+        seen.append(told(c, T + YEARS))                    # not what the certificate held under
+        seen.append(told(c, T + YEARS))
+        seen.append(told(c, T + 7))
+        c.guess(BEGUN)
+        seen.append(shown())
+        c.asked(120)
+        tick += 3751
+        seen += [c.known, told(c, T + 11), c.known, c.unix_ms() - T * 1000]
+        # A statement that went out under the bound says nothing about what servers tell.
+        c = clock.Clock()
+        seen += [told(c, T), c.guess(BEGUN), c.guess(BEGUN)]
+        c.asked(120)
+        tick += 60000
+        c.guess(BEGUN)
+        seen += [told(c, T + 60), c.known]
+        # Nor does one under a time that is told no more.
+        c = clock.Clock()
+        told(c, T)
+        c.guess(BEGUN)
+        told(c, T + YEARS)
+        c.asked(120)
+        tick += 60000
+        seen += [told(c, T + YEARS + 60), c.known]
+        # A line that breaks after the statement does not undo what was proven.
+        c = clock.Clock()
+        told(c, T)
+        c.guess(BEGUN)
+        c.asked(120)
+        tick += 3751
+        c.guess(BEGUN)
+        seen += [told(c, T + 4), c.known]
+        # What lies before all that is known is never shown.
+        c = clock.Clock(T)
+        seen += [told(c, T - YEARS), c.guess(BEGUN), shown() - T, c.guess(BEGUN), shown() - T]
+        print(json.dumps(seen))
+        """
+    )
+    at, begun = 1893456000, 1890000000
+    assert seen[:4] == [False, at + 1, begun, at + 3]
+    assert seen[4:8] == [False, False, False, False]
+    assert seen[8:13] == [at + 7, False, True, True, 11000]
+    assert seen[13:18] == [False, True, True, False, False]
+    assert seen[18:20] == [False, False]
+    assert seen[20:22] == [True, True]
+    assert seen[22:] == [False, True, 0, True, 0]
+
+
+def test_a_battery_node_that_knows_no_time_takes_the_servers_word(micropython):
+    """It puts no statement before it has a time: nobody could answer. A clock that runs is not led astray."""
+    seen = micropython(
+        """
+        import json
+        import node.power
+        from node.uplink import clock
+        c = clock.Clock()
+        c.told(1893456000000, clock.ticks_ms())
+        seen = [c.known]
+        try:
+            c.told(2208988800000, clock.ticks_ms())
+        except clock.ClockError as fault:
+            seen.append(str(fault))
+        print(json.dumps(seen))
+        """
+    )
+    assert seen == [True, "found 2208988800, wanted a likely time or the gateway's word"]
 
 
 def test_a_guessed_time_is_a_bound_and_is_not_kept(micropython):

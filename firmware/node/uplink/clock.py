@@ -14,6 +14,23 @@ Unix milliseconds are more than a small integer holds (30 bits), so they allocat
 interrupt handler, where `time.ticks_ms` is what there is. MicroPython's calendar ends with 2099, NTP's
 second era (from 2036) with 2104.
 
+Servers sign nothing, so no number of them may lead the board far: a window that closes years ahead is a
+bound on flash (`Outbox.last_window`), and until it has passed the true time would be refused and no window
+drawn. They are believed within a day: of the newest window on flash while the time is not known (so a power
+cut of less needs nobody), of the clock itself while it runs, where all steps ahead since the gateway's last
+word count together. What is further away, and any time on the first boot, is only tried: the board's own
+clock shows it, unvouched, for the next connection, in turn with the moment that is known to be past. A lie
+beyond the certificate's life fails there. What stands lets the statement out that waits in the outbox, and
+the gateway's beacon answers it: sealed, counted and asked for, it stands above servers and flash alike. Only
+where the gateway keeps silent, the servers are believed for what its certificate held under. Until then the
+windows wait in their ring (`node.early`).
+
+What remains: a lie of less than a day, or one within the certificate's life while the gateway is silent, may
+close windows. Their reports leave as they are, and the gateway refuses and counts what is ahead of its own
+clock (`WINDOW_AHEAD`), so no figure is published at that time; windows of the true time begin again where the
+false ones end, because a window that was on flash is never drawn again. A battery node whose clock was lost
+asks for nothing before it has a time (`node.power`), so it must take the servers' word.
+
 One synchronisation asks every server several times. Each answer bounds the true time from both sides (it
 cannot have been later at the server than when the answer came, nor earlier than when the question left);
 the bounds of one server are intersected, and the server with the narrowest bounds wins, unless most of the
@@ -24,6 +41,7 @@ import asyncio
 import os
 import socket
 import struct
+import sys
 import time
 from time import ticks_diff, ticks_ms
 
@@ -38,8 +56,13 @@ _EPOCH = 946684800 if time.gmtime(0)[0] == 2000 else 0
 _ASKS = const(6)
 # Re-based well before a 30-bit tick counter can be misread.
 _REBASE_MS = const(1 << 28)
-# A server that is this much behind what flash proves to be past is wrong (one day).
-_BEHIND_MS = const(86400000)
+# So far servers may be from what is known.
+_DAY_MS = const(86400000)
+# So long the gateway has to answer a statement before servers are believed under its certificate; a
+# thirty-second of its patience where that is less.
+_WORD_MS = const(5000)
+# So far the gateway's clock and ours may differ before its word counts.
+_LEEWAY_MS = const(60000)
 # Bounds may miss each other by this much through rounding and drift.
 _SLACK_MS = const(4)
 # So long a known time needs no beacon.
@@ -59,11 +82,14 @@ class Clock:
         self.known = False
         self.moved_ms = 0
         self.on_moved = None
-        self._asked = None
-        self._patience_ms = 0
+        # Below 0 nobody was asked.
+        self._patience_ms = -1
+        # What is only tried: 1 the board's own clock shows it, 2 the gateway's certificate held under it.
+        self._tried = 0
+        self._ahead_ms = _DAY_MS
         self._not_before_ms = not_before * 1000
         self._base_ms = 0
-        self._base_tick = ticks_ms()
+        self._asked = self._base_tick = ticks_ms()
         self._synchronised_ms = 0
 
     def unix_ms(self):
@@ -84,11 +110,9 @@ class Clock:
         """After a warm reset: trust the board's own clock when flash does not prove it wrong. Returns
         `known`.
         """
-        kept_ms = (time.time() + _EPOCH) * 1000
-        if self._not_before_ms and kept_ms >= self._not_before_ms and _vouched():
-            self._base_tick = ticks_ms()
-            self._base_ms = kept_ms
-            self.known = True
+        if self._not_before_ms and _vouched():
+            self.resume(0)
+            self.known = self.unix_ms() >= self._not_before_ms
         return self.known
 
     def resume(self, synchronised_s):
@@ -114,39 +138,45 @@ class Clock:
             self.on_moved(self.moved_ms)
 
     def guess(self, begun_s):
-        """Unless the time is known, put the board's own clock at the latest moment that is known to be past:
-        `begun_s` or what flash proves. Returns whether there is anything to check certificates against.
+        """Unless the time is known, put the board's own clock at the latest moment that is known to be past
+        (`begun_s` or what flash proves), or every other time at what servers told, when that is later.
+        Returns whether there is anything to check certificates against.
         """
         if self.known:
             return True
         past_s = max(begun_s, self._not_before_ms // 1000)
+        told_s = self.unix_ms() // 1000
+        if self._tried < 2:
+            self._tried = int(not self._tried and told_s > past_s)
+        if self._tried:
+            past_s = told_s
         if past_s:
             _set_rtc(past_s, False)
         return past_s > 0
 
     def asked(self, patience_s):
-        """A statement goes out: for so long, a beacon that answers it may set the clock."""
+        """A statement goes out, so TLS stands: for so long, a beacon that answers it may set the clock."""
         self._asked = ticks_ms()
         self._patience_ms = patience_s * 1000
+        self._tried = self._tried and 2
 
-    def beacon(self, unix_s, round_trip_ms=None):
-        """The gateway answers our statement: it was `unix_s` there. round_trip_ms bounds how long that took;
-        without it, the time since the statement does.
+    def beacon(self, unix_s):
+        """The gateway answers our statement: it was `unix_s` there, at some time since we asked.
 
-        Returns True when the clock was set, or needs no setting; False for a beacon that nobody asked for,
-        that came too late, or that flash proves wrong.
+        Returns True when the clock was set, or needs no setting; False for a beacon that nobody asked for or
+        that came too late.
         """
-        if self.known and self.age_s() < _STALE_S:
-            return True
-        if self._asked is None:
-            return False
-        now = ticks_ms()
-        elapsed = ticks_diff(now, self._asked)
-        self._asked = None
-        if not 0 <= elapsed <= self._patience_ms or unix_s * 1000 < self._not_before_ms:
-            return False
+        elapsed = ticks_diff(ticks_ms(), self._asked)
+        patience_ms, self._patience_ms = self._patience_ms, -1
+        agreed = self.known and self.age_s() < _STALE_S
+        if not 0 <= elapsed <= patience_ms:
+            return agreed
         # Told in whole seconds, at some time between the question and now.
-        self.set(unix_s * 1000 + 500 + min(elapsed, round_trip_ms or elapsed) // 2, now)
+        unix_ms = unix_s * 1000 + 500 + elapsed // 2
+        self._not_before_ms = unix_s * 1000
+        self._ahead_ms = _DAY_MS
+        if not agreed or abs(unix_ms - self.unix_ms()) > elapsed // 2 + _LEEWAY_MS:
+            self.set(unix_ms, ticks_ms())
         return True
 
     def age_s(self):
@@ -165,17 +195,36 @@ class Clock:
             try:
                 bounds.append(await _ask_server(host, port, timeout_s))
             except (OSError, ClockError, asyncio.TimeoutError) as fault:
-                reason = "%s: %s" % (host, fault or "no answer in %d s" % timeout_s)
+                reason = "%s: %s" % (host, str(fault) or "no answer in %d s" % timeout_s)
         if not bounds:
             raise ClockError("found no time, wanted an answer from an NTP server (%s)" % reason)
         low, high, tick = choose(bounds)
-        unix_ms = (low + high) // 2
-        if unix_ms + _BEHIND_MS < self._not_before_ms:
-            raise ClockError(
-                "found %d, wanted a time after %d" % (unix_ms // 1000, self._not_before_ms // 1000)
-            )
-        self.set(unix_ms, tick)
+        self.told((low + high) // 2, tick)
         return (high - low + 1) // 2
+
+    def told(self, unix_ms, tick):
+        """Servers say that it was `unix_ms` at the tick: set the clock when that may be, or raise
+        ClockError.
+        """
+        ahead_ms = unix_ms - self.unix_ms()
+        believed = ahead_ms <= self._ahead_ms
+        if not self.known:
+            if abs(ahead_ms) > _DAY_MS:
+                self._tried = 0  # not what they said before
+            believed = (
+                unix_ms <= self._not_before_ms + _DAY_MS
+                or (
+                    self._tried > 1
+                    and ticks_diff(ticks_ms(), self._asked) > min(_WORD_MS, self._patience_ms >> 5)
+                )
+                or "node.power" in sys.modules
+            )
+            self._base_ms = unix_ms
+            self._base_tick = tick
+        if not believed or unix_ms + _DAY_MS < self._not_before_ms:
+            raise ClockError("found %d, wanted a likely time or the gateway's word" % (unix_ms // 1000))
+        self.set(unix_ms, tick)
+        self._ahead_ms -= self.moved_ms
 
 
 def choose(bounds):
@@ -183,33 +232,25 @@ def choose(bounds):
 
     low and high bound unix milliseconds at the tick. Without such a majority, the narrowest.
     """
-    best = None
-    trusted = None
-    for low, high, tick in bounds:
+    narrowest = sorted(bounds, key=lambda bound: bound[1] - bound[0])
+    for low, high, tick in narrowest:
         against = 0
         for other_low, other_high, other_tick in bounds:
             shift = ticks_diff(tick, other_tick)
             if other_low + shift > high + _SLACK_MS or other_high + shift < low - _SLACK_MS:
                 against += 1
-        if best is None or high - low < best[1] - best[0]:
-            best = (low, high, tick)
-        if 2 * against <= len(bounds) - 1 and (trusted is None or high - low < trusted[1] - trusted[0]):
-            trusted = (low, high, tick)
-    return trusted or best
+        if 2 * against < len(bounds):
+            return low, high, tick
+    return narrowest[0]
 
 
-def parse(answer, cookie):
-    """(received, sent) in unix ms by the server, of a 48-byte answer to a question with `cookie`; ClockError.
+def parse(answer):
+    """(received, sent) in unix ms by the server, of a 48-byte answer; ClockError.
 
-    Refused: other lengths, another question's answer, a server that is not synchronised or sends a kiss of
-    death.
+    Refused: what is no server, and a server that is not synchronised or sends a kiss of death.
     """
-    if len(answer) != 48:
-        raise ClockError("found %d bytes, wanted 48" % len(answer))
     if answer[0] & 7 != 4:
         raise ClockError("found mode %d, wanted 4 (server)" % (answer[0] & 7))
-    if answer[24:32] != cookie:
-        raise ClockError("found an answer to another question")
     if answer[0] >> 6 == 3 or not 1 <= answer[1] <= 15:
         raise ClockError("found a server that is not synchronised (stratum %d)" % answer[1])
     received = _unix_ms(answer, 32)
@@ -234,7 +275,6 @@ async def _ask_server(host, port, timeout_s):
     address = await resolve(host, port, socket.SOCK_DGRAM, timeout_s)
     line = socket.socket(address[0], socket.SOCK_DGRAM)
     best = None
-    reason = None
     try:
         line.setblocking(False)
         line.connect(address[-1])
@@ -242,16 +282,13 @@ async def _ask_server(host, port, timeout_s):
         for _ in range(_ASKS):
             try:
                 bounds: tuple = await asyncio.wait_for(_ask_once(line, stream), timeout_s)
-            except (OSError, ClockError, asyncio.TimeoutError) as fault:
-                reason = fault
+            except (OSError, ClockError, asyncio.TimeoutError):
                 if best is None:
-                    break  # a server that is away must not cost all the attempts
+                    raise  # a server that is away must not cost all the attempts
                 continue
             best = bounds if best is None else _intersect(best, bounds)
     finally:
         line.close()
-    if best is None:
-        raise ClockError(str(reason) or "no answer in %d s" % timeout_s)
     return best
 
 
@@ -269,7 +306,7 @@ async def _ask_once(line, stream):
         # An answer to an earlier question is late, not wrong: read on until the time-out.
         if len(answer) == 48 and answer[24:32] == cookie:
             break
-    received, sent = parse(answer, cookie)
+    received, sent = parse(answer)
     # Sent, and at least the way back ago; received, and at least the way there later.
     return sent, max(received + ticks_diff(came, left), sent), came
 
