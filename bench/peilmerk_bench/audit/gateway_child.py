@@ -170,7 +170,7 @@ def _ledger(store_file: Path) -> list[tuple[str, int]]:
 
 
 def _unspent(store_file: Path) -> int:
-    """How many figures of counts are kept, published or withheld, without a line in the ledger."""
+    """How many figures are kept without a line in the ledger."""
     with closing(sqlite3.connect(store_file)) as db:
         spent = set(db.execute("SELECT quantity, window_start FROM ledger"))
         kept = set(db.execute("SELECT quantity, window_start FROM observation"))

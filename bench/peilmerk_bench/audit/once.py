@@ -58,12 +58,13 @@ def live(firmware: Path | None, folder: Path, began: int, ended: int, every_ms: 
         trouble = process.stderr.read().strip().splitlines()[-1:]
     if not said or LAST_WORD not in said[-1]:
         raise AuditError(f"the board died before its time: {trouble or said[-1:]}")
-    return said[:-1]
+    return said
 
 
 def run(firmware: Path | None = None) -> dict[str, Any]:
     """Return how many windows and days were released, and `wrong`: every one drawn for more than once."""
     stored: dict[tuple[int, int], set[str]] = defaultdict(set)
+    oldest: set[str] = set()
     wrong = []
     with tempfile.TemporaryDirectory(prefix="peilmerk-once-") as name:
         folder = Path(name)
@@ -72,6 +73,9 @@ def run(firmware: Path | None = None) -> dict[str, Any]:
                 (folder / "clock").unlink(missing_ok=True)
             tried: dict[int, set[str]] = defaultdict(set)
             for row in live(firmware, folder, MIDNIGHT + began, MIDNIGHT + ended, every_ms):
+                if LAST_WORD in row:
+                    oldest.add(row[LAST_WORD])
+                    continue
                 if "changed" in row:
                     wrong.append(f"message {row['changed']} changed while it waited")
                     continue
@@ -81,6 +85,8 @@ def run(firmware: Path | None = None) -> dict[str, Any]:
                 if row["fault"] is None:
                     stored[row["kind"], row["end"]].add(row["payload"])
             wrong += [f"message {seq} was tried as {len(t)}" for seq, t in tried.items() if len(t) > 1]
+    if len(oldest) > 1:
+        wrong.append(f"the oldest message came as {len(oldest)} after a reset")
     words = {topics.REPORT: "window", topics.DAY: "day"}
     wrong += [
         f"{words[kind]} that ended at {end} was released {len(found)} times"

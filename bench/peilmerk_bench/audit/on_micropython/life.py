@@ -138,5 +138,5 @@ first = oldest.payload
 for _ in range(10000):
     if outbox.oldest().payload != first:
         print(json.dumps({"changed": oldest.seq}))
-print(json.dumps({"stands": True}))
+print(json.dumps({"stands": first.hex()}))
 sys.stdin.read()
