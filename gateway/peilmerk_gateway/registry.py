@@ -2,7 +2,8 @@
 
 One SQLite file, readable by its owner only (mode 0600), because the root keys in it are secrets that both
 ends must have. Provisioning and the gateway are different processes on the same file: write-ahead logging
-lets the one write while the other reads. Of a device's MQTT password only a bcrypt hash is kept; the
+lets the one write while the other reads. Of a device's MQTT password only hashes are kept, one for each
+kind of broker that may have to check it (bcrypt for NATS, PBKDF2 for Mosquitto, which knows no bcrypt); the
 password itself is returned once, by `enrol`, and goes onto the board.
 
 `revision()` rises with every change to the set of devices that may connect; whoever holds credentials
@@ -24,6 +25,7 @@ from pathlib import Path
 
 import bcrypt
 
+from peilmerk_gateway import mosquitto_hash
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_protocol.topics import new_device_id
 
@@ -35,7 +37,7 @@ LABEL_CHARACTERS = 80
 BCRYPT_ROUNDS = 4
 BUSY_SECONDS = 30.0
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE device (
     device_id     TEXT PRIMARY KEY,
@@ -52,7 +54,9 @@ CREATE TABLE credentials (
 );
 INSERT INTO credentials VALUES (1, 0);
 """
-_COLUMNS = "device_id, kind, label, root_key, password_hash, enrolled_at, revoked_at"
+# Devices that were enrolled before have none: their password is known to them alone.
+_MOSQUITTO = "ALTER TABLE device ADD COLUMN mosquitto_hash TEXT"
+_COLUMNS = "device_id, kind, label, root_key, password_hash, enrolled_at, revoked_at, mosquitto_hash"
 
 
 class RegistryError(PeilmerkError):
@@ -70,6 +74,8 @@ class Device:
     password_hash: str = field(repr=False)
     enrolled_at: float
     revoked_at: float | None = None
+    mosquitto_hash: str | None = field(default=None, repr=False)
+    """None for a device that was enrolled before the registry kept it."""
     mqtt_password: str | None = field(default=None, repr=False)
     """Only on what `enrol` returns; nowhere else in the world but on the board."""
 
@@ -122,6 +128,8 @@ class Registry:
             if version < 1:
                 for statement in _SCHEMA.strip().rstrip(";").split(";\n"):
                     db.execute(statement)
+            if version < 2:
+                db.execute(_MOSQUITTO)
                 db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
     @contextmanager
@@ -155,11 +163,12 @@ class Registry:
             root_key=secrets.token_bytes(32),
             password_hash=bcrypt.hashpw(password.encode(), bcrypt.gensalt(BCRYPT_ROUNDS)).decode(),
             enrolled_at=time.time(),
+            mosquitto_hash=mosquitto_hash.hash_password(password),
             mqtt_password=password,
         )
         with self._transaction() as db:
             db.execute(
-                f"INSERT INTO device ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, NULL)",
+                f"INSERT INTO device ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, NULL, ?)",
                 (
                     device.device_id,
                     device.kind,
@@ -167,6 +176,7 @@ class Registry:
                     device.root_key,
                     device.password_hash,
                     device.enrolled_at,
+                    device.mosquitto_hash,
                 ),
             )
             db.execute("UPDATE credentials SET revision = revision + 1")
