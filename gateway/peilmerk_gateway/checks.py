@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from peilmerk_gateway.broker import program_path
+from peilmerk_gateway.broker_access import ensure_broker_trust, mqtt_access
 from peilmerk_gateway.deployments.catalogue import Catalogue
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.registry import Registry
@@ -29,7 +30,9 @@ async def check_gateway(settings: Settings) -> tuple[dict[str, Any], list[str]]:
             devices = sum(not device.revoked for device in registry.all())
     except PeilmerkError as reason:
         complaints.append(str(reason))
-    for part in (program_path, lambda: ensure_trust(settings)):
+    own = (program_path, lambda: ensure_trust(settings))
+    others = (lambda: ensure_broker_trust(settings), lambda: mqtt_access(settings))
+    for part in own if settings.broker.kind == "nats" else others:
         try:
             await asyncio.to_thread(part)
         except PeilmerkError as reason:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,6 +39,12 @@ FolderArgument = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 HERE = Path()
+
+
+class BrokerKind(StrEnum):
+    """Brokers whose files `broker-config` writes."""
+
+    MOSQUITTO = "mosquitto"
 
 
 @contextmanager
@@ -158,6 +165,50 @@ def status(folder: FolderArgument = HERE, as_json: JsonOption = False) -> None:
     with told_to_people():
         report = asyncio.run(gateway_status(gateway_settings.load(folder)))
     _print(report, as_json)
+
+
+@app.command(
+    name="broker-config",
+    epilog="Examples: peilmerk gateway broker-config --kind mosquitto --out mosquitto    "
+    "peilmerk gateway broker-config . --kind mosquitto --out new --at /etc/mosquitto/peilmerk",
+)
+def broker_config(
+    folder: FolderArgument = HERE,
+    *,
+    kind: Annotated[BrokerKind, typer.Option(help="The broker's program.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where the files are written.")],
+    at: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where they will lie on the broker's machine. Default: --out."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write what a broker that you run yourself needs: its configuration, rights, passwords and certificate.
+
+    Again after every device that is enrolled or revoked; the broker reads it anew on SIGHUP. The gateway's
+    own password is made where its file is missing. Ends with 1 when a device cannot connect.
+    """
+    from peilmerk_gateway import mosquitto_config
+    from peilmerk_gateway.registry import Registry
+
+    with told_to_people():
+        settings = gateway_settings.load(folder)
+        with Registry(settings.gateway.registry) as registry:
+            written = mosquitto_config.write(settings, registry, out, at)
+    for device_id in written.without_hash:
+        typer.echo(
+            f"error: {device_id}: found no password hash that {kind.value} reads, because an older "
+            "peilmerk enrolled it: enrol it anew",
+            err=True,
+        )
+    figures = {"devices": written.devices, "devices_left_out": len(written.without_hash)}
+    report = {"name": "gateway broker-config", "ok": not written.without_hash, "figures": figures}
+    if not as_json and written.new_password is not None:
+        typer.echo(f"wrote {written.new_password}")
+    if not as_json:
+        typer.echo(f"wrote {out}: mosquitto.conf, acl, passwords, server.pem, server.key, store")
+    _print(report | {"limits": {"devices_left_out": 0}}, as_json)
+    raise typer.Exit(0 if report["ok"] else 1)
 
 
 def _print(report: dict[str, Any], as_json: bool) -> None:

@@ -18,13 +18,11 @@ from importlib.metadata import version
 
 import structlog
 
-from peilmerk_gateway.broker import NatsBroker
 from peilmerk_gateway.clock import Clock, ScaledClock
 from peilmerk_gateway.commands.sender import Sender
 from peilmerk_gateway.deployments.catalogue import Catalogue
 from peilmerk_gateway.flow import Flow
-from peilmerk_gateway.ingest.jetstream import JetStreamIngest
-from peilmerk_gateway.ingest.nats_courier import NatsCourier
+from peilmerk_gateway.ingest import Ingest
 from peilmerk_gateway.open import Keyring
 from peilmerk_gateway.publish.outbox import publish_loop
 from peilmerk_gateway.publish.sensorthings import open_sink
@@ -32,6 +30,7 @@ from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import Settings
 from peilmerk_gateway.store import STORE_FILE, Store
 from peilmerk_gateway.updates.server import FirmwareServer
+from peilmerk_gateway.way_in import open_way_in
 from peilmerk_gateway.web import WebServer, create_app
 
 WATCH_S = 1.0
@@ -87,22 +86,19 @@ class Service:
             await store.note_rules(version("peilmerk"), clock.now())
             await store.note_records(catalogue.facts, clock.now())
             sinks = [open_sink(sink, store) for sink in settings.sinks]
-            broker = NatsBroker(settings, registry)
-            await broker.start()
-            stack.push_async_callback(broker.stop)
-            ingest = JetStreamIngest(broker.access)
-            stack.push_async_callback(ingest.close)
+            broker = await open_way_in(settings, registry, stack)
+            ingest = broker.ingest
             app = create_app(store, catalogue, clock, settings, broker_seen=lambda: self._seen(ingest))
             web = WebServer(app, settings.web.host, settings.web.port)
             await web.start()
             stack.push_async_callback(web.stop)
             servers = [web]
-            if settings.update is not None:
+            if settings.update is not None and broker.trust is not None:
                 update = settings.update
                 servers.append(FirmwareServer(update.folder, update.host, update.port, broker.trust))
                 await servers[-1].start()
                 stack.push_async_callback(servers[-1].stop)
-            sender = Sender(store, registry, clock, NatsCourier(broker.access))
+            sender = Sender(store, registry, clock, broker.courier)
             flow = Flow(Keyring(registry), catalogue, store, clock, listener=sender.heard)
             work = [
                 asyncio.create_task(flow.run(ingest, self._stop), name="flow"),
@@ -153,15 +149,13 @@ class Service:
                 task.result()
                 raise RuntimeError(f"{task.get_name()} ended unasked")
 
-    def _seen(self, ingest: JetStreamIngest) -> float | None:
+    def _seen(self, ingest: Ingest) -> float | None:
         """Return when the broker was last there (wall clock, unix seconds), None for never."""
         if ingest.connected:
             self._broker_seen = time.time()
         return self._broker_seen
 
-    async def _watch(
-        self, catalogue: Catalogue, store: Store, clock: Clock, ingest: JetStreamIngest
-    ) -> None:
+    async def _watch(self, catalogue: Catalogue, store: Store, clock: Clock, ingest: Ingest) -> None:
         """Take changed records into force, and note whether the broker is there."""
         while not self._stop.is_set():
             self._seen(ingest)

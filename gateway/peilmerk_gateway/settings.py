@@ -35,6 +35,7 @@ __all__ = [
     "ClockSettings",
     "DeploymentsSettings",
     "GatewaySettings",
+    "MqttSettings",
     "PeilmerkError",
     "Settings",
     "SettingsError",
@@ -86,17 +87,35 @@ class GatewaySettings(_Section):
         return self.data_dir / "registry.db"
 
 
-class BrokerSettings(_Section):
-    """`[broker]`: the broker the gateway runs for the boards.
+class MqttSettings(_Section):
+    """`[broker.mqtt]`: the gateway's own way into a broker that others run.
 
-    `host` and `mqtt_port` are where boards connect (MQTT over TLS); port 0 means any free one, chosen at
-    each start. `client_port` is the gateway's own way in, on the loopback interface only. `server_names`
-    are the names and addresses boards may know the broker by. `certificate`, `key` and `authority` (PEM)
-    are a city's own; without them the gateway makes an authority and a certificate of its own in its data
-    folder.
+    Without `host` and `port` it is the first of the broker's `server_names` and its `mqtt_port`, as for the
+    boards. `ca_file` (PEM) vouches for the broker; without it `authority`, or the gateway's own, does.
     """
 
-    kind: Literal["nats"] = "nats"
+    host: HostName | None = None
+    port: Annotated[int, Field(strict=True, ge=1, le=65535)] | None = None
+    ca_file: LocalPath | None = None
+    user: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "gateway"
+    password_file: LocalPath
+    client_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "peilmerk-gateway"
+    protocol: Literal["3.1.1", "5"] = "5"
+
+
+class BrokerSettings(_Section):
+    """`[broker]`: the broker that boards connect to.
+
+    Of kind "nats" the gateway runs it itself; of kind "mqtt" others do, and `[broker.mqtt]` says how the
+    gateway gets in. `host` and `mqtt_port` are where boards connect (MQTT over TLS); port 0 means any free
+    one, chosen at each start, by the gateway's own broker only. `client_port` is the gateway's own way in,
+    on the loopback interface only. `server_names` are the names and addresses boards may know the broker
+    by. `certificate`, `key` and `authority` (PEM) are a city's own; without them the gateway makes an
+    authority and a certificate of its own in its data folder.
+    """
+
+    kind: Literal["nats", "mqtt"] = "nats"
+    mqtt: MqttSettings | None = None
     host: HostName = "0.0.0.0"
     mqtt_port: Port = MQTT_TLS_PORT
     client_port: Port = 0
@@ -114,6 +133,16 @@ class BrokerSettings(_Section):
             raise ValueError(
                 f"found {' and '.join(given)} only, wanted certificate, key and authority, or none"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_broker(self) -> BrokerSettings:
+        if self.kind == "mqtt" and self.mqtt is None:
+            raise ValueError('found kind "mqtt" alone, wanted a table [broker.mqtt] that says how to get in')
+        if self.kind == "nats" and self.mqtt is not None:
+            raise ValueError('found [broker.mqtt] with kind "nats", wanted kind = "mqtt", or no such table')
+        if self.kind == "mqtt" and self.mqtt_port == 0:
+            raise ValueError('found mqtt_port 0 with kind "mqtt", wanted the port that boards connect to')
         return self
 
 
@@ -177,6 +206,17 @@ class Settings(_Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"found sinks of the same name {twice[0]!r}, wanted each name once")
+        return self
+
+    @model_validator(mode="after")
+    def _firmware_that_boards_believe(self) -> Settings:
+        mqtt = self.broker.mqtt
+        if self.update and mqtt and mqtt.ca_file and self.broker.certificate is None:
+            raise ValueError(
+                "update: found it beside broker.mqtt.ca_file, wanted broker.certificate, key and authority: "
+                "boards fetch firmware from this gateway under a certificate of the authority they know; "
+                "or no [update]"
+            )
         return self
 
     @property

@@ -74,11 +74,25 @@ def ensure_trust(settings: Settings, now: datetime.datetime | None = None) -> Tr
         authority, _ = ensure_authority(folder, moment)
         certificate, key = ensure_server_certificate(folder, broker.server_names, moment)
     expires = check(certificate, key, authority, broker.server_names, moment)
-    der = b"".join(root.public_bytes(serialization.Encoding.DER) for root in _certificates(authority))
+    return Trust(certificate, key, authority, give_to_boards(settings, authority), expires)
+
+
+def give_to_boards(settings: Settings, authority: Path) -> Path:
+    """Write the file that boards get, `authority.der`, from an authority's PEM, and return it.
+
+    Raises TrustError when there is no certificate in it, or more than a board has room for.
+    """
+    roots = _certificates(authority)
+    if not 1 <= len(roots) <= MOST_AUTHORITIES:
+        raise TrustError(
+            f"{authority}: found {len(roots)} certificates, wanted one, the authority that boards are given, "
+            "or two: it and its successor"
+        )
+    der = b"".join(root.public_bytes(serialization.Encoding.DER) for root in roots)
     if not settings.authority_der.exists() or settings.authority_der.read_bytes() != der:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        settings.trust_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         _write(settings.authority_der, der, 0o644)
-    return Trust(certificate, key, authority, settings.authority_der, expires)
+    return settings.authority_der
 
 
 def ensure_authority(folder: Path, now: datetime.datetime | None = None) -> tuple[Path, Path]:

@@ -1,0 +1,48 @@
+"""The gateway's broker, whichever kind it is: where batches come from, and how commands go to devices."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from peilmerk_gateway.broker import NatsBroker
+from peilmerk_gateway.broker_access import ensure_broker_trust, mqtt_access
+from peilmerk_gateway.ingest import Courier, Ingest
+from peilmerk_gateway.ingest.jetstream import JetStreamIngest
+from peilmerk_gateway.ingest.mqtt import MqttIngest
+from peilmerk_gateway.ingest.nats_courier import NatsCourier
+from peilmerk_gateway.registry import Registry
+from peilmerk_gateway.settings import Settings
+from peilmerk_gateway.trust import Trust
+
+
+@dataclass(frozen=True, slots=True)
+class WayIn:
+    """What the stages see of a broker."""
+
+    ingest: Ingest
+    courier: Courier
+    mqtt_port: int
+    """Where boards connect."""
+    trust: Trust | None
+    """The gateway's own certificates; None where another broker's authority is all there is."""
+
+
+async def open_way_in(settings: Settings, registry: Registry, stack: AsyncExitStack) -> WayIn:
+    """Start the gateway's own broker, or get ready for the one that others run; `stack` closes it.
+
+    A broker of others need not be there yet. Raises PeilmerkError naming the setting or file that is wrong.
+    """
+    if settings.broker.kind == "mqtt":
+        trust = await asyncio.to_thread(ensure_broker_trust, settings)
+        await asyncio.to_thread(mqtt_access, settings)
+        external = MqttIngest(lambda: mqtt_access(settings))
+        stack.push_async_callback(external.close)
+        return WayIn(external, external, settings.broker.mqtt_port, trust)
+    broker = NatsBroker(settings, registry)
+    await broker.start()
+    stack.push_async_callback(broker.stop)
+    own = JetStreamIngest(broker.access)
+    stack.push_async_callback(own.close)
+    return WayIn(own, NatsCourier(broker.access), broker.mqtt_port, broker.trust)
