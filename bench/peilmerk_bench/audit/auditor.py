@@ -190,7 +190,6 @@ def audit(plan: Plan, step: Step = lambda _: None) -> dict[str, Any]:
             "divergence": claims.LIMIT,
             "sigma": claims.SIGMA,
             "power_factor": claims.POWER_FACTOR,
-            "variation_factor": claims.VARIATION_FACTOR,
             "mutants_alive": 0,
         },
         "above": above,

@@ -27,9 +27,6 @@ SIGMA = 6.0
 POWER_FACTOR = 1.1
 """The chi-square test must reject noise whose epsilon is so many times the claimed one."""
 
-VARIATION_FACTOR = 1.5
-"""Our sampler's total variation from OpenDP's may be so many times that of two sets of the same noise."""
-
 
 def leaf(profile: Profile) -> Fraction:
     """Return the epsilon of a window's count."""
