@@ -147,6 +147,17 @@ is_public = false
 devices = ["paal-2"]
 """
 
+# The counter listens to radios instead, for a while and in one place.
+RADIO = (
+    ('type = "fietsteller"', 'type = "fietsteller"\nradio_capture = true'),
+    ("[location]", '[location]\nobserved_area = "De kade tussen beide bruggen."'),
+    (
+        'measures = "bicycle_towards"\nobserved_property = "bicycle_towards"',
+        'measures = "unclassified"\nobserved_property = "unclassified"',
+    ),
+    ('themes = ["mobiliteit"]', 'themes = ["Mobiliteit: voetganger"]'),
+)
+
 
 def deployment(*changes: tuple[str, str], text: str = DOSSIER) -> Deployment:
     """Read the record with pieces of its text replaced."""

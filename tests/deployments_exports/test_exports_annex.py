@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from dossier import written
+from dossier import RADIO, written
 
 from peilmerk_gateway.deployments.exports.safeguards import SAFEGUARDS
 from peilmerk_gateway.web import language
@@ -100,7 +100,20 @@ def test_it_says_what_is_measured_on_what_ground_and_how_it_is_protected(
         assert piece in text, piece
     for safeguard in SAFEGUARDS:
         for test in safeguard.tests:
-            assert (f"`{test}`" in text) is (safeguard.where != "indoor")
+            assert (f"`{test}`" in text) is (safeguard.where not in ("indoor", "radio"))
+
+
+def test_radio_is_told_with_what_protects_from_it() -> None:
+    text = written("annex", "md", *RADIO, language="en").decode()
+    assert "| Picks up radio signals of passers-by | yes |" in text
+    assert "`tests/counters/test_radio.py::test_no_canary_is_left_when_the_window_closes`" in text
+    assert "| Picks up radio signals of passers-by | no |" in written("annex", "md", language="en").decode()
+
+
+def test_a_private_host_is_told() -> None:
+    text = written("annex", "md", ("notified_at = 2026-01-05", "private_host = true"), language="en").decode()
+    assert "| Hangs at a private person's, without notification | yes |" in text
+    assert "Notified on" not in text
 
 
 def test_texts_of_a_record_are_no_markdown() -> None:

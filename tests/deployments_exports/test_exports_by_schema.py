@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from dossier import DOSSIER, deployment, written
+from dossier import DOSSIER, RADIO, deployment, written
 from jsonschema import FormatChecker
 from jsonschema.validators import validator_for
 
@@ -164,6 +164,16 @@ def test_dtpr_has_the_eight_categories_with_the_records_words() -> None:
     assert closed["categories"][5]["elements"] == [{"id": "available_to_the_accountable_organization"}]
 
 
+def test_dtpr_names_a_radio_as_what_it_could_be() -> None:
+    found = json.loads(written("dtpr", "json", *RADIO))
+    assert faults("dtpr", found) == []
+    assert [element["id"] for element in found["categories"][2]["elements"]] == [
+        "identifiable_wifi_sensor",
+        "air_quality",
+        "weather_station",
+    ]
+
+
 def test_opendp_is_a_complete_draft_with_the_records_epsilon() -> None:
     found = json.loads(written("opendp", "json"))
     assert faults("opendp", found) == []
@@ -287,8 +297,8 @@ NO_PURPOSES = [
         (
             "annex",
             "md",
-            [without("dpia")],
-            "dpia: not found, wanted ",
+            [PERSONAL, QUIET, without("dpia")],
+            "dpia: not found, wanted its status, because personal data leaves",
         ),
         (
             "annex",

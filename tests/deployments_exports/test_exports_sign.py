@@ -8,7 +8,7 @@ import zlib
 
 import pytest
 import segno
-from dossier import PAGE, deployment, written
+from dossier import PAGE, RADIO, deployment, written
 
 from peilmerk_gateway.deployments.exports.export import export
 from peilmerk_gateway.deployments.exports.needs import ExportError, Needs, Wish
@@ -73,6 +73,14 @@ def test_a_sensor_of_air_counts_nobody() -> None:
     assert "Hier meet een sensor" in said
     assert "Hij telt geen mensen" in said
     assert "ruis" not in said.partition("Techniek")[0]
+
+
+def test_a_board_that_listens_to_radios_says_so() -> None:
+    said = words(sign(*RADIO))
+    assert "Hij vangt ook radiosignalen van apparaten op, zoals telefoons" in said
+    # The other board of the record does not.
+    assert "radiosignalen" not in words(sign(*RADIO, device="paal-2"))
+    assert "radiosignalen" not in words(sign())
 
 
 @pytest.mark.parametrize("length", [1, 8, 20, 40])

@@ -147,9 +147,6 @@ def _purpose(record: Record, needs: Needs) -> tuple[str, str, str]:
     goal = needs.text("purposes", "; ".join(purpose.goal for purpose in record.purposes), GOAL_LENGTH)
     for number, purpose in enumerate(record.purposes, 1):
         where = f"purposes[{number}]"
-        if record.contains_personal_data:
-            needs.text(f"{where}.legal_ground", purpose.legal_ground)
-            needs.text(f"{where}.privacy_declaration_url", purpose.privacy_declaration_url)
         for key in ("legal_ground", "privacy_declaration_url"):
             if getattr(purpose, key) != getattr(record.purposes[0], key):
                 needs.lack(f"{where}.{key}", "found another than that of purposes[1], wanted one for all")

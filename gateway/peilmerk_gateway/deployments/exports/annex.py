@@ -47,14 +47,8 @@ def _ask(record: Record, needs: Needs) -> None:
     needs.text("roles.controller", record.roles.controller if record.roles else None)
     if not record.purposes:
         needs.lack("purposes", "not found, wanted at least one with its goal")
-    if record.on_device_personal_data is None:
-        needs.lack("on_device_personal_data", "not found, wanted true or false")
-    if record.contains_personal_data or record.on_device_personal_data:
-        if record.dpia is None:
-            needs.lack("dpia", "not found, wanted its status, because personal data is handled")
-        for number, purpose in enumerate(record.purposes, 1):
-            needs.text(f"purposes[{number}].legal_ground", purpose.legal_ground)
-            needs.text(f"purposes[{number}].privacy_declaration_url", purpose.privacy_declaration_url)
+    if record.contains_personal_data and record.dpia is None:
+        needs.lack("dpia", "not found, wanted its status, because personal data leaves the device")
 
 
 def _head(record: Record, say: Language) -> Iterator[str]:
@@ -116,13 +110,15 @@ def _ground(record: Record, say: Language) -> Iterator[str]:
             (say.text("annex.contact"), record.public_contact),
             (say.text("annex.objection"), record.objection_url),
             (say.text("annex.personal"), _answer(record.contains_personal_data, say)),
-            (say.text("annex.personal.device"), _answer(bool(record.on_device_personal_data), say)),
+            (say.text("annex.personal.device"), _answer(record.on_device_personal_data, say)),
+            (say.text("annex.radio"), _answer(any(device.radio_capture for device in record.devices), say)),
             (say.text("annex.dpia"), dpia.status if dpia else say.text("annex.none")),
             (say.text("annex.dpia.date"), _day(dpia.date, say) if dpia else None),
             (say.text("annex.dpia.review"), _day(dpia.review_due, say) if dpia else None),
             (say.text("annex.dpia.advice"), dpia.officer_advice if dpia else None),
             (say.text("annex.dpia.url"), dpia.url if dpia else None),
             (say.text("annex.notified"), _day(record.notified_at, say)),
+            (say.text("annex.private"), _answer(True, say) if record.private_host else None),
             (
                 say.text("annex.permit"),
                 " ".join(filter(None, (permit.regime, permit.id))) if permit else None,

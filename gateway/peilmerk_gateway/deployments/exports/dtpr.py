@@ -10,14 +10,15 @@ Source: github.com/Helpful-Places/dtpr (2026-08), app/content/dtpr.v1, datachain
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from peilmerk_gateway.deployments.deployment import Deployment
-from peilmerk_gateway.deployments.exports.measured import Group, group_of, labels
+from peilmerk_gateway.deployments.exports.measured import Group, group_of, labels, streams_of
 from peilmerk_gateway.deployments.exports.needs import Needs, Wish
-from peilmerk_gateway.deployments.record import Record
+from peilmerk_gateway.deployments.record import Device, Record
 from peilmerk_gateway.web.language import LANGUAGES, languages
+from peilmerk_protocol import quantities
 
 TAXONOMY = "https://github.com/Helpful-Places/dtpr/tree/main/app/content/dtpr.v1"
 
@@ -68,6 +69,8 @@ _TECHNOLOGY = {
     Group.NOISE: "sound_level_meter",
 }
 
+RADIO = "identifiable_wifi_sensor"
+
 
 def make(deployment: Deployment, wish: Wish, needs: Needs) -> dict[str, Any]:
     """Return the chain."""
@@ -101,7 +104,6 @@ def category_names(key: str) -> dict[str, str]:
 def _elements(record: Record, needs: Needs) -> dict[str, list[str]]:
     if not record.purposes:
         needs.lack("purposes", "not found, wanted at least one with its goal")
-    groups = [group for stream in record.datastreams if (group := group_of(stream.measures)) is not None]
     counts = any(stream.measures.is_count for stream in record.datastreams)
     public = not record.location.indoor and any(stream.is_public for stream in record.datastreams)
     open_data = public and any(stream.is_public and stream.is_open_data for stream in record.datastreams)
@@ -111,7 +113,9 @@ def _elements(record: Record, needs: Needs) -> dict[str, list[str]]:
             needs.one_of(f"purposes[{number}].dtpr_purpose", purpose.dtpr_purpose, PURPOSES)
             for number, purpose in enumerate(record.purposes, 1)
         ),
-        "technology": _once(_TECHNOLOGY[group] for group in groups),
+        "technology": _once(
+            element for device in record.devices for element in _technologies(record, device)
+        ),
         "data_type": ["values_time"],
         # What is true of every board: sums or means of a window, signed firmware, an encrypted way.
         "processing": [
@@ -124,6 +128,16 @@ def _elements(record: Record, needs: Needs) -> dict[str, list[str]]:
         "storage": [],
         "retention": ["data_retained"],
     }
+
+
+def _technologies(record: Record, device: Device) -> Iterator[str]:
+    """Yield the elements of one board. DTPR has none for a radio that forgets: the stricter one is named."""
+    streams = [stream.measures for _, stream in streams_of(record, device)]
+    if device.radio_capture:
+        yield RADIO
+        # What it counts without class is radios.
+        streams = [quantity for quantity in streams if quantity.number != quantities.UNCLASSIFIED]
+    yield from (_TECHNOLOGY[group] for quantity in streams if (group := group_of(quantity)) is not None)
 
 
 def _once(items: Iterable[str]) -> list[str]:

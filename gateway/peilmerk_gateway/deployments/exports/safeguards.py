@@ -18,7 +18,7 @@ class Safeguard:
     """One safeguard, where it applies, and the tests that prove it."""
 
     key: str
-    where: Literal["always", "counts", "indoor"]
+    where: Literal["always", "counts", "radio", "indoor"]
     tests: tuple[str, ...]
 
 
@@ -70,12 +70,23 @@ SAFEGUARDS = (
         ("tests/firmware/test_node_cycle.py::test_when_a_report_is_made_tells_nothing_about_its_noise",),
     ),
     Safeguard(
+        "radio",
+        "radio",
+        (
+            "tests/counters/test_radio.py::test_no_canary_is_left_when_the_window_closes",
+            "tests/counters/test_radio.py::test_it_works_in_its_period_only_and_with_a_known_clock_only",
+            "tests/firmware/test_node_radio.py::test_no_address_leaves_and_none_is_left",
+        ),
+    ),
+    Safeguard(
         "record",
         "always",
         (
             "tests/gateway/test_admit_account.py::test_without_a_usable_record_nothing_is_admitted",
             "tests/gateway/test_admit_account.py::test_g6_firmware_or_privacy_terms_other_than_the_record",
             "tests/gateway/test_admit_account.py::test_g7_anything_undeclared",
+            "tests/gateway/test_gates.py::test_g3_windows_before_five_days_of_notice_and_after_the_last_day",
+            "tests/gateway/test_gates.py::test_g4_windows_before_the_assessment_and_after_its_review_was_due",
         ),
     ),
     Safeguard(
@@ -123,5 +134,6 @@ SAFEGUARDS = (
 def safeguards_of(record: Record) -> Iterator[Safeguard]:
     """Yield the safeguards that a deployment has."""
     counts = any(stream.measures.is_count for stream in record.datastreams)
-    applies = {"always": True, "counts": counts, "indoor": record.location.indoor}
+    radio = any(device.radio_capture for device in record.devices)
+    applies = {"always": True, "counts": counts, "radio": radio, "indoor": record.location.indoor}
     yield from (safeguard for safeguard in SAFEGUARDS if applies[safeguard.where])

@@ -94,6 +94,7 @@ def make(deployment: Deployment, wish: Wish, needs: Needs) -> Sign:
     responsible = (record.roles.controller if record.roles else None) or record.owner.organisation
     lead = [
         (say.text("sign.counts" if counts else "sign.measures"), False),
+        *([(say.text("sign.radio"), True)] if device.radio_capture else []),
         (say.text("sign.published" if _is_public(record, device) else "sign.kept"), False),
         (f"{say.text('sensor.responsible')}: {responsible}", True),
         (f"{say.text('sensor.contact')}: {contact}", False),
