@@ -121,6 +121,10 @@ async def test_a_topic_of_nobody_has_no_device_and_qos_0_is_not_taken(place: Pla
     with (place.broker.folder / "passwords").open("a") as file:
         file.write(f"{stranger.device_id}:{stranger.mosquitto_hash}\n")
     place.broker.reload()
+    # QoS 0 is kept for nobody, so somebody listens.
+    ingest = place.ingest()
+    listening = asyncio.create_task(collect(ingest.batches(), 2))
+    await until(lambda: ingest.connected, "a connection")
     other = Board(place.broker, stranger)
     assert await asyncio.to_thread(other.connect) == "Success"
     await asyncio.to_thread(other.publish, "peilmerk/1/NOT-an-id/report", b"who?")
@@ -129,7 +133,7 @@ async def test_a_topic_of_nobody_has_no_device_and_qos_0_is_not_taken(place: Pla
     async with place.board() as reporter:
         reporter.client.publish(topics.topic(device.device_id, topics.REPORT), b"lost", 0)
         await asyncio.to_thread(reporter.report, b"kept")
-    found = await collect(place.ingest().batches(), 2)
+    found = await asyncio.wait_for(listening, 20)
     assert [(one.device_id, one.kind, one.payload) for one in found] == [
         (None, 0, b"who?"),
         (device.device_id, topics.REPORT, b"kept"),

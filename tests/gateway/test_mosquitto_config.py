@@ -86,9 +86,10 @@ async def test_a_device_says_its_own_and_hears_its_own_only(place: Place) -> Non
 @needs_mosquitto
 async def test_a_device_cannot_take_the_gateways_session(place: Place) -> None:
     await place.publish([b"kept"])
-    thief = Board(place.broker, place.device, client_id="gateway", clean=True)
-    assert await asyncio.to_thread(thief.connect) == "Success"
-    await asyncio.to_thread(thief.close)
+    for client_id in ("gateway", place.settings.broker.mqtt.client_id):
+        thief = Board(place.broker, place.device, client_id=client_id, clean=True)
+        assert await asyncio.to_thread(thief.connect) == "Success"
+        await asyncio.to_thread(thief.close)
     found = await collect(place.ingest().batches(), 1)
     assert [one.payload for one in found] == [b"kept"], (
         "a clean session under the gateway's id clears nothing"

@@ -32,6 +32,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,9 @@ HOLD_S = KEEP_ALIVE_S / 2
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MOST_S = 5.0
 SESSION_FOR_EVER = 0xFFFF_FFFF
+# Asked before leaving, see `_Epoch.close`; nobody ever subscribes to it.
+FAREWELL = "peilmerk/1/none"
+FAREWELL_S = 2.0
 # A sealed report is some 50 bytes; what is larger than this is nobody's, and is not sent to us.
 PACKET_MOST = 65_536 + 256
 
@@ -215,6 +219,9 @@ class _Epoch:
         self._unacknowledged = 0
         self._overrun = False
         self._closing = False
+        self._leaving = asyncio.Lock()
+        self._let_in = False
+        self._left = False
 
     async def open(self, access: MqttAccess) -> bool:
         """Connect and subscribe; tells whether the broker had the session. Raises _Over or OSError."""
@@ -233,6 +240,7 @@ class _Epoch:
         flags, reason = await self._hear("CONNACK", connack)
         if reason.is_failure:
             raise _Over(f"it answered: {reason}")
+        self._let_in = True
         # On every connection: a broker may have kept the session and lost its subscriptions.
         _, mid = client.subscribe([(one, 1) for one in FILTERS])
         if mid is None:
@@ -265,6 +273,7 @@ class _Epoch:
         client.tls_set_context(ssl.create_default_context(cafile=str(access.ca_file)))
         client.on_connect = lambda _c, _u, flags, reason, _p: self._tell("CONNACK", 0, (flags, reason))
         client.on_subscribe = lambda _c, _u, mid, reasons, _p: self._tell("SUBACK", mid, reasons)
+        client.on_unsubscribe = lambda _c, _u, mid, reasons, _p: self._tell("UNSUBACK", mid, reasons)
         client.on_publish = lambda _c, _u, mid, reason, _p: self._tell("PUBACK", mid, reason)
         client.on_disconnect = lambda _c, _u, _f, reason, _p: self._in_loop(self._end, f"lost ({reason})")
         client.on_message = self._on_message
@@ -327,11 +336,11 @@ class _Epoch:
             self._end(self.lost)
         return future
 
-    async def _hear(self, packet: str, answer: Awaitable[Any]) -> Any:
+    async def _hear(self, packet: str, answer: Awaitable[Any], patience: float = CONNECT_S) -> Any:
         try:
-            return await asyncio.wait_for(answer, CONNECT_S)
+            return await asyncio.wait_for(answer, patience)
         except TimeoutError:
-            raise _Over(f"no {packet} within {CONNECT_S:.0f} s") from None
+            raise _Over(f"no {packet} within {patience:.0f} s") from None
 
     async def publish(self, topic: str, payload: bytes) -> None:
         """Publish at QoS 1 and wait for the broker's word. Raises IngestError."""
@@ -400,15 +409,27 @@ class _Epoch:
         return Batch(tuple(delivery for _, delivery in taken), ack)
 
     async def close(self) -> None:
-        """Send what is to be sent, leave, and wait for paho's thread; harmless when done twice."""
-        client = self._client
+        """Leave, and wait for paho's thread; harmless when done twice.
+
+        A connection that is closed with something unread is reset, and the broker may lose the last
+        acknowledgements by that. So it is asked something first: what it answers, it has heard all before it.
+        """
         with self._room:
             self._closing = True
             self._room.notify_all()
-        if client is not None:
+        async with self._leaving:
+            client = self._client
+            if client is None or self._left:
+                return
+            self._left = True
+            if self._let_in and self.lost is None:
+                _, mid = client.unsubscribe(FAREWELL)
+                if mid is not None:
+                    with suppress(_Over):
+                        await self._hear("UNSUBACK", self._expect("UNSUBACK", mid), FAREWELL_S)
             client.disconnect()
             await asyncio.to_thread(client.loop_stop)
-        self._end("closed")
+            self._end("closed")
 
 
 def _said(reason: BaseException) -> str:
