@@ -82,6 +82,23 @@ async def test_a_broker_far_ahead_of_the_store_fills_no_memory(place: Place) -> 
     await place.nothing_left(ingest)
 
 
+async def test_small_batches_take_places_too(place: Place) -> None:
+    ingest = MqttIngest(lambda: mqtt_access(place.settings), batch=3, outstanding=2)
+    place.opened.append(ingest)
+    batches = ingest.batches()
+    held = []
+    for payload in (b"a", b"b"):
+        await place.publish([payload])
+        held.append(await next_batch(batches))
+    third = asyncio.create_task(anext(batches, None))
+    await place.publish([b"c"])
+    await until(lambda: ingest._epoch._arrived, "the third message")
+    await asyncio.wait([third], timeout=0.1)
+    assert not third.done(), "two are outstanding"
+    await held[0].ack()
+    assert [one.payload for one in (await asyncio.wait_for(third, 20)).deliveries] == [b"c"]
+
+
 @over_3_1_1
 async def test_what_a_standing_store_left_unread_comes_on_the_next_connection(
     place: Place, monkeypatch: pytest.MonkeyPatch
