@@ -342,12 +342,15 @@ def test_what_is_only_tried_is_believed_when_its_certificate_held_and_the_gatewa
     assert seen[22:] == [False, True, 0, True, 0]
 
 
-def test_a_battery_node_that_knows_no_time_takes_the_servers_word(micropython):
-    """It puts no statement before it has a time: nobody could answer. A clock that runs is not led astray."""
+@pytest.mark.parametrize("life", ["power", "safe"])
+def test_who_asks_the_gateway_for_nothing_takes_the_servers_word(micropython, life):
+    """On batteries and in safe mode no statement goes out before there is a time: nobody could answer.
+    A clock that runs is not led astray all the same.
+    """
     seen = micropython(
-        """
+        f"""
         import json
-        import node.power
+        import node.{life}
         from node.uplink import clock
         c = clock.Clock()
         c.told(1893456000000, clock.ticks_ms())

@@ -29,7 +29,8 @@ What remains: a lie of less than a day, or one within the certificate's life whi
 close windows. Their reports leave as they are, and the gateway refuses and counts what is ahead of its own
 clock (`WINDOW_AHEAD`), so no figure is published at that time; windows of the true time begin again where the
 false ones end, because a window that was on flash is never drawn again. A battery node whose clock was lost
-asks for nothing before it has a time (`node.power`), so it must take the servers' word.
+(`node.power`) and a board in safe mode (`node.safe`) state nothing before they have a time, so nobody could
+answer: they take the servers' word, or they might never be heard again.
 
 One synchronisation asks every server several times. Each answer bounds the true time from both sides (it
 cannot have been later at the server than when the answer came, nor earlier than when the question left);
@@ -218,6 +219,7 @@ class Clock:
                     and ticks_diff(ticks_ms(), self._asked) > min(_WORD_MS, self._patience_ms >> 5)
                 )
                 or "node.power" in sys.modules
+                or "node.safe" in sys.modules
             )
             self._base_ms = unix_ms
             self._base_tick = tick
