@@ -271,6 +271,25 @@ print(json.dumps([early, board.listener.acks, board.clock.known, board.commands.
     assert found == [[[], 0], [[2, "done", 0]], True, 0]
 
 
+def test_a_clock_that_runs_ahead_hears_the_beacon_that_mends_it(micropython):
+    found = micropython(
+        BOARD
+        + f"""
+import time
+board = Board()
+board.clock.set(({NOW} + 7200) * 1000, time.ticks_ms())
+board.clock.asked(120)
+board.hear({sealed(1, command.TIME, NOW, expiry=NOW + 300)!r})
+off = abs(board.clock.unix_ms() // 1000 - {NOW})
+# Nobody asked for this one, and what else is over is over.
+board.hear({sealed(2, command.TIME, NOW + 86400, expiry=NOW + 300)!r})
+board.hear({sealed(3, command.IDENTIFY, 9, expiry=NOW - 100)!r})
+print(json.dumps([board.listener.acks, off <= 2, board.clock.unix_ms() // 1000 < {NOW} + 100]))
+"""
+    )
+    assert found == [[[1, "done", 0], [2, "done", 0], [3, "expired", 0]], True, True]
+
+
 def test_the_host_at_the_board_has_the_last_word(micropython):
     found = micropython(
         BOARD
