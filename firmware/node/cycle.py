@@ -20,7 +20,7 @@ sequence number is not used again, as nobody knows how much of it did reach the 
 
 import asyncio
 import gc
-from time import ticks_ms
+from time import ticks_diff, ticks_ms
 
 from micropython import const
 
@@ -134,10 +134,15 @@ class Cycle:
         members = self.windows.ended().quantities
         early = self._early = Early(self._config.profile.window_s, members)
         early.begin(uptime.ms())
-        # The gateway answers it with the time, for where nobody else tells it.
+        # The gateway answers it with the time, for where nobody else tells it; else it is asked again.
+        patience_ms = 5000 * self._config.timeout_s
         await self.state()
+        asked = ticks_ms()
         while not self._clock.known:
             self._vigil.done("windows")
+            if ticks_diff(ticks_ms(), asked) > patience_ms and not self._outbox.waiting():
+                asked = ticks_ms()
+                await self.state()
             left = early.left_ms(uptime.ms())
             if left > 0:
                 await asyncio.sleep_ms(min(left, _WAIT_MS))

@@ -27,7 +27,7 @@ import bcrypt
 
 from peilmerk_gateway import mosquitto_hash
 from peilmerk_gateway.errors import PeilmerkError
-from peilmerk_protocol.topics import new_device_id
+from peilmerk_protocol.device_ids import new_device_id
 
 KIND = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 LABEL_CHARACTERS = 80

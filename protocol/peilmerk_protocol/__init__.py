@@ -3,7 +3,7 @@
 Bottom floor of the house: imports nothing of the other rooms and nothing outside the two languages' common
 library. Every module stands alone, so that a board loads only what it uses:
 
-    topics      who speaks to whom, in which direction
+    topics      who speaks to whom, in which direction (device_ids: new names for devices)
     cbor        the small deterministic part of CBOR that the messages are made of
     keys        HMAC-SHA-256, HKDF and one key a direction
     cose        seal and open: COSE_Mac0 around a body

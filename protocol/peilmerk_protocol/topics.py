@@ -1,7 +1,7 @@
 """MQTT topics: `peilmerk/1/<device id>/<kind>`, and the device ids in them.
 
 A device id is 16 characters of lower-case base32 (RFC 4648 alphabet, no padding): ten random bytes drawn at
-enrolment. It is never derived from a MAC address or a serial number.
+enrolment (`device_ids`). It is never derived from a MAC address or a serial number.
 """
 
 from peilmerk_protocol.error import ProtocolError
@@ -17,7 +17,8 @@ KIND_NAMES = ("", "report", "statement", "ack", "command", "day")
 
 ID_LENGTH = 16
 _PREFIX = "peilmerk/1/"
-_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+"""Of device ids."""
 # Longer than the longest topic of this contract, so that a hostile one is refused before it is taken apart.
 _LONGEST = 48
 
@@ -31,20 +32,9 @@ def valid_device_id(device_id: str) -> bool:
     if not isinstance(device_id, str) or len(device_id) != ID_LENGTH:
         return False
     for character in device_id:
-        if character not in _ALPHABET:
+        if character not in ALPHABET:
             return False
     return True
-
-
-def new_device_id(random_bytes10: bytes) -> str:
-    """Make a device id of ten random bytes; the caller brings the randomness. TopicError unless ten."""
-    if len(random_bytes10) != 10:
-        raise TopicError("device-id")
-    number = int.from_bytes(random_bytes10, "big")
-    characters = []
-    for shift in range(75, -5, -5):
-        characters.append(_ALPHABET[(number >> shift) & 31])
-    return "".join(characters)
 
 
 def topic(device_id: str, kind: int) -> str:

@@ -38,7 +38,7 @@ NODE = "node"
 PROTOCOL = "peilmerk_protocol"
 # Modules of the protocol that only the gateway reads; they would take flash and are never imported on a
 # board.
-HOST_ONLY = frozenset({"quantities_names.py", "update_names.py"})
+HOST_ONLY = frozenset({"device_ids.py", "quantities_names.py", "update_names.py"})
 SENSING = "sensing"
 VERSION_FILE = f"{NODE}/__init__.py"
 VERSION = re.compile(r"^VERSION = \((\d+), (\d+), (\d+)\)$", re.MULTILINE)

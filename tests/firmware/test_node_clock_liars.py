@@ -91,3 +91,18 @@ async def test_lies_after_a_power_cut_are_waited_out_and_the_truth_is_taken_at_o
         await world.more(2)
         _, after = boots(world)
         assert after[0].window < told_in
+
+
+async def test_a_silent_gateway_is_asked_again_and_the_servers_then_count(tmp_path):
+    """The statement went out under the moment that is known to be past, and no answer came."""
+    async with World(tmp_path, Broker(tmp_path, DEVICE, "secret"), start=time.time(), speed=SPEED) as world:
+        world.network.dates()
+        world.time_server.offset_s = -2 * YEARS
+        await world.board.start()
+        await world.shows(REFUSED, ", the time is not known")
+        await world.until(world.statements)
+        world.time_server.offset_s = 0
+        await world.shows("no word of the time", "clock: synchronised")
+        assert len(set(world.statements())) == 2
+        await world.more(2)
+        assert len(boots(world)) == 1

@@ -149,6 +149,7 @@ register("thermometer", Thermometer)
 
 
 class Config:
+    timeout_s = 30
     device_id = "dbcdefghijklmnop"
     key = bytes.fromhex("KEY_HEX")
     next_profile = None

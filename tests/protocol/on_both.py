@@ -12,7 +12,18 @@ import json
 import sys
 from binascii import hexlify, unhexlify
 
-from peilmerk_protocol import cbor, command, cose, keys, manifest, profile, report, statement, topics
+from peilmerk_protocol import (
+    cbor,
+    command,
+    cose,
+    device_ids,
+    keys,
+    manifest,
+    profile,
+    report,
+    statement,
+    topics,
+)
 from peilmerk_protocol.error import ProtocolError
 
 FOLDER = sys.argv[1]
@@ -77,7 +88,7 @@ def check_keys(data):
 
 def check_topics(data):
     for row in data["device_ids"]:
-        same(topics.new_device_id(unhexlify(row["bytes"])), row["device_id"], row["bytes"])
+        same(device_ids.new_device_id(unhexlify(row["bytes"])), row["device_id"], row["bytes"])
         same(topics.valid_device_id(row["device_id"]), True, row["device_id"])
     for row in data["vectors"]:
         same(topics.topic(row["device_id"], row["kind"]), row["topic"], row["topic"])

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from peilmerk_protocol import command, cose, keys, profile, report, statement, topics
+from peilmerk_protocol import command, cose, device_ids, keys, profile, report, statement, topics
 
 CDDL = (write_vectors.VECTORS.parent / "peilmerk.cddl").read_text()
 
@@ -152,7 +152,7 @@ def test_what_we_seal_verifies_elsewhere_and_back(root: bytes, kind: int, ten: b
     direction, name = (keys.DOWN, "down") if kind == topics.COMMAND else (keys.UP, "up")
     key = keys.derive(root, direction)
     assert key == independent.derive(root, name)
-    device = topics.new_device_id(ten)
+    device = device_ids.new_device_id(ten)
     assert device == independent.device_id(ten)
     sealed = cose.seal(key, kind, device, body)
     assert sealed == independent.seal(key, kind, device, body)

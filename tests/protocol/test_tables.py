@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from peilmerk_protocol import command, cose, keys, profile, quantities, quantities_names, report, topics
+from peilmerk_protocol import (
+    command,
+    cose,
+    device_ids,
+    keys,
+    profile,
+    quantities,
+    quantities_names,
+    report,
+    topics,
+)
 from peilmerk_protocol.error import ProtocolError
 
 ROOM = Path(quantities.__file__).parent
@@ -164,7 +174,7 @@ def test_the_encoders_refuse_what_the_decoders_would() -> None:
     with pytest.raises(topics.TopicError, match="kind"):
         topics.topic("a" * 16, 6)
     with pytest.raises(topics.TopicError, match="device-id"):
-        topics.new_device_id(bytes(6))
+        device_ids.new_device_id(bytes(6))
     with pytest.raises(keys.KeyUseError, match="root-key"):
         keys.derive(bytes(16), keys.UP)
     with pytest.raises(keys.KeyUseError, match="direction"):

@@ -26,7 +26,7 @@ from peilmerk_bench.board.spec import BLOCK_BYTES, FLASH_BYTES, BoardError, Wifi
 from peilmerk_bench.world.clock import SkippingClock
 from peilmerk_bench.world.sntp import SntpServer
 from peilmerk_gateway import broker, trust
-from peilmerk_protocol import topics
+from peilmerk_protocol import device_ids
 from peilmerk_provisioning import bundle, kinds
 
 DAY_S = 86_400
@@ -46,7 +46,7 @@ CURRENTS = {
 }
 """Milliampere and where the figure comes from."""
 
-DEVICE = topics.new_device_id(b"peilmerk  ")
+DEVICE = device_ids.new_device_id(b"peilmerk  ")
 
 ELSEWHERE = {"wake_to_sleep_ms": 774, "charge_mC": 109}
 """One report by MQTT with a fixed address, measured on hardware by others."""

@@ -143,6 +143,7 @@ class Link:
             say("link: %s", fault)
 
     async def _serve(self, guessed):
+        asked = False
         while self._wifi.joined():
             self._vigil.done("link")
             if self.held:
@@ -163,6 +164,9 @@ class Link:
             again = entry.seq == self._tried
             self._tried = entry.seq
             if entry.kind == topics.STATEMENT:
+                if asked and guessed and not self._clock.known:
+                    raise LinkError("no word of the time")
+                asked = True
                 self._clock.asked(4 * self._config.timeout_s)
             await self.client.publish(topics.topic(self._config.device_id, entry.kind), entry.payload, again)
             self._outbox.acknowledge(entry.seq)
