@@ -220,6 +220,38 @@ async def test_a_rewritten_trail_is_found_by_a_head_kept_elsewhere(store: Store,
         assert found.faults == [(0, "found 11 entries, expected at least 99")]
 
 
+def forge(file: Path, number: int, body: dict[str, Any], *, onwards: bool) -> None:
+    """Write another body into an entry with a digest that fits it; onwards: into all that follow, and the
+    head.
+    """
+    with closing(sqlite3.connect(file)) as db, db:
+        rows = db.execute("SELECT number, at, kind, body, digest FROM audit_entry ORDER BY number").fetchall()
+        before = trail.NOTHING
+        for n, at, kind, was, digest in rows:
+            if n == number or (onwards and n > number):
+                now = cbor2.dumps(body, canonical=True) if n == number else was
+                digest = trail.digest(before, n, at, kind, now)
+                db.execute("UPDATE audit_entry SET body = ?, digest = ? WHERE number = ?", (now, digest, n))
+                if onwards:
+                    db.execute("UPDATE audit_head SET number = ?, digest = ?", (n, digest))
+            before = digest
+
+
+async def test_an_entry_forged_with_a_digest_of_its_own_breaks_the_chain_behind_it(
+    store: Store, tmp_path: Path
+) -> None:
+    kept = await store.check_trail()
+    forge(tmp_path / STORE_FILE, 2, {"gateway": "9.9.9"}, onwards=False)
+    assert (await store.check_trail()).faults == [
+        (3, "its digest does not follow from the entry before and its content")
+    ]
+    # With all that follows forged too, only a head that was kept elsewhere tells.
+    forge(tmp_path / STORE_FILE, 2, {"gateway": "9.9.9"}, onwards=True)
+    assert (await store.check_trail()).ok
+    (fault,) = (await store.check_trail((kept.entries, kept.head))).faults
+    assert fault[0] == kept.entries
+
+
 async def test_a_store_from_before_the_trail_begins_one(tmp_path: Path) -> None:
     file = tmp_path / STORE_FILE
     async with await Store.open(file, sinks=("city",)) as store:
