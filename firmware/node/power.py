@@ -178,7 +178,8 @@ class Battery:
         clock = self._clock
         self._wifi.switch_on()
         tasks = [asyncio.create_task(self._link.run()), asyncio.create_task(self._commands.run())]
-        if not clock.known or clock.age_s() > _SET_AFTER_S:
+        self._link.unpunctual = not clock.known or clock.age_s() > _SET_AFTER_S
+        if self._link.unpunctual:
             tasks.append(asyncio.create_task(self._link.keep_time(self._moved)))
         began = ticks_ms()
         quiet = None
@@ -194,6 +195,9 @@ class Battery:
                 break
             if not clock.known or (clock.age_s() > _SET_AFTER_S and spent < _TIME_MS):
                 continue
+            if self._link.unpunctual:
+                self._link.unpunctual = False
+                self._link.wake()
             now_s = clock.unix_ms() // 1000
             if now_s - self._stated >= _STATEMENT_S:
                 await self._cycle.state()

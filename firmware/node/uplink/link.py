@@ -56,6 +56,8 @@ class Link:
         self.on_acknowledged = None
         # While set, the line is given up: an ESP32 has no memory for two TLS connections at a time.
         self.held = False
+        # While set, reports wait: the clock that says when they are due is about to be set.
+        self.unpunctual = False
         self.client = MqttClient(
             config.host,
             config.port,
@@ -78,6 +80,8 @@ class Link:
         """Milliseconds until `entry` may be sent; zero or less means now."""
         if entry.kind != topics.REPORT or not self._clock.known:
             return 0  # without a time, what lies there is from an earlier boot
+        if self.unpunctual:
+            return _ROUND_S * 1000
         return entry.window * 1000 + self._slot_ms - self._clock.unix_ms()
 
     async def send_now(self, kind, payload):
