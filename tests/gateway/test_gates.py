@@ -97,7 +97,9 @@ def test_g2_personal_data_without_ground_or_declaration(
 
 def test_g2_personal_data_without_any_purpose() -> None:
     text = written(("contains_personal_data = false", "contains_personal_data = true"))
-    text = text.replace("[[purposes]]", "[rathenau]").replace('goal = "Knowing', '# goal = "Knowing')
+    for line in ("[[purposes]]", 'goal = "Knowing', 'dtpr_purpose = "'):
+        assert text.count(f"\n{line}") == 1
+        text = text.replace(f"\n{line}", f"\n# {line}")
     assert complaints(text) == [
         "G2: purposes: found none, wanted one with its legal ground, because personal data is handled"
     ]

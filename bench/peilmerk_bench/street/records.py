@@ -6,11 +6,13 @@ Dutch grid.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 from peilmerk_bench.street.plan import House
+from peilmerk_gateway.deployments.deployment import RecordError, parse, read
 from peilmerk_gateway.deployments.template import NewDevice, new_record
 from peilmerk_protocol import profile
 
@@ -39,7 +41,8 @@ _DEPLOYMENTS = {
 def write_records(folder: Path, boards: Sequence[House], digests: Mapping[str, str]) -> None:
     """Write one record for each kind of board in the street, naming the firmware that the boards must run.
 
-    `digests` are the firmware digests by kind.
+    `digests` are the firmware digests by kind. A record that changes goes up by a version: the gateway would
+    refuse it otherwise.
     """
     for kind, (name, description, device_type, model, kind_profile) in _DEPLOYMENTS.items():
         devices = [
@@ -56,7 +59,8 @@ def write_records(folder: Path, boards: Sequence[House], digests: Mapping[str, s
         ]
         if not devices:
             continue
-        text = new_record(
+        write = partial(
+            new_record,
             id=name,
             description=description,
             longitude=LONGITUDE,
@@ -71,5 +75,17 @@ def write_records(folder: Path, boards: Sequence[House], digests: Mapping[str, s
         )
         file = folder / f"{name}.toml"
         draft = file.with_suffix(".new")
-        draft.write_text(text, "utf-8")
+        draft.write_text(_next(file, write), "utf-8")
         draft.replace(file)
+
+
+def _next(file: Path, write: Callable[..., str]) -> str:
+    """Return the record under the version of the one that is there, or under the next where it differs."""
+    try:
+        there = read(file).record
+    except RecordError:
+        return write(version="1")
+    same = write(version=there.version)
+    if parse(same.encode(), file).record == there:
+        return same
+    return write(version=str(int(there.version) + 1))

@@ -6,15 +6,16 @@ back first, so that no invalid record leaves this module.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from peilmerk_gateway.deployments.as_toml import as_toml
 from peilmerk_gateway.deployments.deployment import parse
+from peilmerk_gateway.web.language import languages
 from peilmerk_protocol import quantities
 from peilmerk_protocol.profile import Profile
 from peilmerk_protocol.quantities_names import Quantity, by_number
@@ -32,20 +33,14 @@ class NewDevice:
     point: tuple[float, float] | None = None
 
 
-_COUNTS = {
-    "purpose": "Knowing how busy this street is, quarter by quarter, to make it safer and better to use.",
-    "technology": "Beams of light across the path; who interrupts them is counted and not recognised.",
-    "data_type": "Numbers of passages by direction and time slot, with random noise added on the sensor.",
-    "processing": (
-        "The sensor counts, adds noise, and forgets the exact number; small numbers are not kept."
-    ),
-}
-_AIR = {
-    "purpose": "Knowing the quality of the air in this street.",
-    "technology": "A laser particle sensor with a temperature and humidity sensor.",
-    "data_type": "Mean and spread of particulate matter, temperature and humidity by time slot.",
-    "processing": "The sensor averages its samples and forgets them.",
-}
+# DTPR's element of purpose that goes with the words for counts and for air.
+DTPR_PURPOSES = {"counts": "mobility", "air": "health"}
+DTPR_WORDS = ("purpose", "technology", "data_type", "processing")
+
+
+def kind_of(measured: Iterable[Quantity]) -> str:
+    """Return whose words describe what is measured: "counts", or "air" where nothing is counted."""
+    return "counts" if any(quantity.is_count for quantity in measured) else "air"
 
 
 def new_record(
@@ -65,8 +60,9 @@ def new_record(
     project: str | None = None,
     objection_url: str | None = None,
     is_public: bool = True,
+    version: str = "1",
 ) -> str:
-    """Return the TOML text of a record for devices that all run `profile`.
+    """Return the TOML text of a record for devices that all run `profile`, in English words.
 
     `notified_at` is the day on which the municipality was notified; None for a private host.
 
@@ -77,14 +73,15 @@ def new_record(
         for number in quantities.members(profile.set)
         if quantities.kind(number) != quantities.KIND_SAMPLES
     ]
-    counts = any(quantity.is_count for quantity in measured)
-    words = _COUNTS if counts else _AIR
-    themes = themes or (["mobility"] if counts else ["air quality"])
+    kind = kind_of(measured)
+    say = languages()["en"].text
+    words = {key: say(f"ask.words.{kind}.{key}") for key in DTPR_WORDS}
+    themes = themes or [say(f"ask.words.{kind}.theme")]
     document: dict[str, Any] = {
         "id": id,
         "project": project,
         "status": "active",
-        "version": "1",
+        "version": version,
         "public_contact": contact,
         "contains_personal_data": False,
         "on_device_personal_data": False,
@@ -112,20 +109,20 @@ def new_record(
         "dtpr": {
             "accountable": organisation,
             **words,
-            "access": "Everybody: what is published is open data. Nobody has more than what is published.",
-            "storage": "With the organisation named above, in the European Union.",
-            "retention": "What is published is kept; nothing else is.",
+            **{key: say(f"ask.words.{key}") for key in ("access", "storage", "retention")},
         },
-        "purposes": [{"goal": words["purpose"]}],
+        "purposes": [{"goal": words["purpose"], "dtpr_purpose": DTPR_PURPOSES[kind]}],
         "devices": [_device(device) for device in devices],
-        "datastreams": [_datastream(quantity, themes, profile, is_public) for quantity in measured],
+        "datastreams": [
+            datastream(quantity, themes, profile.window_s, is_public, is_public) for quantity in measured
+        ],
     }
-    text = _HEADER + "\n".join(_table(document)) + "\n"
+    text = HEADER + as_toml(document)
     parse(text.encode(), Path(f"{id}.toml"))
     return text
 
 
-_HEADER = """\
+HEADER = """\
 # Deployment record: what is measured here, on what ground, and what may be published.
 # Check it with: peilmerk deployment check FILE     What it leads to: peilmerk deployment explain FILE
 
@@ -146,42 +143,23 @@ def _device(device: NewDevice) -> dict[str, Any]:
     }
 
 
-def _datastream(
-    quantity: Quantity, themes: Sequence[str], profile: Profile, is_public: bool
+def datastream(
+    quantity: Quantity,
+    themes: Sequence[str],
+    window_s: int,
+    is_public: bool,
+    is_open_data: bool,
+    devices: Sequence[str] | None = None,
 ) -> dict[str, Any]:
+    """Return the table of a datastream of a quantity; `devices` where not all boards measure it."""
     return {
         "measures": quantity.name,
         "observed_property": quantity.observed_property,
         "unit": quantity.unit,
-        "frequency": f"PT{profile.window_s // 60}M",
+        "frequency": f"PT{window_s // 60}M" if window_s % 60 == 0 else f"PT{window_s}S",
         "themes": list(themes),
         "is_public": is_public,
-        "is_open_data": is_public,
-        "is_reusable": is_public,
+        "is_open_data": is_open_data,
+        "is_reusable": is_open_data,
+        "devices": None if devices is None else list(devices),
     }
-
-
-def _table(values: dict[str, Any], path: str = "") -> list[str]:
-    """Write a table: its own values, then the tables in it, then the lists of tables."""
-    lines, deeper = [], []
-    for key, value in values.items():
-        name = f"{path}.{key}" if path else key
-        if value is None:
-            continue
-        if isinstance(value, dict) and key != "point":
-            deeper += ["", f"[{name}]", *_table(value, name)]
-        elif isinstance(value, list) and value and isinstance(value[0], dict):
-            for item in value:
-                deeper += ["", f"[[{name}]]", *_table(item, name)]
-        else:
-            lines.append(f"{key} = {_value(value)}")
-    return lines + deeper
-
-
-def _value(value: Any) -> str:
-    """Write a value; JSON's strings, whole numbers, truth values and lists are TOML's too."""
-    if isinstance(value, dict):
-        return "{ " + ", ".join(f"{key} = {_value(item)}" for key, item in value.items()) + " }"
-    if isinstance(value, date):
-        return value.isoformat()
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
