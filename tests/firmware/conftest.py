@@ -11,6 +11,8 @@ from on_micropython import FIRMWARE, MICROPYTHON, environment
 # The outbox and the mark are read by the bench under CPython too.
 sys.path.insert(0, str(FIRMWARE))
 
+from cycle_world import KEY, MIDNIGHT, WORLD, sealed
+
 
 @pytest.fixture
 def micropython(tmp_path):
@@ -30,5 +32,19 @@ def micropython(tmp_path):
         )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
         return json.loads(done.stdout.strip().splitlines()[-1])
+
+    return run
+
+
+@pytest.fixture
+def world(micropython, tmp_path):
+    """run(script, true_s): what the script said with `done`, and what lies in the outbox, opened."""
+
+    def run(script, true_s=MIDNIGHT, **options):
+        folder = tmp_path / "data"
+        folder.mkdir(exist_ok=True)
+        head = WORLD.replace("TRUE_MS", str(true_s * 1000)).replace("KEY_HEX", KEY.hex())
+        said = micropython(head + script, folder, **{"heap": "4M", "timeout": 240, **options})
+        return said, sealed(folder)
 
     return run
