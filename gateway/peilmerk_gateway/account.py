@@ -7,9 +7,9 @@ is forgotten here. Physical figures pass as they are.
 
 The day's total of a count is a release of its own, with noise of its own and a ledger line of its own, and
 it is a figure of a datastream of its own. One that does not cover the whole day is withheld: nobody could
-compare it. Where the sum of the windows and the total of the day are to be weighed into one figure (by the
-inverse of their variances, which costs nothing more), the place is behind the store, where both are: each
-observation carries the standard deviation of its noise.
+compare it. The sum of the windows and the total of the day are weighed into one figure (by the inverse of
+their variances, which costs nothing more) where both are, in the store; on what terms is said here, by
+`Levels`, and see `peilmerk_gateway.two_levels`.
 
 Extremes and completeness are not figures of their own: they say of a mean how it came about, like its spread
 and its number of samples, and go along with it.
@@ -21,7 +21,7 @@ from dataclasses import replace
 
 from peilmerk_gateway.admit import Admitted
 from peilmerk_gateway.deployments.mandate import Stream
-from peilmerk_gateway.store.rows import Entry, LedgerRow, ObservationRow, ReportRow, WithheldRow
+from peilmerk_gateway.store.rows import Entry, LedgerRow, Levels, ObservationRow, ReportRow, WithheldRow
 from peilmerk_protocol import quantities, topics
 from peilmerk_protocol.report import HEALTH_PARTIAL
 
@@ -36,6 +36,7 @@ def account(admitted: Admitted) -> Entry:
     observations: list[ObservationRow] = []
     withheld: list[WithheldRow] = []
     ledger: list[LedgerRow] = []
+    levels: list[Levels] = []
     for number, value in report.values.items():
         stream = mandate.observed.get(number)
         if stream is None:
@@ -48,6 +49,8 @@ def account(admitted: Admitted) -> Entry:
                 withheld.append(WithheldRow(key, admitted.window_start, reason))
                 continue
             observations.append(_count(admitted, stream, value[0]))
+            if is_day and mandate.epsilon_leaf:
+                levels.append(_levels(admitted, stream))
         else:
             observations.append(_measurement(admitted, stream, value))
     row = ReportRow(
@@ -60,7 +63,7 @@ def account(admitted: Admitted) -> Entry:
         digest=None if withheld else admitted.digest,
         kind=admitted.kind,
     )
-    return Entry(row, tuple(observations), tuple(withheld), tuple(ledger))
+    return Entry(row, tuple(observations), tuple(withheld), tuple(ledger), tuple(levels))
 
 
 def _against(admitted: Admitted, noisy: int) -> str | None:
@@ -86,6 +89,18 @@ def _count(admitted: Admitted, stream: Stream, noisy: int) -> ObservationRow:
     made = _observation(admitted, stream, noisy)
     key = stream.day_key if admitted.kind == topics.DAY else stream.key
     return replace(made, datastream=key, noise_scale=admitted.mandate.noise_scale(admitted.kind))
+
+
+def _levels(admitted: Admitted, stream: Stream) -> Levels:
+    mandate = admitted.mandate
+    return Levels(
+        stream.day_key,
+        stream.key,
+        mandate.window_s,
+        mandate.epsilon_micro(),
+        mandate.epsilon_leaf,
+        mandate.epsilon_day,
+    )
 
 
 def _measurement(admitted: Admitted, stream: Stream, value: tuple[int, ...]) -> ObservationRow:

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from peilmerk_gateway import registry_trail
 from peilmerk_gateway import settings as gateway_settings
 from peilmerk_gateway.cli import HERE, FolderArgument, JsonOption, told_to_people
 from peilmerk_gateway.command import Groups
@@ -59,9 +60,10 @@ def ledger(
 ) -> None:
     """Verify the audit trail of a gateway, also while it runs, without the network.
 
-    Every entry follows from the one before, and the reports and publications it tells of are there as they
-    were decided. Write the head down elsewhere: whoever could rewrite the whole store is found by --expect.
-    Ends with 1 when something was removed, changed, added or moved.
+    Every entry follows from the one before, and all that it tells of is there as it was decided: reports,
+    figures, what was withheld, refused and published, the ledger, commands, and the boards of the registry.
+    Write the head down elsewhere: whoever could rewrite the whole store is found by --expect. Ends with 1
+    when something was removed, changed, added or moved.
     """
     with told_to_people():
         expected = _head(expect)
@@ -71,6 +73,8 @@ def ledger(
         "head": f"{verdict.entries}:{verdict.head}",
         "reports": verdict.reports,
         "published": verdict.published,
+        "rows": verdict.rows,
+        "registry": verdict.registry,
         "by_kind": verdict.by_kind,
         "faults": [{"entry": entry or None, "what": what} for entry, what in verdict.faults],
     }
@@ -79,7 +83,8 @@ def ledger(
         typer.echo(json.dumps(report))
     else:
         typer.echo(
-            f"{verdict.entries} entries, {verdict.reports} reports and {verdict.published} publications"
+            f"{verdict.entries} entries, {verdict.reports} reports and {verdict.published} publications, "
+            f"{sum(verdict.rows.values())} rows, {verdict.registry} actions of the registry"
         )
         typer.echo(f"head {figures['head']}")
         for entry, what in verdict.faults:
@@ -101,4 +106,5 @@ def _head(text: str | None) -> tuple[int, str] | None:
 
 async def _check(settings: gateway_settings.Settings, expected: tuple[int, str] | None) -> Verdict:
     async with await Store.look(settings.gateway.data_dir / STORE_FILE) as store:
-        return await store.check_trail(expected)
+        registry = await asyncio.to_thread(registry_trail.check, settings.gateway.registry)
+        return await store.check_trail(expected, registry)

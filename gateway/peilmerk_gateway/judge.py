@@ -76,8 +76,8 @@ class _Verdicts:
     answers: list[AnswerRow] = field(default_factory=list)
     redelivered: int = 0
 
-    def rows(self, received: int) -> BatchRows:
-        """Return it as rows for the store."""
+    def rows(self, received: int, registry: tuple[int, bytes] | None) -> BatchRows:
+        """Return it as rows for the store, `registry` being the registry it was judged by."""
         return BatchRows(
             self.entries,
             self.attestations,
@@ -87,6 +87,7 @@ class _Verdicts:
             self.parked,
             self.unparked,
             self.answers,
+            registry,
         )
 
 
@@ -111,7 +112,7 @@ class Judge:
             waiting = await self._store.parked(sorted(stating))
             cases += self._open_waiting(waiting, verdicts, now)
         await self._admit(cases, verdicts, now)
-        return verdicts.rows(len(deliveries))
+        return verdicts.rows(len(deliveries), self._keyring.trail_head)
 
     async def overdue(self, now: float) -> BatchRows:
         """Judge for good what has waited too long. Raises StoreError when the store cannot be asked."""
@@ -119,7 +120,7 @@ class Judge:
         verdicts = _Verdicts()
         waiting = await self._store.parked(before=time.time() - self._patience_s)
         await self._admit(self._open_waiting(waiting, verdicts, now), verdicts, now)
-        return verdicts.rows(0)
+        return verdicts.rows(0, self._keyring.trail_head)
 
     def _open(self, deliveries: Iterable[Delivery], verdicts: _Verdicts, now: float) -> list[_Case]:
         cases = []

@@ -43,12 +43,15 @@ class Keyring:
         self._registry = registry
         self._revision: int | None = None
         self._keys: dict[str, bytes | Reason] = {}
+        self.trail_head: tuple[int, bytes] | None = None
+        """The last action of the registry that these keys are of."""
 
     def refresh(self) -> None:
         """Forget every key when the registry changed."""
         revision = self._registry.revision()
         if revision != self._revision:
             self._keys.clear()
+            self.trail_head = self._registry.trail_head()
             self._revision = revision
 
     def key(self, device_id: str) -> bytes | Reason:

@@ -7,7 +7,8 @@ kind of broker that may have to check it (bcrypt for NATS, PBKDF2 for Mosquitto,
 password itself is returned once, by `enrol`, and goes onto the board.
 
 `revision()` rises with every change to the set of devices that may connect; whoever holds credentials
-elsewhere (the broker's configuration) compares it to know when to read anew.
+elsewhere (the broker's configuration) compares it to know when to read anew. Every enrolment and revocation
+is an action of a trail of its own (`registry_trail`), in the same transaction.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from pathlib import Path
 
 import bcrypt
 
-from peilmerk_gateway import mosquitto_hash
+from peilmerk_gateway import mosquitto_hash, registry_trail
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_protocol.device_ids import new_device_id
 
@@ -37,7 +38,7 @@ LABEL_CHARACTERS = 80
 BCRYPT_ROUNDS = 4
 BUSY_SECONDS = 30.0
 
-_SCHEMA_VERSION = 2
+_SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE device (
     device_id     TEXT PRIMARY KEY,
@@ -130,6 +131,8 @@ class Registry:
                     db.execute(statement)
             if version < 2:
                 db.execute(_MOSQUITTO)
+            if version < 3:
+                registry_trail.begin(db, time.time())
                 db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 
     @contextmanager
@@ -180,6 +183,7 @@ class Registry:
                 ),
             )
             db.execute("UPDATE credentials SET revision = revision + 1")
+            registry_trail.enrolled(db, device.device_id, device.enrolled_at)
         return device
 
     def get(self, device_id: str) -> Device | None:
@@ -203,13 +207,15 @@ class Registry:
 
         Raises RegistryError when there is no such device.
         """
+        now = time.time()
         with self._transaction() as db:
             changed = db.execute(
                 "UPDATE device SET revoked_at = ? WHERE device_id = ? AND revoked_at IS NULL",
-                (time.time(), device_id),
+                (now, device_id),
             ).rowcount
             if changed:
                 db.execute("UPDATE credentials SET revision = revision + 1")
+                registry_trail.revoked(db, device_id, now)
         device = self.get(device_id)
         if device is None:
             raise RegistryError(f"found no device {device_id!r} in {self.path}, wanted one that is enrolled")
@@ -220,6 +226,11 @@ class Registry:
         with self._lock:
             row = self._db.execute("SELECT revision FROM credentials").fetchone()
         return int(row[0])
+
+    def trail_head(self) -> tuple[int, bytes]:
+        """Return number and digest of the last enrolment or revocation, or of the trail's beginning."""
+        with self._lock:
+            return registry_trail.head(self._db)
 
     def close(self) -> None:
         """Let go of the file; further calls raise sqlite3.ProgrammingError."""

@@ -113,7 +113,14 @@ async def test_every_decision_has_its_entry(store: Store, tmp_path: Path) -> Non
     assert judged[0]["statements"] == 1
     assert judged[1]["withheld"] == {"below-k": 3}
     assert found[6][2]["observations"] == 3
-    assert found[8][2] == {"action": "queued", "device_id": DEVICE, "counter": 64, "verb": 1}
+    assert found[8][2] == {
+        "action": "queued",
+        "device_id": DEVICE,
+        "counter": 64,
+        "verb": 1,
+        "expiry": START,
+        "argument": b"\x05",
+    }
     assert found[9][2]["action"] == "withdrawn"
     verdict = await store.check_trail()
     assert verdict.ok, verdict.faults
@@ -133,8 +140,10 @@ async def test_what_decides_nothing_adds_nothing(store: Store) -> None:
 
 async def test_an_entry_is_written_with_what_it_tells_or_not_at_all(store: Store, tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / STORE_FILE)) as db, db:
-        db.execute("DROP TABLE withheld")
-    with pytest.raises(Exception, match="withheld"):
+        db.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON withheld BEGIN SELECT RAISE(ABORT, 'no room left'); END"
+        )
+    with pytest.raises(Exception, match="no room left"):
         await store.commit_batch(BatchRows([entry(6)], received=1), 9.0)
     verdict = await store.check_trail()
     assert verdict.ok, verdict.faults
@@ -259,19 +268,28 @@ async def test_a_store_from_before_the_trail_begins_one(tmp_path: Path) -> None:
         (row, _) = await store.claim("city", 10, 5.0)
         await store.mark_done("city", [(row.observation_id, None)], 5.0)
     with closing(sqlite3.connect(file)) as db:
-        db.executescript(
-            "DELETE FROM audit_entry; DELETE FROM audit_head;"
-            "UPDATE report SET audit_entry = NULL; UPDATE publish_outbox SET audit_entry = NULL"
-        )
+        db.executescript("DELETE FROM audit_entry; DELETE FROM audit_head")
+        for table in ("report", "observation", "withheld", "publish_outbox"):
+            db.execute(f"UPDATE {table} SET audit_entry = NULL")
+        db.commit()
     async with await Store.open(file, sinks=("city",)) as store:
         await store.commit_batch(BatchRows([entry(4)], received=1), 6.0)
         verdict = await store.check_trail()
         assert verdict.ok, verdict.faults
         assert (verdict.entries, verdict.reports) == (2, 1)
-    assert entries(file)[0][2] == {
+    begun = entries(file)[0][2]
+    assert {name: n for name, n in begun["loose"].items() if n} == {
         "reports": 2,
+        "observations": 2,
+        "queued": 2,
+        "withheld": 2,
         "published": 1,
-        "counted": {"reports": 2, "published": 1},
+    }
+    assert {name: n for name, n in begun["counted"].items() if n} == {
+        "reports": 2,
+        "observations": 2,
+        "withheld": 2,
+        "published": 1,
     }
 
 
@@ -306,8 +324,10 @@ def test_command(tmp_path: Path) -> None:
         db.execute("UPDATE report SET health = 1 WHERE seq = 4")
     code, said = run()
     assert code == 1
-    assert said["figures"]["faults"] == [{"entry": 5, "what": "one of its 3 rows is not what was decided"}]
+    assert said["figures"]["faults"] == [
+        {"entry": 5, "what": "reports: one of its 3 is not what was decided"}
+    ]
     assert (
-        "entry 5: one of its 3 rows is not what was decided"
+        "entry 5: reports: one of its 3 is not what was decided"
         in runner.invoke(app, ["ledger", str(folder)]).stdout
     )

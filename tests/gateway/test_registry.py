@@ -154,9 +154,9 @@ def test_a_registry_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "registry.db"
     Registry(path).close()
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA user_version = 3")
+        db.execute("PRAGMA user_version = 4")
     db.close()
-    with pytest.raises(RegistryError, match="found a registry of version 3, wanted at most 2"):
+    with pytest.raises(RegistryError, match="found a registry of version 4, wanted at most 3"):
         Registry(path)
 
 

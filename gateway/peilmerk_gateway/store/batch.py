@@ -3,7 +3,9 @@
 One transaction, and the same batch twice writes the same rows once: the report's (device, number) and
 (device, window) decide, and nothing of a report is written unless the report row itself is new. So whatever
 happens between commit and acknowledgement, what the broker delivers again changes nothing, and the ledger is
-spent once.
+spent once. A figure is kept only with a line of the ledger that is new with it; what was paid for before, or
+told by another board of the same datastream, is withheld. Every row that is written is bound by the batch's
+entry of the audit trail.
 """
 
 from __future__ import annotations
@@ -13,45 +15,58 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, func, select
+from sqlalchemy import Connection, bindparam, delete, select, update
 
-from peilmerk_gateway.store import commands, schema, trail
-from peilmerk_gateway.store.rows import BatchRows, Entry, Stored
+from peilmerk_gateway.store import commands, levels, schema, trail
+from peilmerk_gateway.store.rows import BatchRows, Entry, ObservationRow, Stored, WithheldRow
 from peilmerk_gateway.store.sql import insert
 from peilmerk_protocol import topics
 
 # Details of refusals are for finding a cause; the totals are kept for ever. A flood must not fill the disk.
 REFUSALS_KEPT = 100_000
 
+SPENT_BEFORE = "spent-before"
+OTHER_BOARD = "other-board"
+
+# As the database returned them: what a leaf of the audit trail is made of.
+Rows = Sequence[Any]
+
 
 def write_batch(connection: Connection, batch: BatchRows, sinks: Sequence[str], now: float) -> Stored:
     """Write everything of `batch` that is new, one publish row a sink for what is public; return what was
     new.
     """
+    if batch.registry is not None:
+        named = dict(zip(("number", "digest"), batch.registry, strict=True))
+        trail.note_if_new(connection, trail.REGISTRY, named, now)
     number = trail.next_number(connection, now)
-    reports = _write_reports(connection, batch.entries, number, now)
-    fresh = [entry for entry in batch.entries if (entry.report.device_id, entry.report.seq) in reports]
-    observations = _write_observations(connection, fresh, sinks, now)
-    withheld = [asdict(row) for entry in fresh for row in entry.withheld]
-    if withheld:
-        connection.execute(insert(connection, schema.withheld).on_conflict_do_nothing(), withheld)
+    written: dict[str, Rows] = {}
+    reports = [{**asdict(entry.report), "admitted_at": now} for entry in batch.entries]
+    written["reports"] = _new(connection, "reports", reports, number)
+    new = {(row.device_id, row.seq) for row in written["reports"]}
+    fresh = [entry for entry in batch.entries if (entry.report.device_id, entry.report.seq) in new]
     ledger = [{**asdict(row), "spent_at": now} for entry in fresh for row in entry.ledger]
     if ledger:
-        connection.execute(insert(connection, schema.ledger).on_conflict_do_nothing(), ledger)
-    statements = _write_attestations(connection, batch, now)
+        written["ledger"] = _new(connection, "ledger", ledger, number)
+    figures = _write_figures(connection, fresh, written, number, now)
+    written["queued"] = _queue(connection, figures, written["observations"], sinks)
+    statements = [{**asdict(row), "at": now} for row in batch.attestations]
+    written["statements"] = _new(connection, "statements", statements, number)
     answers = commands.answer(connection, batch.answers, now)
-    _write_refusals(connection, batch)
+    refusals = _write_refusals(connection, batch, number)
+    written["refusals"] = [row[1:] for row in refusals]
     _park(connection, batch)
-    days = sum(entry.report.kind == topics.DAY for entry in fresh)
+    days = sum(row.kind == topics.DAY for row in written["reports"])
+    withheld = Counter(row.reason for row in written["withheld"])
     stored = Stored(
-        reports=len(reports) - days,
+        reports=len(new) - days,
         days=days,
-        statements=statements,
-        observations=observations,
-        withheld=len(withheld),
+        statements=len(written["statements"]),
+        observations=len(written["observations"]),
+        withheld=withheld.total(),
         refused=len(batch.refusals),
         answers=answers,
-        epsilon_micro=sum(row["epsilon_micro"] for row in ledger),
+        epsilon_micro=sum(row.epsilon_micro for row in written.get("ledger", ())),
     )
     refused = Counter(str(row.reason) for row in batch.refusals)
     raise_tally(
@@ -68,94 +83,136 @@ def write_batch(connection: Connection, batch: BatchRows, sinks: Sequence[str], 
             **{f"refused:{reason}": n for reason, n in refused.items()},
         },
     )
-    if reports or statements or answers or batch.refusals:
+    if new or stored.statements or answers or refusals:
         body = {
-            "reports": len(reports),
-            "root": trail.merkle_root(map(trail.leaf, connection.execute(trail.reports_of(number)))),
-            "observations": observations,
-            "withheld": Counter(row["reason"] for row in withheld),
-            "statements": statements,
+            "reports": len(new),
+            "observations": stored.observations,
+            "withheld": withheld,
+            "statements": stored.statements,
             "answers": answers,
             "refused": refused,
             "epsilon_micro": stored.epsilon_micro,
+            "rows": trail.bind(written),
+            "refusals_from": min((row.id for row in refusals), default=0),
         }
         trail.append(connection, trail.JUDGED, body, now)
     return stored
 
 
-def _write_reports(
-    connection: Connection, entries: Sequence[Entry], audit_entry: int, now: float
-) -> set[tuple[str, int]]:
-    """Return (device, number) of the reports that were not there before."""
-    if not entries:
-        return set()
-    statement = (
-        insert(connection, schema.report)
-        .on_conflict_do_nothing()
-        .returning(schema.report.c.device_id, schema.report.c.seq)
-    )
-    rows = [{**asdict(entry.report), "admitted_at": now, "audit_entry": audit_entry} for entry in entries]
-    return {(device_id, seq) for device_id, seq in connection.execute(statement, rows)}
-
-
-def _write_observations(
-    connection: Connection, entries: Sequence[Entry], sinks: Sequence[str], now: float
-) -> int:
-    rows = []
-    public = set()
-    for entry in entries:
-        for observation in entry.observations:
-            row = asdict(observation)
-            if row.pop("is_public"):
-                public.add((observation.datastream, observation.window_start))
-            rows.append({**row, "stored_at": now})
+def _new(connection: Connection, name: str, rows: Sequence[dict[str, Any]], audit_entry: int) -> Rows:
+    """Insert what is not there yet; return it as the audit trail binds it."""
     if not rows:
-        return 0
-    columns = schema.observation.c
-    statement = (
-        insert(connection, schema.observation)
-        .on_conflict_do_nothing()
-        .returning(columns.id, columns.datastream, columns.window_start)
+        return []
+    columns = trail.ROWS[name]
+    statement = insert(connection, columns[0].table).on_conflict_do_nothing().returning(*columns)
+    return connection.execute(statement, [{**row, "audit_entry": audit_entry} for row in rows]).all()
+
+
+def _write_figures(
+    connection: Connection, fresh: Sequence[Entry], written: dict[str, Rows], number: int, now: float
+) -> list[ObservationRow]:
+    """Write the figures of new reports and what of them is withheld; return the figures that were to be
+    kept.
+    """
+    spent = {
+        (row.deployment, row.device_id, row.quantity, row.kind, row.window_start)
+        for row in written.get("ledger", ())
+    }
+    kept: list[ObservationRow] = []
+    withheld = [(entry, row) for entry in fresh for row in entry.withheld]
+    by_account = len(withheld)
+    told: list[Any] = []
+    # Windows first: the total of a day may rest on them.
+    for is_day in (False, True):
+        some: list[tuple[Entry, ObservationRow]] = []
+        for entry in fresh:
+            if (entry.report.kind == topics.DAY) is not is_day:
+                continue
+            for row in entry.observations:
+                line = (row.deployment, row.device_id, row.quantity, entry.report.kind, row.window_start)
+                if line in spent or not any(paid.quantity == row.quantity for paid in entry.ledger):
+                    some.append((entry, _weighed(connection, entry, row)))
+                else:
+                    withheld.append((entry, WithheldRow(row.datastream, row.window_start, SPENT_BEFORE)))
+        values = [{**asdict(row), "stored_at": now} for _, row in some]
+        for value in values:
+            del value["is_public"]
+        rows = _new(connection, "observations", values, number)
+        there = {(row.datastream, row.window_start, row.device_id) for row in rows}
+        withheld += [
+            (entry, WithheldRow(row.datastream, row.window_start, OTHER_BOARD))
+            for entry, row in some
+            if (row.datastream, row.window_start, row.device_id) not in there
+        ]
+        kept += [row for _, row in some]
+        told += rows
+    written["observations"] = told
+    values = [{**asdict(row), "device_id": entry.report.device_id} for entry, row in withheld]
+    written["withheld"] = _new(connection, "withheld", values, number)
+    if late := [entry for entry, _ in withheld[by_account:]]:
+        written["reports"] = _without_digest(connection, late, number)
+    return kept
+
+
+def _weighed(connection: Connection, entry: Entry, row: ObservationRow) -> ObservationRow:
+    for terms in entry.levels:
+        if terms.datastream == row.datastream:
+            return levels.weighed(connection, row, terms)
+    return row
+
+
+def _without_digest(connection: Connection, late: Sequence[Entry], number: int) -> Rows:
+    """Take the digest from reports of which a figure is withheld only now; return the batch's reports."""
+    report = schema.report.c
+    connection.execute(
+        update(schema.report)
+        .where(report.device_id == bindparam("b_device"), report.seq == bindparam("b_seq"))
+        .values(digest=None),
+        [{"b_device": entry.report.device_id, "b_seq": entry.report.seq} for entry in late],
     )
-    written = connection.execute(statement, rows).all()
+    return connection.execute(select(*trail.ROWS["reports"]).where(report.audit_entry == number)).all()
+
+
+def _queue(connection: Connection, kept: Sequence[ObservationRow], told: Rows, sinks: Sequence[str]) -> Rows:
+    """Queue what is public for every sink."""
+    public = {(row.datastream, row.window_start, row.device_id) for row in kept if row.is_public}
     outbox: list[dict[str, Any]] = [
         {
             "sink": sink,
-            "observation_id": observation_id,
+            "observation_id": row.id,
             "state": schema.WAITING,
             "attempts": 0,
             "next_attempt_at": 0.0,
         }
-        for observation_id, datastream, window_start in written
-        if (datastream, window_start) in public
+        for row in told
+        if (row.datastream, row.window_start, row.device_id) in public
         for sink in sinks
     ]
-    if outbox:
-        connection.execute(insert(connection, schema.publish_outbox).on_conflict_do_nothing(), outbox)
-    return len(written)
+    if not outbox:
+        return []
+    statement = insert(connection, schema.publish_outbox).returning(*trail.ROWS["queued"])
+    return connection.execute(statement, outbox).all()
 
 
-def _write_attestations(connection: Connection, batch: BatchRows, now: float) -> int:
-    if not batch.attestations:
-        return 0
-    statement = (
-        insert(connection, schema.attestation).on_conflict_do_nothing().returning(schema.attestation.c.seq)
-    )
-    return len(
-        connection.execute(statement, [{**asdict(row), "at": now} for row in batch.attestations]).all()
-    )
-
-
-def _write_refusals(connection: Connection, batch: BatchRows) -> None:
+def _write_refusals(connection: Connection, batch: BatchRows, audit_entry: int) -> Rows:
+    """Return (id, leaf's columns...) of the refusals."""
     if not batch.refusals:
-        return
+        return []
     rows = [
-        {"at": row.at, "device_id": row.device_id, "reason": str(row.reason), "size": row.size}
+        {
+            "at": row.at,
+            "device_id": row.device_id,
+            "reason": str(row.reason),
+            "size": row.size,
+            "audit_entry": audit_entry,
+        }
         for row in batch.refusals
     ]
-    connection.execute(insert(connection, schema.refusal), rows)
-    newest = select(func.max(schema.refusal.c.id)).scalar_subquery()
+    statement = insert(connection, schema.refusal).returning(schema.refusal.c.id, *trail.ROWS["refusals"])
+    written = connection.execute(statement, rows).all()
+    newest = max(row.id for row in written)
     connection.execute(delete(schema.refusal).where(schema.refusal.c.id <= newest - REFUSALS_KEPT))
+    return written
 
 
 def _park(connection: Connection, batch: BatchRows) -> None:

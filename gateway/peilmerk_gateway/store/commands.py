@@ -55,6 +55,7 @@ def queue(
     connection: Connection, device_id: str, verb: int, argument: bytes, expiry: int, now: float
 ) -> CommandRow:
     """Put a command in the queue of its device, under the next counter. Raises CommandRefused."""
+    trail.next_number(connection, now)
     waiting = connection.execute(
         select(func.count()).where(_command.device_id == device_id, _command.state.in_(_OPEN))
     ).scalar_one()
@@ -171,7 +172,14 @@ def withdraw(connection: Connection, device_id: str, counter: int, now: float) -
 
 
 def _tell(connection: Connection, action: str, row: CommandRow, now: float) -> None:
-    body = {"action": action, "device_id": row.device_id, "counter": row.counter, "verb": row.verb}
+    body = {
+        "action": action,
+        "device_id": row.device_id,
+        "counter": row.counter,
+        "verb": row.verb,
+        "expiry": row.expiry,
+        "argument": row.argument,
+    }
     trail.append(connection, trail.COMMAND, body, now)
 
 

@@ -111,8 +111,9 @@ def done(connection: Connection, sink: str, published: Sequence[tuple[int, str |
         ],
     )
     if count:
-        root = trail.merkle_root(map(trail.leaf, connection.execute(trail.published_of(number))))
-        trail.append(connection, trail.PUBLISHED, {"sink": sink, "observations": count, "root": root}, now)
+        root = trail.root_of(row[1:] for row in connection.execute(trail.published_of(number)))
+        body = {"sink": sink, "observations": count, "root": root, "form": trail.FORM}
+        trail.append(connection, trail.PUBLISHED, body, now)
     raise_tally(connection, {f"published:{sink}": count})
 
 
@@ -135,6 +136,7 @@ def again(connection: Connection, sink: str, ids: Sequence[int], error: str, nex
 
 def rejected(connection: Connection, sink: str, refused: Sequence[tuple[int, str]], now: float) -> None:
     """Write down that the sink will never take these observations, and what it said."""
+    trail.next_number(connection, now)
     count = _set_state(
         connection,
         sink,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from peilmerk_gateway.refusal import Refusal
 from peilmerk_protocol import topics
@@ -49,7 +50,7 @@ class ObservationRow:
 
 @dataclass(frozen=True, slots=True)
 class WithheldRow:
-    """A window of a datastream of which the figure is not kept, and why."""
+    """A window of a datastream of which the figure of the reporting board is not kept, and why."""
 
     datastream: str
     window_start: int
@@ -69,6 +70,19 @@ class LedgerRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Levels:
+    """By what terms the total of a day, `datastream`, may be weighed with its windows, `windows_of`."""
+
+    datastream: str
+    windows_of: str
+    window_s: int
+    window_micro: int
+    """What the ledger says of each of the windows."""
+    epsilon_leaf: Fraction
+    epsilon_day: Fraction
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """Everything that one admitted report writes; written whole or not at all."""
 
@@ -76,6 +90,7 @@ class Entry:
     observations: tuple[ObservationRow, ...] = ()
     withheld: tuple[WithheldRow, ...] = ()
     ledger: tuple[LedgerRow, ...] = ()
+    levels: tuple[Levels, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +181,8 @@ class BatchRows:
     parked: Sequence[ParkedRow] = ()
     unparked: Sequence[tuple[str, int]] = ()
     answers: Sequence[AnswerRow] = ()
+    registry: tuple[int, bytes] | None = None
+    """Number and digest of the last action of the registry, by which the batch was judged."""
 
     @property
     def heard(self) -> set[str]:

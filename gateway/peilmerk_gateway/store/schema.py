@@ -57,7 +57,8 @@ report = Table(
     # was withheld: with the key in hand a digest would give the figure away by trial.
     Column("digest", LargeBinary(32), nullable=True),
     Column("admitted_at", Float, nullable=False),
-    # The entry of the audit trail that tells of it; empty for what is older than the trail.
+    # Here and below: the entry of the audit trail that tells of it; empty for what is older than the trail.
+    # Most have no index: only a check of the whole trail asks, and reads them in one go.
     Column("audit_entry", BigInteger, nullable=True),
     UniqueConstraint("device_id", "kind", "window_start"),
     Index(None, "audit_entry"),
@@ -86,6 +87,7 @@ observation = Table(
     Column("maximum", BigInteger, nullable=True),
     Column("completeness", Integer, nullable=True),
     Column("stored_at", Float, nullable=False),
+    Column("audit_entry", BigInteger, nullable=True),
     UniqueConstraint("datastream", "window_start"),
 )
 
@@ -94,7 +96,11 @@ withheld = Table(
     metadata,
     Column("datastream", String(200), primary_key=True),
     Column("window_start", BigInteger, primary_key=True, autoincrement=False),
+    # Two boards have windows of one datastream at a time when one replaces the other. Empty in rows that
+    # are older than this column.
+    Column("device_id", String(16), primary_key=True),
     Column("reason", String(32), nullable=False),
+    Column("audit_entry", BigInteger, nullable=True),
     sqlite_with_rowid=False,
 )
 
@@ -108,6 +114,7 @@ ledger = Table(
     Column("window_start", BigInteger, primary_key=True, autoincrement=False),
     Column("epsilon_micro", BigInteger, nullable=False),
     Column("spent_at", Float, nullable=False),
+    Column("audit_entry", BigInteger, nullable=True),
     Index(None, "window_start"),
     sqlite_with_rowid=False,
 )
@@ -124,6 +131,7 @@ attestation = Table(
     Column("boot_count", BigInteger, nullable=False),
     Column("uptime", BigInteger, nullable=True),
     Column("at", Float, nullable=False),
+    Column("audit_entry", BigInteger, nullable=True),
     sqlite_with_rowid=False,
 )
 
@@ -186,6 +194,7 @@ refusal = Table(
     Column("device_id", String(16), nullable=True),
     Column("reason", String(32), nullable=False),
     Column("size", BigInteger, nullable=False),
+    Column("audit_entry", BigInteger, nullable=True),
 )
 
 # Running totals, raised in the transaction that did what they count: right after any crash, and read without
@@ -218,6 +227,8 @@ audit_head = Table(
     Column("id", Integer, primary_key=True, autoincrement=False),
     Column("number", BigInteger, nullable=False),
     Column("digest", LargeBinary(32), nullable=False),
+    # What the trail binds, as `store.trail` numbers it; empty for one that goes on from an older version.
+    Column("form", Integer, nullable=True),
     sqlite_with_rowid=False,
 )
 

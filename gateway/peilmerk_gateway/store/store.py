@@ -17,6 +17,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from peilmerk_gateway.refusal import Refusal
+from peilmerk_gateway.registry_trail import RegistryTrail
 from peilmerk_gateway.store import (
     batch,
     commands,
@@ -236,9 +237,11 @@ class Store:
     async def _note(self, kind: str, body: Mapping[str, object], now: float) -> bool:
         return await self._write(lambda c: trail.note_if_new(c, kind, body, now), tell=False)
 
-    async def check_trail(self, expected: tuple[int, str] | None = None) -> trail_check.Verdict:
+    async def check_trail(
+        self, expected: tuple[int, str] | None = None, registry: RegistryTrail | None = None
+    ) -> trail_check.Verdict:
         """Verify the audit trail, of one and the same moment; see `trail_check.check`."""
-        return await self._read(lambda connection: trail_check.check(connection, expected))
+        return await self._read(lambda connection: trail_check.check(connection, expected, registry))
 
     # What pages and people ask.
 

@@ -1,43 +1,47 @@
 """The audit trail: every decision an entry, each entry bound to the one before it by its digest.
 
-    digest = SHA-256(digest of the entry before, 32 zero bytes for the first
-                     || CBOR [number, at, kind, body])
-
-`number` counts from 1 without gaps, `at` is unix seconds in the gateway's time, `body` is a CBOR map in
-canonical form (RFC 8949, section 4.2.1). What is decided by thousands, reports admitted and observations
-published, is one entry a transaction with the root of a Merkle tree over its rows (RFC 9162, section 2.1.1);
-the rows carry the entry's number. An entry is written in the transaction that did what it tells, so none can
-be missing after a crash.
+`peilmerk_gateway.chain` says how. `number` counts from 1 without gaps, `at` is unix seconds in the gateway's
+time, `body` is a CBOR map in canonical form (RFC 8949, section 4.2.1). What is decided by thousands is one
+entry a transaction with the roots of Merkle trees over the rows it wrote, a tree a table; the rows carry the
+entry's number. An entry is written in the transaction that did what it tells, so none can be missing after a
+crash. However many messages are refused, a batch of them is one entry.
 
     begun      the trail begins; how many rows of before have no entry, and how many were counted
-               {reports, published, counted: {reports, published}}
-    judged     a batch: {reports, root, observations, withheld: {reason: n}, statements, answers,
-               refused: {reason: n}, epsilon_micro}
-    published  a platform has observations {sink, observations, root}
+               {loose: {rows: n}, counted: {total: n}}
+    judged     a batch: {reports, observations, withheld: {reason: n}, statements, answers,
+               refused: {reason: n}, epsilon_micro, rows: {rows: [n, root]}, refusals_from: first id}
+    published  a platform has observations {sink, observations, root, form: 2}
     rejected   a platform refuses observations for good {sink, observations: [id]}
-    command    an operator queued or withdrew a command {action, device_id, counter, verb}
+    command    an operator queued or withdrew a command {action, device_id, counter, verb, expiry, argument}
     records    other deployment records are in force {records: {file: {sha256, id?, version?, usable}}}
+    registry   boards were enrolled or revoked: the last action of the registry {number, digest}
     rules      another version of the gateway judges {gateway}
+    widened    an older trail binds from here on what `rows` names {loose: {rows: n}, counted: {total: n}}
+
+`rows` are those of ROWS below. A trail of the first form bound reports and publications only: its entries
+`judged` have one root over REPORT_LEAF, its `published` one over PUBLISHED_LEAF.
 
 `peilmerk_gateway.store.trail_check` verifies it.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cbor2
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, Table, func, select
 
+from peilmerk_gateway.chain import NOTHING, digest, leaf, merkle_root, root_of
 from peilmerk_gateway.store import schema
 from peilmerk_gateway.store.sql import insert
 
+__all__ = ["NOTHING", "digest", "leaf", "merkle_root", "root_of"]
+
 BEGUN, JUDGED, PUBLISHED, REJECTED = "begun", "judged", "published", "rejected"
-COMMAND, RECORDS, RULES = "command", "records", "rules"
-NOTHING = bytes(32)
-"""The digest before the first entry."""
+COMMAND, RECORDS, REGISTRY, RULES, WIDENED = "command", "records", "registry", "rules", "widened"
+FORM = 2
+"""Of the trail as it is written now."""
 
 _entry = schema.audit_entry.c
 _head = schema.audit_head.c
@@ -45,73 +49,74 @@ _report = schema.report.c
 _outbox = schema.publish_outbox.c
 _observation = schema.observation.c
 
-# What a Merkle leaf of an admitted report and of a published observation is made of, in this order.
-REPORT_LEAF = (
-    _report.device_id,
-    _report.seq,
-    _report.kind,
-    _report.window_start,
-    _report.window_s,
-    _report.revision,
-    _report.health,
-    _report.digest,
-)
-PUBLISHED_LEAF = (
+
+def _all_but_entry(table: Table) -> tuple[Any, ...]:
+    return tuple(column for column in table.c if column.name != "audit_entry")
+
+
+# What the rows of a judged batch are, and what a leaf of each is made of: every column, in this order.
+ROWS: Mapping[str, tuple[Any, ...]] = {
+    "reports": _all_but_entry(schema.report),
+    "observations": _all_but_entry(schema.observation),
+    "withheld": _all_but_entry(schema.withheld),
+    "ledger": _all_but_entry(schema.ledger),
+    "statements": _all_but_entry(schema.attestation),
+    # Which observations are to go to which platform; their entry is the observation's.
+    "queued": (_outbox.sink, _outbox.observation_id),
+    "refusals": (
+        schema.refusal.c.at,
+        schema.refusal.c.device_id,
+        schema.refusal.c.reason,
+        schema.refusal.c.size,
+    ),
+}
+FIGURE = (
     _outbox.sink,
-    _outbox.observation_id,
-    _observation.datastream,
-    _observation.window_start,
-    _observation.window_s,
-    _observation.result,
-    _observation.spread,
-    _observation.samples,
+    _outbox.state,
+    _outbox.remote_id,
+    _outbox.published_at,
+    *(column for column in _all_but_entry(schema.observation) if column.name != "stored_at"),
+)
+"""A leaf of what was published: every column of the observation, and where it is now."""
+
+# Leaves of the first form.
+REPORT_LEAF = ("device_id", "seq", "kind", "window_start", "window_s", "revision", "health", "digest")
+PUBLISHED_LEAF = (
+    "sink",
+    "id",
+    "datastream",
+    "window_start",
+    "window_s",
+    "result",
+    "spread",
+    "samples",
 )
 
 
-def digest(before: bytes, number: int, at: float, kind: str, body: bytes) -> bytes:
-    """Return the digest of an entry, 32 bytes."""
-    return hashlib.sha256(before + cbor2.dumps([number, at, kind, body], canonical=True)).digest()
+def rows_of(name: str) -> Select[Any]:
+    """Ask for (entry, leaf's columns...) of all rows of a name that have an entry, by entry."""
+    leaf_of = ROWS[name]
+    if name == "queued":
+        column = _observation.audit_entry
+        found = select(column, *leaf_of).join_from(schema.publish_outbox, schema.observation)
+    else:
+        column = leaf_of[0].table.c.audit_entry
+        found = select(column, *leaf_of)
+    return found.where(column.is_not(None)).order_by(column)
 
 
-def leaf(row: Sequence[Any]) -> bytes:
-    """Return a row as what a leaf of a Merkle tree is made of: a CBOR array."""
-    return cbor2.dumps(list(row), canonical=True)
-
-
-def merkle_root(leaves: Iterable[bytes]) -> bytes:
-    """Return the root of the Merkle tree over leaves in their order, 32 bytes (RFC 9162, section 2.1.1)."""
-    # Complete subtrees by falling size, as in a binary number: one row more carries.
-    stack: list[tuple[int, bytes]] = []
-    for data in leaves:
-        size, node = 1, hashlib.sha256(b"\0" + data).digest()
-        while stack and stack[-1][0] == size:
-            size, node = 2 * size, hashlib.sha256(b"\1" + stack.pop()[1] + node).digest()
-        stack.append((size, node))
-    if not stack:
-        return hashlib.sha256(b"").digest()
-    _, root = stack.pop()
-    while stack:
-        root = hashlib.sha256(b"\1" + stack.pop()[1] + root).digest()
-    return root
-
-
-def reports_of(number: int) -> Select[Any]:
-    """Ask for the leaves of the reports that an entry admitted, in the tree's order."""
-    return select(*REPORT_LEAF).where(_report.audit_entry == number).order_by(_report.device_id, _report.seq)
-
-
-def published_of(number: int) -> Select[Any]:
-    """Ask for the leaves of the observations that an entry published, in the tree's order."""
-    return (
-        select(*PUBLISHED_LEAF)
-        .join_from(schema.publish_outbox, schema.observation)
-        .where(_outbox.audit_entry == number)
-        .order_by(_outbox.observation_id)
-    )
+def published_of(number: int | None = None) -> Select[Any]:
+    """Ask for (entry, leaf's columns...) of what an entry published, or of all that any did, by entry."""
+    column = _outbox.audit_entry
+    found = select(column, *FIGURE).join_from(schema.publish_outbox, schema.observation)
+    return found.where(column.is_not(None) if number is None else column == number).order_by(column)
 
 
 def next_number(connection: Connection, now: float) -> int:
-    """Return the number that the next entry will have; nobody else can take it in this transaction's life."""
+    """Return the number that the next entry will have; nobody else can take it in this transaction's life.
+
+    Ask before the first change: what is there when a trail begins is taken to be older.
+    """
     return _last(connection, now)[0] + 1
 
 
@@ -133,32 +138,56 @@ def note_if_new(connection: Connection, kind: str, body: Mapping[str, Any], now:
 
 
 def counted(connection: Connection) -> dict[str, int]:
-    """Return the running totals that the trail must agree with: admitted reports, days among them, and
-    publications.
-    """
+    """Return the running totals that the trail must agree with; days are among the reports."""
     rows = {row[0]: int(row[1]) for row in connection.execute(select(schema.tally.c.name, schema.tally.c.n))}
     return {
         "reports": rows.get("reports", 0) + rows.get("days", 0),
         "published": sum(n for name, n in rows.items() if name.startswith("published:")),
+        "refused": sum(n for name, n in rows.items() if name.startswith("refused:")),
+        **{name: rows.get(name, 0) for name in ("observations", "withheld", "statements")},
     }
+
+
+def loose(connection: Connection) -> dict[str, int]:
+    """Return how many rows have no entry that tells of them: older than the trail, or added behind it.
+
+    Rows of commands and of what a platform refused carry no entry; of these it is all there are.
+    """
+    return {name: connection.execute(ask).scalar_one() for name, ask in _loose().items()}
+
+
+def _loose() -> dict[str, Select[Any]]:
+    asks = {
+        name: select(func.count()).select_from(of[0].table).where(of[0].table.c.audit_entry.is_(None))
+        for name, of in ROWS.items()
+        if name != "queued"
+    }
+    asks["queued"] = (
+        select(func.count())
+        .select_from(schema.publish_outbox.join(schema.observation))
+        .where(_observation.audit_entry.is_(None))
+    )
+    outbox = select(func.count()).select_from(schema.publish_outbox)
+    asks["published"] = outbox.where(_outbox.state == schema.DONE, _outbox.audit_entry.is_(None))
+    asks["rejected"] = outbox.where(_outbox.state == schema.REJECTED)
+    asks["commands"] = select(func.count()).select_from(schema.command)
+    return asks
 
 
 def _last(connection: Connection, now: float) -> tuple[int, bytes]:
     """Return number and digest of the last entry, and keep others from adding one; begin the trail if
-    there is none.
+    there is none, and go on in the present form if it is of an older one.
     """
     row = connection.execute(
-        select(_head.number, _head.digest).where(_head.id == 1).with_for_update()
+        select(_head.number, _head.digest, _head.form).where(_head.id == 1).with_for_update()
     ).first()
-    if row is not None:
+    if row is not None and row[2] == FORM:
         return row[0], row[1]
-    published = select(func.count()).select_from(schema.publish_outbox).where(_outbox.state == schema.DONE)
-    body = {
-        "reports": connection.execute(select(func.count()).select_from(schema.report)).scalar_one(),
-        "published": connection.execute(published).scalar_one(),
-        "counted": counted(connection),
-    }
-    _write(connection, 1, NOTHING, BEGUN, body, now)
+    body = {"loose": loose(connection), "counted": counted(connection)}
+    if row is None:
+        _write(connection, 1, NOTHING, BEGUN, body, now)
+    else:
+        _write(connection, row[0] + 1, row[1], WIDENED, body, now)
     return _last(connection, now)
 
 
@@ -172,11 +201,14 @@ def _write(
         {"number": number, "at": now, "kind": kind, "body": written, "digest": mine},
     )
     statement = insert(connection, schema.audit_head)
+    changed = {name: statement.excluded[name] for name in ("number", "digest", "form")}
     connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["id"],
-            set_={"number": statement.excluded.number, "digest": statement.excluded.digest},
-        ),
-        {"id": 1, "number": number, "digest": mine},
+        statement.on_conflict_do_update(index_elements=["id"], set_=changed),
+        {"id": 1, "number": number, "digest": mine, "form": FORM},
     )
     return number
+
+
+def bind(rows: Mapping[str, Sequence[Sequence[Any]]]) -> dict[str, list[Any]]:
+    """Return {rows: [n, root]} of the rows that a batch wrote, names without any left out."""
+    return {name: [len(found), root_of(found)] for name, found in rows.items() if found}
