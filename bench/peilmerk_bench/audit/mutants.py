@@ -34,7 +34,7 @@ _SEAL_AGAIN = """        for _attempt in range(_ATTEMPTS):
             sealed = cose.seal(self._config.key, kind, self._config.device_id, body(seq))
             try:
 """
-_LEDGER = '{**asdict(row), "spent_at": now} for entry in fresh for row in entry.ledger]\n'
+_LEDGER = '{**_columns(row), "spent_at": now} for entry in fresh for row in entry.ledger]\n'
 
 
 @dataclass(frozen=True)
@@ -321,7 +321,7 @@ MUTANTS = (
     ),
     Mutant(
         "two-transactions",
-        "a figure is on the disk before its price is",
+        "a report is on the disk before its price is",
         "ledger",
         gateway=_in(
             "store/batch.py",

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select, update
@@ -41,16 +40,16 @@ def write_batch(connection: Connection, batch: BatchRows, sinks: Sequence[str], 
         trail.note_if_new(connection, trail.REGISTRY, named, now)
     number = trail.next_number(connection, now)
     written: dict[str, Rows] = {}
-    reports = [{**asdict(entry.report), "admitted_at": now} for entry in batch.entries]
+    reports = [{**_columns(entry.report), "admitted_at": now} for entry in batch.entries]
     written["reports"] = _new(connection, "reports", reports, number)
     new = {(row.device_id, row.seq) for row in written["reports"]}
     fresh = [entry for entry in batch.entries if (entry.report.device_id, entry.report.seq) in new]
-    ledger = [{**asdict(row), "spent_at": now} for entry in fresh for row in entry.ledger]
+    ledger = [{**_columns(row), "spent_at": now} for entry in fresh for row in entry.ledger]
     if ledger:
         written["ledger"] = _new(connection, "ledger", ledger, number)
     figures = _write_figures(connection, fresh, written, number, now)
     written["queued"] = _queue(connection, figures, written["observations"], sinks)
-    statements = [{**asdict(row), "at": now} for row in batch.attestations]
+    statements = [{**_columns(row), "at": now} for row in batch.attestations]
     written["statements"] = _new(connection, "statements", statements, number)
     answers = commands.answer(connection, batch.answers, now)
     refusals = _write_refusals(connection, batch, number)
@@ -99,6 +98,11 @@ def write_batch(connection: Connection, batch: BatchRows, sinks: Sequence[str], 
     return stored
 
 
+def _columns(row: Any) -> dict[str, Any]:
+    """Return a record as columns. `asdict` copies every value, which is half of the time of a batch."""
+    return {name: getattr(row, name) for name in row.__slots__}
+
+
 def _new(connection: Connection, name: str, rows: Sequence[dict[str, Any]], audit_entry: int) -> Rows:
     """Insert what is not there yet; return it as the audit trail binds it."""
     if not rows:
@@ -134,7 +138,7 @@ def _write_figures(
                     some.append((entry, _weighed(connection, entry, row)))
                 else:
                     withheld.append((entry, WithheldRow(row.datastream, row.window_start, SPENT_BEFORE)))
-        values = [{**asdict(row), "stored_at": now} for _, row in some]
+        values = [{**_columns(row), "stored_at": now} for _, row in some]
         for value in values:
             del value["is_public"]
         rows = _new(connection, "observations", values, number)
@@ -147,7 +151,7 @@ def _write_figures(
         kept += [row for _, row in some]
         told += rows
     written["observations"] = told
-    values = [{**asdict(row), "device_id": entry.report.device_id} for entry, row in withheld]
+    values = [{**_columns(row), "device_id": entry.report.device_id} for entry, row in withheld]
     written["withheld"] = _new(connection, "withheld", values, number)
     if late := [entry for entry, _ in withheld[by_account:]]:
         written["reports"] = _without_digest(connection, late, number)
@@ -225,7 +229,7 @@ def _park(connection: Connection, batch: BatchRows) -> None:
             [{"b_device": device_id, "b_seq": seq} for device_id, seq in batch.unparked],
         )
     if batch.parked:
-        rows = [asdict(row) for row in batch.parked]
+        rows = [_columns(row) for row in batch.parked]
         connection.execute(insert(connection, schema.parked).on_conflict_do_nothing(), rows)
 
 
