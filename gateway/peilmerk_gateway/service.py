@@ -21,6 +21,8 @@ import structlog
 from peilmerk_gateway.clock import Clock, ScaledClock
 from peilmerk_gateway.commands.sender import Sender
 from peilmerk_gateway.deployments.catalogue import Catalogue
+from peilmerk_gateway.deployments.history import FOLDER as HISTORY
+from peilmerk_gateway.deployments.history import History, Texts
 from peilmerk_gateway.flow import Flow
 from peilmerk_gateway.ingest import Ingest
 from peilmerk_gateway.open import Keyring
@@ -81,7 +83,8 @@ class Service:
                 settings.gateway.data_dir / STORE_FILE, [sink.name for sink in settings.sinks]
             )
             stack.push_async_callback(store.close)
-            catalogue = await asyncio.to_thread(Catalogue, settings.deployments.directory)
+            history = History(Texts(settings.gateway.data_dir / HISTORY), await store.records_told())
+            catalogue = await asyncio.to_thread(Catalogue, settings.deployments.directory, history)
             _tell_broken(catalogue)
             await store.note_rules(version("peilmerk"), clock.now())
             await store.note_records(catalogue.facts, clock.now())
@@ -159,14 +162,16 @@ class Service:
         """Take changed records into force, and note whether the broker is there."""
         while not self._stop.is_set():
             self._seen(ingest)
-            if await asyncio.to_thread(catalogue.reload):
+            if (reading := await asyncio.to_thread(catalogue.look)) is not None:
+                # In the trail first, so that nothing is judged by what the trail does not tell.
+                await store.note_records(reading.facts, clock.now())
+                catalogue.take(reading)
                 _log.info(
                     "deployment records read anew",
                     deployments=len(catalogue.deployments),
                     broken=len(catalogue.broken),
                 )
                 _tell_broken(catalogue)
-                await store.note_records(catalogue.facts, clock.now())
             try:
                 await asyncio.wait_for(self._stop.wait(), WATCH_S)
             except TimeoutError:

@@ -83,6 +83,7 @@ async def updated(street: Street, folder: Path) -> tuple[bytes, dict[str, Any]]:
     (record,) = street.settings.deployments.directory.glob("*.toml")
     text = record.read_text("utf-8")
     named = re.sub(r'(firmware_digest = ".*"\n)', rf'\1next_firmware_digest = "{new.digest}"\n', text)
+    named = named.replace('version = "1"', 'version = "2"')
     record.write_text(named, "utf-8")
     return bytes.fromhex(new.digest), await told(street, "update", TOLD, str(file))
 

@@ -278,7 +278,8 @@ def update(
         if mandate is not None and digest not in mandate.firmware_digests:
             typer.echo(
                 f"warning: the deployment record of {mandate.thing} does not name this firmware: its reports "
-                f'will be refused (G6) until it does: next_firmware_digest = "{digest.hex()}"',
+                f'will be refused (G6) until it does: next_firmware_digest = "{digest.hex()}", and a higher '
+                "version",
                 err=True,
             )
         return protocol.UPDATE, offered.argument

@@ -2,7 +2,8 @@
 
 One file `*.toml` a deployment. A record that cannot be used stops its own deployment only, and at once: what
 it said before it broke is not in force any more. Reading anew replaces everything in one step, so that no
-message is judged by half of a change.
+message is judged by half of a change. With a history, a record is kept before it comes into force, and one
+that changed without a higher version does not.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 from peilmerk_gateway.deployments.complaints import Complaint
 from peilmerk_gateway.deployments.deployment import Deployment, RecordError, read
 from peilmerk_gateway.deployments.grid import Cell
+from peilmerk_gateway.deployments.history import History
 from peilmerk_gateway.deployments.mandate import Mandate, Stream
 from peilmerk_gateway.deployments.record import Datastream, Device
 from peilmerk_gateway.publish.describe import Description
@@ -43,7 +45,7 @@ class Declared:
 
 
 @dataclass(frozen=True)
-class _InForce:
+class Reading:
     """What one reading of the folder found; replaced as a whole."""
 
     deployments: Mapping[str, Deployment] = field(default_factory=dict)
@@ -54,14 +56,33 @@ class _InForce:
     signature: Signature | None = None
     revision: int = 0
 
+    @property
+    def facts(self) -> dict[str, dict[str, object]]:
+        """Which records there are, {file: facts}, for the audit trail: digest, id and version, or why not
+        usable.
+        """
+        found: dict[str, dict[str, object]] = {
+            deployment.file.name: {
+                "id": deployment.id,
+                "sha256": deployment.digest,
+                "usable": True,
+                "version": deployment.record.version,
+            }
+            for deployment in self.deployments.values()
+        }
+        for error in self.broken:
+            found[error.file.name] = {"usable": False, "reason": str(error.reason)}
+        return found
+
 
 class Catalogue:
     """The records of one folder. One thread may read it anew while others ask."""
 
-    def __init__(self, directory: Path) -> None:
-        """Read the folder; a missing one is an empty one."""
+    def __init__(self, directory: Path, history: History | None = None) -> None:
+        """Read the folder; a missing one is an empty one. Without `history`, any version may follow any."""
         self.directory = Path(directory)
-        self._now = _InForce()
+        self._history = history
+        self._now = Reading()
         # What a file was about when it could last be told, so that its devices are refused with the right
         # reason.
         self._about: dict[Path, frozenset[str]] = {}
@@ -84,28 +105,25 @@ class Catalogue:
 
     @property
     def facts(self) -> dict[str, dict[str, object]]:
-        """Which records there are, {file: facts}, for the audit trail: digest, id and version, or why not
-        usable.
-        """
-        now = self._now
-        found: dict[str, dict[str, object]] = {
-            deployment.file.name: {
-                "id": deployment.id,
-                "sha256": deployment.digest,
-                "usable": True,
-                "version": deployment.record.version,
-            }
-            for deployment in now.deployments.values()
-        }
-        for error in now.broken:
-            found[error.file.name] = {"usable": False, "reason": str(error.reason)}
-        return found
+        """Which records there are now, for the audit trail; see `Reading`."""
+        return self._now.facts
 
     def reload(self) -> bool:
-        """Read the folder anew if anything in it changed; return whether it had."""
+        """Take what is in the folder into force if anything in it changed; return whether it had."""
+        reading = self.look()
+        if reading is not None:
+            self.take(reading)
+        return reading is not None
+
+    def take(self, reading: Reading) -> None:
+        """Take a reading into force."""
+        self._now = reading
+
+    def look(self) -> Reading | None:
+        """Read the folder anew if anything in it changed, taking nothing into force yet; else None."""
         signature = self._look()
         if signature == self._now.signature:
-            return False
+            return None
         deployments: dict[str, Deployment] = {}
         broken: list[RecordError] = []
         mandates: dict[str, Mandate] = {}
@@ -115,6 +133,7 @@ class Catalogue:
                 deployment = read(file)
                 self._about[file] = frozenset(deployment.mandates)
                 _check_apart(deployment, deployments, mandates)
+                self._take_up(deployment)
             except RecordError as reason:
                 broken.append(reason)
             else:
@@ -125,7 +144,7 @@ class Catalogue:
             for reason in reversed(broken)
             for device_id in sorted(reason.device_ids or self._about.get(reason.file, frozenset()))
         }
-        self._now = _InForce(
+        return Reading(
             deployments=deployments,
             broken=tuple(broken),
             mandates=mandates,
@@ -138,7 +157,12 @@ class Catalogue:
             signature=signature,
             revision=self._now.revision + 1,
         )
-        return True
+
+    def _take_up(self, deployment: Deployment) -> None:
+        """Have the history keep a record. Raises RecordError when it may not follow what was before."""
+        refused = None if self._history is None else self._history.take_up(deployment)
+        if refused is not None:
+            raise RecordError(deployment.file, [refused], frozenset(deployment.mandates))
 
     def _look(self) -> Signature:
         found = []

@@ -2,6 +2,7 @@
 
 Results go to stdout (one JSON object with --json), complaints to stderr. Exit codes: 0 ok, 1 a record cannot
 be used, or lacks what an export wants, 2 a file cannot be read or written, or options that do not fit.
+What asks, compares and looks back is in modules of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
+from peilmerk_gateway.deployments import changes_cli
 from peilmerk_gateway.deployments.complaints import Complaint
 from peilmerk_gateway.deployments.deployment import Deployment, RecordError, read
 from peilmerk_gateway.deployments.explain import explain as explained
@@ -168,6 +170,17 @@ def export(
         sys.stdout.buffer.write(data)
         sys.stdout.flush()
     raise typer.Exit(1 if refused else 0)
+
+
+app.command(
+    epilog="Examples: peilmerk deployment diff street.toml new/street.toml    "
+    "peilmerk deployment diff street@3 street@4 --gateway /srv/peilmerk    "
+    "peilmerk deployment diff street street.toml --gateway /srv/peilmerk --language nl"
+)(changes_cli.diff)
+app.command(
+    epilog="Examples: peilmerk deployment history /srv/peilmerk    "
+    "peilmerk deployment history /srv/peilmerk street --show 3"
+)(changes_cli.history)
 
 
 def _unfit(text: str) -> typer.Exit:

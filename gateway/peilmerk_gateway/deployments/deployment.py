@@ -53,6 +53,8 @@ class Deployment:
     """SHA-256 of the file, hexadecimal: which version of the record was in force."""
     cells: Mapping[str, Cell] = field(repr=False)
     mandates: Mapping[str, Mandate] = field(repr=False)
+    text: bytes = field(repr=False)
+    """The file as it was read."""
 
     @property
     def id(self) -> str:
@@ -95,7 +97,7 @@ def parse(data: bytes, file: Path) -> Deployment:
     except _Misplaced as reason:
         raise RecordError(file, [reason.complaint], devices) from None
     mandates = {mandate.device_id: mandate for mandate in mandates_of(record)}
-    return Deployment(file, record, hashlib.sha256(data).hexdigest(), cells, mandates)
+    return Deployment(file, record, hashlib.sha256(data).hexdigest(), cells, mandates, data)
 
 
 def _broken(text: str) -> Complaint:

@@ -25,6 +25,7 @@ from peilmerk_gateway.store import (
     figures,
     outbox,
     probe,
+    records,
     schema,
     trail,
     trail_check,
@@ -229,6 +230,10 @@ class Store:
     async def note_records(self, records: Mapping[str, Mapping[str, object]], now: float) -> bool:
         """Write down which deployment records are in force, {file: facts}; False if that is known."""
         return await self._note(trail.RECORDS, {"records": records}, now)
+
+    async def records_told(self) -> list[records.RecordsEntry]:
+        """Return which deployment records were in force when, as the audit trail tells it, oldest first."""
+        return await self._read(records.told)
 
     async def note_rules(self, gateway: str, now: float) -> bool:
         """Write down which version of the gateway judges; False if that is known."""
