@@ -116,10 +116,13 @@ def other_value(name: str, kind: str) -> str:
     return f"coalesce({name}, '') || 'x'" if kind.startswith("VARCHAR") else f"coalesce({name}, 7) + 500"
 
 
-@pytest.mark.parametrize("name", TABLES)
-async def test_no_column_of_a_bound_row_can_be_changed(store: Store, tmp_path: Path, name: str) -> None:
+async def test_no_column_of_a_bound_row_can_be_changed(store: Store, tmp_path: Path) -> None:
+    for name in TABLES:
+        no_column_can_be_changed(name, tmp_path / STORE_FILE)
+
+
+def no_column_can_be_changed(name: str, file: Path) -> None:
     table = TABLES[name]
-    file = tmp_path / STORE_FILE
     there = columns(file, table)
     # Of a refusal its number only says in which order they came within their batch.
     bound = [column for column in there if column != "audit_entry" and (table, column) != ("refusal", "id")]
@@ -182,10 +185,9 @@ MORE = {
 }
 
 
-@pytest.mark.parametrize("script", MORE.values(), ids=MORE)
-async def test_what_else_is_found(store: Store, tmp_path: Path, script: str) -> None:
+async def test_what_else_is_found(store: Store, tmp_path: Path) -> None:
     with tampering(tmp_path / STORE_FILE) as faults:
-        assert faults(script)
+        assert [what for what, script in MORE.items() if not faults(script)] == []
 
 
 async def test_a_form_taken_from_the_head_does_not_make_slipped_rows_older(
