@@ -1,7 +1,7 @@
 """`peilmerk audit`: check what was promised.
 
-`ledger` is here, because whoever runs a gateway must be able to verify it. What needs boards and attackers
-is announced by other rooms under the entry-point group `peilmerk.audit`, as their commands are.
+`ledger` and `budget` are here, because whoever runs a gateway must be able to verify it. What needs boards
+and attackers is announced by other rooms under the entry-point group `peilmerk.audit`, as their commands are.
 """
 
 from __future__ import annotations
@@ -9,17 +9,24 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import sys
+from datetime import date
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
-from peilmerk_gateway import registry_trail
+from peilmerk_gateway import audit_budget, registry_trail
 from peilmerk_gateway import settings as gateway_settings
 from peilmerk_gateway.cli import HERE, FolderArgument, JsonOption, told_to_people
 from peilmerk_gateway.command import Groups
+from peilmerk_gateway.deployments.catalogue import Catalogue
+from peilmerk_gateway.deployments.speaking import LanguageOption
+from peilmerk_gateway.deployments.speaking import language as spoken
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.store import STORE_FILE, Store
 from peilmerk_gateway.store.trail_check import Verdict
+from peilmerk_protocol.profile import DAY_S
 
 _HEAD = re.compile(r"([1-9][0-9]*):([0-9a-fA-F]{64})")
 
@@ -43,7 +50,7 @@ app = typer.Typer(
 
 @app.callback()
 def audit() -> None:
-    """Check what was promised: the audit trail of a gateway, and what its releases give away."""
+    """Check what was promised: a gateway's audit trail, what it spent, and what its releases give away."""
 
 
 @app.command(
@@ -91,6 +98,77 @@ def ledger(
             typer.echo(f"entry {entry}: {what}" if entry else what)
         typer.echo("nothing is wrong" if verdict.ok else f"{len(verdict.faults)} faults")
     raise typer.Exit(0 if verdict.ok else 1)
+
+
+@app.command(
+    epilog="Examples: peilmerk audit budget /srv/peilmerk    "
+    "peilmerk audit budget /srv/peilmerk --deployment cycle-path --year 2026 --json"
+)
+def budget(
+    folder: FolderArgument = HERE,
+    deployment: Annotated[
+        str | None, typer.Option(help="Only this deployment, by the id of its record.")
+    ] = None,
+    day: Annotated[
+        str | None,
+        typer.Option(metavar="DATE", help="This day (UTC), as 2026-05-01; else yesterday and today."),
+    ] = None,
+    year: Annotated[int | None, typer.Option(min=1970, max=9999, help="This whole year, added up.")] = None,
+    language: LanguageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell what was spent of privacy: epsilon by deployment, class and day, or over a year.
+
+    And what that means for somebody who passes as often a day as the record assumes. It only reads, also
+    while the gateway runs.
+    """
+    with told_to_people():
+        speaking = spoken(language)
+        settings = gateway_settings.load(folder)
+        spent = asyncio.run(_spent(settings, deployment, *_days(settings, day, year), year))
+    said = audit_budget.statements(spent, speaking)
+    if as_json:
+        figures = {"spent": [row.figures() for row in spent], "statements": said}
+        typer.echo(json.dumps({"name": "audit budget", "ok": True, "figures": figures, "limits": {}}))
+    elif not spent:
+        typer.echo(speaking.text("spent.none"))
+    else:
+        Console(file=sys.stdout).print(audit_budget.table(spent, speaking))
+        typer.echo("\n".join(said))
+
+
+def _days(settings: gateway_settings.Settings, day: str | None, year: int | None) -> tuple[int, int]:
+    """Return the first and the last day that are asked about."""
+    if day is not None and year is not None:
+        raise PeilmerkError("found --day and --year, wanted one of them")
+    if year is not None:
+        return audit_budget.day_number(date(year, 1, 1)), audit_budget.day_number(date(year, 12, 31))
+    if day is None:
+        today = int(settings.make_clock().now() // DAY_S)
+        return today - 1, today
+    try:
+        asked = audit_budget.day_number(date.fromisoformat(day))
+    except ValueError:
+        raise PeilmerkError(f"--day: found {day!r}, wanted a date as 2026-05-01") from None
+    return asked, asked
+
+
+async def _spent(
+    settings: gateway_settings.Settings, deployment: str | None, first: int, last: int, year: int | None
+) -> list[audit_budget.Spent]:
+    catalogue = await asyncio.to_thread(Catalogue, settings.deployments.directory)
+    m = {
+        name: max(mandate.m_assumed for mandate in known.mandates.values())
+        for name, known in catalogue.deployments.items()
+        if known.mandates
+    }
+    async with await Store.look(settings.gateway.data_dir / STORE_FILE) as store:
+        lines = await store.spent(first, last, deployment)
+    if deployment is not None and not lines and deployment not in catalogue.deployments:
+        raise PeilmerkError(
+            f"--deployment: found no record and no line of {deployment!r}, wanted one of ours"
+        )
+    return audit_budget.by_day(lines, m) if year is None else audit_budget.by_year(lines, year, m)
 
 
 def _head(text: str | None) -> tuple[int, str] | None:

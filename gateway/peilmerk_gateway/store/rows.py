@@ -305,6 +305,22 @@ class BudgetLine:
 
 
 @dataclass(frozen=True, slots=True)
+class SpentLine:
+    """What one class at one board cost on one day (days since 1970-01-01, UTC), in millionths of epsilon:
+    all its windows, the dearest of them, and the total of the day.
+    """
+
+    deployment: str
+    device_id: str
+    quantity: int
+    day: int
+    windows: int
+    windows_micro: int
+    dearest_micro: int
+    day_micro: int
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """The last that was admitted of a device."""
 

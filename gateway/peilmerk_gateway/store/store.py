@@ -27,6 +27,7 @@ from peilmerk_gateway.store import (
     probe,
     records,
     schema,
+    spent,
     trail,
     trail_check,
 )
@@ -43,6 +44,7 @@ from peilmerk_gateway.store.rows import (
     ParkedRow,
     Probe,
     Seen,
+    SpentLine,
     Stored,
     Window,
 )
@@ -267,6 +269,10 @@ class Store:
     async def budget_today(self, now: float) -> list[BudgetLine]:
         """Return what was spent on windows of the day (UTC) of `now`."""
         return await self._read(lambda connection: figures.budget_of_day(connection, now))
+
+    async def spent(self, first_day: int, last_day: int, deployment: str | None = None) -> list[SpentLine]:
+        """Return what was spent from one day to another (days since 1970-01-01, UTC), both included."""
+        return await self._read(lambda connection: spent.spent(connection, first_day, last_day, deployment))
 
     async def seen(self, device_ids: Sequence[str]) -> dict[str, Seen]:
         """Return the newest admitted window of each device; one never heard of is left out."""
