@@ -111,7 +111,8 @@ def test_radio_is_told_with_what_protects_from_it() -> None:
 
 
 def test_a_private_host_is_told() -> None:
-    text = written("annex", "md", ("notified_at = 2026-01-05", "private_host = true"), language="en").decode()
+    home = ("notified_at = 2026-01-05", "private_host = true"), ("window_s = 900", "window_s = 3600")
+    text = written("annex", "md", *home, language="en").decode()
     assert "| Hangs at a private person's, without notification | yes |" in text
     assert "Notified on" not in text
 

@@ -27,6 +27,8 @@ GROUND = (
     "[[purposes]]",
     '[[purposes]]\nlegal_ground = "GDPR 6(1)(e)"\nprivacy_declaration_url = "https://example.org/p"',
 )
+# A home would be in a coarser square, which is another change.
+IN_MANY = ("indoor = false", 'indoor = false\npublic_cell = "rd100-E1367N4558"\naddresses = 12')
 ASSESSED = (
     "[dtpr]",
     '[dpia]\nstatus = "approved"\ndate = 2023-01-10\nreview_due = 2026-01-09\n\n[dtpr]',
@@ -120,7 +122,7 @@ CHANGES: dict[str, tuple[tuple[str, str], str, str]] = {
 
 @pytest.mark.parametrize(("change", "wider", "narrower"), CHANGES.values(), ids=CHANGES)
 def test_a_change_widens_and_its_way_back_narrows(change: tuple[str, str], wider: str, narrower: str) -> None:
-    old, new = deployment(GROUND), deployment(GROUND, change)
+    old, new = deployment(GROUND, IN_MANY), deployment(GROUND, IN_MANY, change)
     assert wider in told(old, new, Effect.WIDER)
     assert told(old, new, Effect.NARROWER) == []
     assert narrower in told(new, old, Effect.NARROWER)

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from peilmerk_gateway.deployments import gates
 from peilmerk_gateway.deployments.complaints import Complaint, complain
-from peilmerk_gateway.deployments.grid import Cell, GridError, cell_of
+from peilmerk_gateway.deployments.grid import COARSEST_M, SIZE_M, Cell, GridError, cell_named, cell_of
 from peilmerk_gateway.deployments.mandate import Mandate, mandates_of
 from peilmerk_gateway.deployments.record import Point, Record
 from peilmerk_gateway.errors import PeilmerkError
@@ -110,20 +110,36 @@ class _Misplaced(Exception):
 
 
 def _cells(record: Record) -> dict[str, Cell]:
-    common = _cell(record.location.point, "location.point")
-    wanted = record.location.public_cell
-    if wanted is not None and wanted != common.id:
-        raise _Misplaced(
-            "location.public_cell", f"found {wanted!r}, wanted {common.id!r}, in which location.point lies"
-        )
+    place = record.location
+    # Of a home nothing finer is told than what is known to be coarse enough.
+    size = COARSEST_M if record.private_host else SIZE_M
+    if place.public_cell is None:
+        assert place.point is not None  # `home.complaints`
+        common = _cell(place.point, "location.point", size)
+    else:
+        common = _named(place.public_cell)
+        if place.point is not None:
+            around = _cell(place.point, "location.point", common.size_m)
+            if around != common:
+                raise _Misplaced(
+                    "location.public_cell",
+                    f"found {common.id!r}, wanted {around.id!r}, in which location.point lies",
+                )
     return {
-        device.name: common if device.point is None else _cell(device.point, f"devices[{number}].point")
+        device.name: common if device.point is None else _cell(device.point, f"devices[{number}].point", size)
         for number, device in enumerate(record.devices, 1)
     }
 
 
-def _cell(point: Point, key: str) -> Cell:
+def _named(name: str) -> Cell:
     try:
-        return cell_of(point.longitude, point.latitude)
+        return cell_named(name)
+    except GridError as reason:
+        raise _Misplaced("location.public_cell", str(reason)) from None
+
+
+def _cell(point: Point, key: str, size_m: int) -> Cell:
+    try:
+        return cell_of(point.longitude, point.latitude, size_m)
     except GridError as reason:
         raise _Misplaced(key, str(reason)) from None

@@ -14,17 +14,24 @@ square: east and north of its south-west corner in hundreds of metres.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
 SIZE_M = 100
+# Each lies within one of the next: a coarser square tells nothing that a finer one does not.
+SIZES_M = (100, 500, 1_000)
+COARSEST_M = SIZES_M[-1]
 # Where the grid is in use (metres east and north); outside of it the correction does not hold.
 EAST_M = (-7_000, 300_000)
 NORTH_M = (289_000, 629_000)
 # Degrees; a coarser fence, so that nonsense is refused before it is projected.
 LONGITUDE = (2.0, 8.0)
 LATITUDE = (50.0, 56.0)
+
+
+_NAME = re.compile(r"rd(\d{3,4})-E(\d{4})N(\d{4})")
 
 
 class GridError(ValueError):
@@ -49,6 +56,25 @@ class Cell:
 
 def cell_of(longitude: float, latitude: float, size_m: int = SIZE_M) -> Cell:
     """Return the cell in which a point (degrees WGS84) lies. Raises GridError outside of the Dutch grid."""
+    return _cell(*square_of(longitude, latitude, size_m), size_m)
+
+
+def cell_named(name: str) -> Cell:
+    """Return the cell of this name, such as "rd500-E1365N4555". Raises GridError when there is none."""
+    found = _NAME.fullmatch(name)
+    size, east, north = (int(number) for number in found.groups()) if found else (0, 0, 0)
+    east, north = east * 100, north * 100
+    inside = EAST_M[0] <= east < EAST_M[1] and NORTH_M[0] <= north < NORTH_M[1]
+    if size not in SIZES_M or not inside or east % size or north % size:
+        raise GridError(f"found {name!r}, wanted a square of the Dutch grid such as 'rd500-E1365N4555'")
+    return _cell(east, north, size)
+
+
+def square_of(longitude: float, latitude: float, size_m: int = SIZE_M) -> tuple[int, int]:
+    """Return the south-west corner (east, north) in metres of the square around a point (degrees WGS84).
+
+    Raises GridError outside of the Dutch grid.
+    """
     east, north = 0.0, 0.0
     inside = LONGITUDE[0] <= longitude <= LONGITUDE[1] and LATITUDE[0] <= latitude <= LATITUDE[1]
     if inside:
@@ -57,7 +83,7 @@ def cell_of(longitude: float, latitude: float, size_m: int = SIZE_M) -> Cell:
         inside = EAST_M[0] <= east < EAST_M[1] and NORTH_M[0] <= north < NORTH_M[1]
     if not inside:
         raise GridError("found a point outside of the Dutch grid (RD, EPSG:28992), wanted one within")
-    return _cell(int(east // size_m) * size_m, int(north // size_m) * size_m, size_m)
+    return int(east // size_m) * size_m, int(north // size_m) * size_m
 
 
 @lru_cache(maxsize=4096)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from peilmerk_gateway.deployments import gates
+from peilmerk_gateway.deployments import gates, home
 from peilmerk_gateway.deployments.record import Datastream, Device, Record
 from peilmerk_protocol import profile, quantities, topics
 from peilmerk_protocol.quantities_names import Quantity
@@ -51,6 +51,8 @@ class Mandate:
     streams: Mapping[int, Stream]
     in_force: gates.Period
     assessed: gates.Period
+    hold_s: int = 0
+    """How long after the end of its window nobody is told a figure, seconds: at somebody's home."""
     _digests: dict[int, bytes] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -159,6 +161,7 @@ def _mandate(record: Record, device: Device) -> Mandate:
         },
         in_force=gates.in_force(record),
         assessed=gates.assessed(record),
+        hold_s=home.hold_s(record),
     )
 
 

@@ -30,6 +30,9 @@ from pydantic import (
 from peilmerk_protocol import quantities, topics
 from peilmerk_protocol.quantities_names import Quantity, by_name, by_number
 
+# A year of figures shows every season once; who needs more, or less, says so in the record.
+RETENTION_DAYS = 365
+
 
 def _web_address(text: str) -> str:
     HttpUrl(text)
@@ -141,18 +144,26 @@ class Device(_Table):
 
 
 class Location(_Table):
-    """Where the deployment is: a private point, and what may be said of it."""
+    """Where the deployment is: a private point, and what may be said of it.
 
-    point: Point
+    At a private host's `public_cell` says all that the gateway has to know, and the point stays with the
+    host's own data; `addresses` is how many lie in the square (see `dwellings`).
+    """
+
+    point: Point | None = None
     description: Text
     public_cell: Line | None = None
+    addresses: Annotated[int, Field(strict=True, ge=0)] | None = None
     regions: tuple[Line, ...] = ()
     observed_area: Text | None = None
     indoor: bool = False
 
 
 class Datastream(_Table):
-    """One thing that is measured. `devices` names those that measure it; left out, all do."""
+    """One thing that is measured. `devices` names those that measure it; left out, all do.
+
+    After `retention_days` its figures are deleted on the gateway; what a platform has, stays there.
+    """
 
     measures: Measures
     observed_property: Line
@@ -165,6 +176,7 @@ class Datastream(_Table):
     is_reusable: bool = False
     documentation: Url | None = None
     devices: tuple[Name, ...] | None = None
+    retention_days: Annotated[int, Field(strict=True, ge=1, le=3_650)] = RETENTION_DAYS
 
     @field_validator("measures")
     @classmethod

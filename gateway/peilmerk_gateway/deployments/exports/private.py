@@ -63,7 +63,7 @@ def _places(deployment: Deployment) -> Iterator[tuple[str, float]]:
         for place in (*cell.outline, cell.centre)
         for degrees in place
     }
-    points = [("location.point", record.location.point)]
+    points = [("location.point", record.location.point)] if record.location.point is not None else []
     points += [
         (f"devices[{number}].point", device.point)
         for number, device in enumerate(record.devices, 1)
