@@ -138,4 +138,11 @@ def _observation(admitted: Admitted, stream: Stream, result: int) -> Observation
         window_s=admitted.window_s,
         result=result,
         is_public=stream.is_public,
+        publish_after=_publish_after(admitted),
     )
+
+
+def _publish_after(admitted: Admitted) -> float:
+    """Return from when on anybody may be told, unix seconds; nought for at once."""
+    hold_s = admitted.mandate.hold_s
+    return float(admitted.window_start + admitted.window_s + hold_s) if hold_s else 0.0

@@ -3,19 +3,22 @@
 A report, and likewise a day's total, is admitted when its number is new, a usable record names its device,
 the device has stated what it runs, it reports nothing undeclared (G7), what it runs is what the record says
 (G6), and its window has passed, is not too old, lies where the record is in force (G3) and its assessment
-holds (G4), and was not reported before (a day has one total, beside its windows). The first rule that does
-not hold gives the reason.
+holds (G4), and was not reported before (a day has one total, beside its windows). Above all of that stands
+the host's word: nothing is admitted of a device that is paused or withdrawn, nor what it measured meanwhile.
+The first rule that does not hold gives the reason.
 
 Pure: all that is known comes in as arguments.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from peilmerk_gateway.deployments.mandate import Mandate
 from peilmerk_gateway.open import Opened
 from peilmerk_gateway.refusal import Reason, Refusal
+from peilmerk_gateway.store.halts import WITHDRAWN, Halt
 from peilmerk_gateway.store.rows import AnswerRow, AttestationRow, Known, KnownCommand
 from peilmerk_protocol import topics
 from peilmerk_protocol.command import Ack
@@ -57,11 +60,16 @@ class Redelivered:
 
 
 def admit_statement(
-    opened: Opened, message: Statement, known: Known, now: float
+    opened: Opened, message: Statement, known: Known, now: float, halts: Sequence[Halt] = ()
 ) -> AttestationRow | Redelivered | Refusal:
-    """Take a statement whose number is new. No record is asked: what a device runs is worth knowing."""
+    """Take a statement whose number is new. No record is asked: what a device runs is worth knowing.
+
+    A paused device may make one, because it tells nothing that was measured; a withdrawn one may not.
+    """
     if known.is_stored:
         return _came_again(opened, known, now, is_report=False)
+    if any(halt.kind == WITHDRAWN for halt in halts):
+        return _refused(Reason.HOST_WITHDRAWN, opened, now)
     return AttestationRow(
         device_id=opened.device_id,
         seq=message.seq,
@@ -91,14 +99,22 @@ def admit_ack(
 
 
 def admit_report(
-    opened: Opened, message: Report, known: Known, terms: Mandate | Reason, now: float
+    opened: Opened,
+    message: Report,
+    known: Known,
+    terms: Mandate | Reason,
+    now: float,
+    halts: Sequence[Halt] = (),
 ) -> Admitted | Redelivered | Refusal:
-    """Judge a report by the terms of its device, or by the reason why it has none.
+    """Judge a report by its host's word, then by the terms of its device, or the reason why it has none.
 
     `known` is what the store knows that bears on it.
     """
     if known.is_stored or known.parked_digest is not None:
         return _came_again(opened, known, now, is_report=True)
+    halted = _halted(opened, message, terms, halts)
+    if halted is not None:
+        return _refused(halted, opened, now)
     if isinstance(terms, Reason):
         return _refused(terms, opened, now)
     reason = _against(terms, message, opened.kind, known, now)
@@ -116,6 +132,16 @@ def may_wait(refusal: Refusal, known: Known) -> bool:
     if refusal.reason is Reason.NOT_ATTESTED:
         return True
     return refusal.reason is Reason.G6 and not known.follows
+
+
+def _halted(opened: Opened, message: Report, terms: Mandate | Reason, halts: Sequence[Halt]) -> Reason | None:
+    """Return why the host's word speaks against a report; without terms only what holds now does."""
+    length = 0 if isinstance(terms, Reason) else terms.length_s(opened.kind)
+    start = message.window * length
+    barring = {halt.kind for halt in halts if halt.bars(start, start + length)}
+    if WITHDRAWN in barring:
+        return Reason.HOST_WITHDRAWN
+    return Reason.HOST_PAUSED if barring else None
 
 
 def _against(mandate: Mandate, message: Report, kind: int, known: Known, now: float) -> Reason | None:

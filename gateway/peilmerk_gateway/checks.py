@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import asdict
 from typing import Any
 
+from peilmerk_gateway import retention
 from peilmerk_gateway.broker import program_path
 from peilmerk_gateway.broker_access import ensure_broker_trust, mqtt_access
 from peilmerk_gateway.deployments.catalogue import Catalogue
@@ -89,3 +90,22 @@ async def gateway_status(settings: Settings) -> dict[str, Any]:
             for device_id, row in (await store.stated(devices)).items()
         }
     return {"name": "gateway status", "ok": True, "figures": figures, "limits": {}}
+
+
+async def retained(settings: Settings, *, dry_run: bool, rewrite: bool) -> dict[str, Any]:
+    """Delete what is older than its record says, or only count it; return what was deleted.
+
+    Raises StoreError when there is no store yet.
+    """
+    now = settings.make_clock().now()
+    catalogue = await asyncio.to_thread(Catalogue, settings.deployments.directory)
+    async with await Store.look(settings.gateway.data_dir / STORE_FILE) as store:
+        wanted = await retention.plan(store, catalogue, now)
+        if dry_run:
+            removed = await retention.overdue(store, catalogue, now)
+        else:
+            removed = await retention.retain(store, catalogue, now)
+        if rewrite and not dry_run:
+            await store.rewrite()
+    figures = asdict(removed) | {"dry_run": dry_run, "undecided": len(wanted.undecided)}
+    return {"name": "gateway retain", "ok": True, "figures": figures, "limits": {}}

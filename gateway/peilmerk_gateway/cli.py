@@ -168,6 +168,31 @@ def status(folder: FolderArgument = HERE, as_json: JsonOption = False) -> None:
 
 
 @app.command(
+    epilog="Examples: peilmerk gateway retain /srv/peilmerk --dry-run    "
+    "peilmerk gateway retain /srv/peilmerk --json"
+)
+def retain(
+    folder: FolderArgument = HERE,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is too old; delete nothing.")] = False,
+    rewrite: Annotated[
+        bool,
+        typer.Option(help="Then write the store anew: once for one that an older peilmerk made. Takes time."),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Delete figures and reports that are older than their records say, as a running gateway does hourly.
+
+    What platforms have, and the privacy ledger, stay. Every deletion is in the audit trail.
+    """
+    from peilmerk_gateway.checks import retained
+
+    with told_to_people():
+        report = asyncio.run(retained(gateway_settings.load(folder), dry_run=dry_run, rewrite=rewrite))
+    _print(report, as_json)
+
+
+@app.command(
     name="broker-config",
     epilog="Examples: peilmerk gateway broker-config --kind mosquitto --out mosquitto    "
     "peilmerk gateway broker-config . --kind mosquitto --out new --at /etc/mosquitto/peilmerk",

@@ -24,6 +24,7 @@ from peilmerk_gateway.memory import BatchMemory
 from peilmerk_gateway.open import Keyring, Opened, open_delivery
 from peilmerk_gateway.refusal import Reason, Refusal
 from peilmerk_gateway.store import AnswerRow, AttestationRow, BatchRows, Entry, ParkedRow, Probe, Store
+from peilmerk_gateway.store.halts import Halt
 from peilmerk_protocol.command import Ack
 from peilmerk_protocol.report import Report
 from peilmerk_protocol.statement import Statement
@@ -75,6 +76,7 @@ class _Verdicts:
     unparked: list[tuple[str, int]] = field(default_factory=list)
     answers: list[AnswerRow] = field(default_factory=list)
     redelivered: int = 0
+    halts: int | None = None
 
     def rows(self, received: int, registry: tuple[int, bytes] | None) -> BatchRows:
         """Return it as rows for the store, `registry` being the registry it was judged by."""
@@ -88,6 +90,7 @@ class _Verdicts:
             self.unparked,
             self.answers,
             registry,
+            self.halts,
         )
 
 
@@ -159,10 +162,13 @@ class Judge:
             if isinstance(case.opened.message, Ack)
         ]
         memory = BatchMemory(await self._store.known(probes), await self._store.known_commands(asked))
+        halts = await self._store.halts(sorted(terms))
+        verdicts.halts = halts.revision
         too_long = time.time() - self._patience_s
         for case in sorted(cases, key=lambda case: case.rank):
             try:
-                _judge(case, terms, memory, verdicts, now, too_long)
+                halted = halts.by_device.get(case.opened.device_id, ())
+                _judge(case, terms, halted, memory, verdicts, now, too_long)
             except Exception as fault:
                 opened = case.opened
                 verdicts.refusals.append(_fault(fault, opened.device_id, opened.size, now))
@@ -187,9 +193,17 @@ def _probe(opened: Opened, terms: Terms) -> Probe | None:
 
 
 def _judge(
-    case: _Case, terms: Terms, memory: BatchMemory, verdicts: _Verdicts, now: float, too_long: float
+    case: _Case,
+    terms: Terms,
+    halts: Sequence[Halt],
+    memory: BatchMemory,
+    verdicts: _Verdicts,
+    now: float,
+    too_long: float,
 ) -> None:
-    """Judge one message and write the verdict down; `too_long` is since when nothing waits any longer."""
+    """Judge one message and write the verdict down; `halts` are its device's, `too_long` is since when
+    nothing waits any longer.
+    """
     opened = case.opened
     if isinstance(opened.message, Ack):
         _judge_ack(opened, opened.message, memory, verdicts, now)
@@ -198,7 +212,7 @@ def _judge(
     assert probe is not None
     known = memory.known(probe)
     if isinstance(opened.message, Statement):
-        stated = admit_statement(opened, opened.message, known, now)
+        stated = admit_statement(opened, opened.message, known, now, halts)
         if isinstance(stated, AttestationRow):
             verdicts.attestations.append(stated)
             memory.add_statement(stated)
@@ -211,7 +225,7 @@ def _judge(
     if case.waited is not None:
         # What waits is known to the store as waiting; that is no reason against itself.
         known = replace(known, parked_digest=None)
-    judged = admit_report(opened, opened.message, known, terms[opened.device_id], now)
+    judged = admit_report(opened, opened.message, known, terms[opened.device_id], now, halts)
     if isinstance(judged, Refusal) and may_wait(judged, known):
         if case.waited is None:
             row = ParkedRow(

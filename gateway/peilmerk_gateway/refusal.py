@@ -30,6 +30,8 @@ class Reason(StrEnum):
     NO_DEPLOYMENT = "no-deployment"
     DEVICE_INACTIVE = "device-inactive"
     RECORD_BROKEN = "record-broken"
+    HOST_PAUSED = "host-paused"
+    HOST_WITHDRAWN = "host-withdrawn"
     QUANTITY_RANGE = "quantity-range"
     ACK_UNKNOWN = "ack-unknown"
     ACK_REPEATED = "ack-repeated"
@@ -102,6 +104,14 @@ _SENTENCES: dict[Reason, tuple[str, str]] = {
     Reason.RECORD_BROKEN: (
         "The deployment record of this sensor cannot be used.",
         "Het inzetdossier van deze sensor is onbruikbaar.",
+    ),
+    Reason.HOST_PAUSED: (
+        "The host has paused the sensor, or had paused it when it measured this.",
+        "De gastheer heeft de sensor gepauzeerd, of had dat toen hij dit mat.",
+    ),
+    Reason.HOST_WITHDRAWN: (
+        "The host has withdrawn: nothing of this sensor is taken any more.",
+        "De gastheer doet niet meer mee: van deze sensor wordt niets meer aangenomen.",
     ),
     Reason.QUANTITY_RANGE: (
         "A figure lies outside what the sensor can measure.",

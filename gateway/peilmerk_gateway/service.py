@@ -29,6 +29,7 @@ from peilmerk_gateway.open import Keyring
 from peilmerk_gateway.publish.outbox import publish_loop
 from peilmerk_gateway.publish.sensorthings import open_sink
 from peilmerk_gateway.registry import Registry
+from peilmerk_gateway.retention import retain_loop
 from peilmerk_gateway.settings import Settings
 from peilmerk_gateway.store import STORE_FILE, Store
 from peilmerk_gateway.updates.server import FirmwareServer
@@ -107,6 +108,7 @@ class Service:
                 asyncio.create_task(flow.run(ingest, self._stop), name="flow"),
                 asyncio.create_task(flow.settle_loop(self._stop), name="settle"),
                 asyncio.create_task(sender.run(self._stop), name="send"),
+                asyncio.create_task(retain_loop(store, catalogue, clock, self._stop), name="retain"),
                 *(
                     asyncio.create_task(
                         publish_loop(store, sink, catalogue, clock, self._stop), name=f"publish {sink.name}"

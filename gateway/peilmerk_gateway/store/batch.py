@@ -16,7 +16,8 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
-from peilmerk_gateway.store import commands, levels, schema, trail
+from peilmerk_gateway.store import commands, halts, levels, schema, trail
+from peilmerk_gateway.store.engine import StoreError
 from peilmerk_gateway.store.rows import BatchRows, Entry, ObservationRow, Stored, WithheldRow
 from peilmerk_gateway.store.sql import insert
 from peilmerk_protocol import topics
@@ -33,8 +34,10 @@ Rows = Sequence[Any]
 
 def write_batch(connection: Connection, batch: BatchRows, sinks: Sequence[str], now: float) -> Stored:
     """Write everything of `batch` that is new, one publish row a sink for what is public; return what was
-    new.
+    new. Raises StoreError, having written nothing, when a host's word changed since the batch was judged.
     """
+    if batch.halts is not None and batch.halts != halts.revision(connection):
+        raise StoreError("a host paused, resumed or withdrew meanwhile: the batch is to be judged anew")
     if batch.registry is not None:
         named = dict(zip(("number", "digest"), batch.registry, strict=True))
         trail.note_if_new(connection, trail.REGISTRY, named, now)
@@ -140,7 +143,7 @@ def _write_figures(
                     withheld.append((entry, WithheldRow(row.datastream, row.window_start, SPENT_BEFORE)))
         values = [{**_columns(row), "stored_at": now} for _, row in some]
         for value in values:
-            del value["is_public"]
+            del value["is_public"], value["publish_after"]
         rows = _new(connection, "observations", values, number)
         there = {(row.datastream, row.window_start, row.device_id) for row in rows}
         withheld += [
@@ -179,14 +182,16 @@ def _without_digest(connection: Connection, late: Sequence[Entry], number: int) 
 
 def _queue(connection: Connection, kept: Sequence[ObservationRow], told: Rows, sinks: Sequence[str]) -> Rows:
     """Queue what is public for every sink."""
-    public = {(row.datastream, row.window_start, row.device_id) for row in kept if row.is_public}
+    public = {
+        (row.datastream, row.window_start, row.device_id): row.publish_after for row in kept if row.is_public
+    }
     outbox: list[dict[str, Any]] = [
         {
             "sink": sink,
             "observation_id": row.id,
             "state": schema.WAITING,
             "attempts": 0,
-            "next_attempt_at": 0.0,
+            "next_attempt_at": public[row.datastream, row.window_start, row.device_id],
         }
         for row in told
         if (row.datastream, row.window_start, row.device_id) in public

@@ -8,6 +8,8 @@ picture while the writer writes. Other databases are used as SQLAlchemy finds th
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +72,14 @@ def open_engine(url: URL, *, writer: bool) -> Engine:
         # The driver's own idea of when a transaction begins would leave reads outside of it.
         connection.isolation_level = None
         for pragma in (
+            # Before the first table is made, or it takes a `rewrite` to hold.
+            "auto_vacuum = INCREMENTAL",
             "journal_mode = WAL",
             "synchronous = FULL",
             "foreign_keys = ON",
             f"busy_timeout = {BUSY_MS}",
+            # What is deleted is overwritten, not only forgotten.
+            "secure_delete = ON",
         ):
             connection.execute(f"PRAGMA {pragma}").close()
 
@@ -112,3 +118,33 @@ def revisions(engine: Engine) -> tuple[str | None, str | None]:
     with engine.connect() as connection:
         found = MigrationContext.configure(connection).get_current_revision()
         return found, ScriptDirectory.from_config(_config(connection)).get_current_head()
+
+
+def give_back(engine: Engine, most_pages: int) -> int:
+    """Give up to so many empty pages of an SQLite file back to the disk; return how many are left."""
+    if engine.dialect.name != "sqlite":
+        return 0
+    with _outside(engine) as connection:
+        if connection.execute("PRAGMA auto_vacuum").fetchone()[0] != 2:
+            return 0
+        # As a script, which is run to its end: of such a statement alone the driver takes one step, a page.
+        connection.executescript(f"PRAGMA incremental_vacuum({int(most_pages)})")
+        return int(connection.execute("PRAGMA freelist_count").fetchone()[0])
+
+
+def rewrite(engine: Engine) -> None:
+    """Write an SQLite file anew, and empty its journal: what was deleted is in no byte of either."""
+    if engine.dialect.name == "sqlite":
+        with _outside(engine) as connection:
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+@contextmanager
+def _outside(engine: Engine) -> Iterator[Any]:
+    """Lend the driver's own connection, outside of any transaction."""
+    lent = engine.raw_connection()
+    try:
+        yield lent.driver_connection
+    finally:
+        lent.close()

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, func, select, update
 
-from peilmerk_gateway.store import schema, trail
+from peilmerk_gateway.store import halts, schema, trail
 from peilmerk_gateway.store.batch import raise_tally
 from peilmerk_gateway.store.rows import OutboxRow
 from peilmerk_gateway.store.sql import insert
@@ -66,13 +66,14 @@ def in_state(connection: Connection, sink: str, state: str, limit: int) -> list[
 
 
 def claim(connection: Connection, sink: str, limit: int, now: float) -> list[OutboxRow]:
-    """Mark up to `limit` waiting rows that are due as sending, and return them."""
+    """Mark up to `limit` waiting rows that are due as sending, and return them; none of a halted device."""
     statement = (
         _SELECT.where(
             _outbox.sink == sink,
             _outbox.state == schema.WAITING,
             schema.unfinished,
             _outbox.next_attempt_at <= now,
+            _observation.device_id.not_in(halts.now_halted()),
         )
         .order_by(_outbox.observation_id)
         .limit(limit)

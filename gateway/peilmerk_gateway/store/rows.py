@@ -46,6 +46,8 @@ class ObservationRow:
     maximum: int | None = None
     completeness: int | None = None
     is_public: bool = True
+    publish_after: float = 0.0
+    """Unix seconds; no platform is sent it before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +185,8 @@ class BatchRows:
     answers: Sequence[AnswerRow] = ()
     registry: tuple[int, bytes] | None = None
     """Number and digest of the last action of the registry, by which the batch was judged."""
+    halts: int | None = None
+    """The revision of the halts by which it was judged; None for judged by none."""
 
     @property
     def heard(self) -> set[str]:

@@ -58,7 +58,7 @@ report = Table(
     Column("digest", LargeBinary(32), nullable=True),
     Column("admitted_at", Float, nullable=False),
     # Here and below: the entry of the audit trail that tells of it; empty for what is older than the trail.
-    # Most have no index: only a check of the whole trail asks, and reads them in one go.
+    # It has an index where rows are deleted one day, and what is left of an entry is to be found.
     Column("audit_entry", BigInteger, nullable=True),
     UniqueConstraint("device_id", "kind", "window_start"),
     Index(None, "audit_entry"),
@@ -89,6 +89,8 @@ observation = Table(
     Column("stored_at", Float, nullable=False),
     Column("audit_entry", BigInteger, nullable=True),
     UniqueConstraint("datastream", "window_start"),
+    Index(None, "audit_entry"),
+    Index(None, "device_id"),
 )
 
 withheld = Table(
@@ -101,6 +103,7 @@ withheld = Table(
     Column("device_id", String(16), primary_key=True),
     Column("reason", String(32), nullable=False),
     Column("audit_entry", BigInteger, nullable=True),
+    Index(None, "audit_entry"),
     sqlite_with_rowid=False,
 )
 
@@ -229,6 +232,18 @@ audit_head = Table(
     Column("digest", LargeBinary(32), nullable=False),
     # What the trail binds, as `store.trail` numbers it; empty for one that goes on from an older version.
     Column("form", Integer, nullable=True),
+    sqlite_with_rowid=False,
+)
+
+# When a device's host did not want it to take part: from `since` until `until`, empty for still. `kind` is
+# of `store.halts`. Whose device it is, is not known here.
+halt = Table(
+    "halt",
+    metadata,
+    Column("device_id", String(16), primary_key=True),
+    Column("kind", String(9), primary_key=True),
+    Column("since", Float, primary_key=True),
+    Column("until", Float, nullable=True),
     sqlite_with_rowid=False,
 )
 

@@ -23,15 +23,19 @@ from peilmerk_gateway.store import (
     commands,
     engine,
     figures,
+    halts,
     outbox,
     probe,
     records,
+    removal,
     schema,
     spent,
     trail,
     trail_check,
 )
 from peilmerk_gateway.store.engine import StoreError
+from peilmerk_gateway.store.removal import Removed, Term
+from peilmerk_gateway.store.restated import Left
 from peilmerk_gateway.store.rows import (
     AttestationRow,
     BatchRows,
@@ -70,6 +74,7 @@ class Store:
         self._reading = engine.open_engine(self.url, writer=False)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
+        self._left = Left()
         self._changes = 0
         self._changed = asyncio.Event()
 
@@ -147,6 +152,60 @@ class Store:
         row.
         """
         return await self._write(lambda connection: batch.write_batch(connection, rows, self.sinks, now))
+
+    # What hosts say.
+
+    async def halts(self, device_ids: Sequence[str]) -> halts.Halts:
+        """Return what the hosts of these devices paused and withdrew."""
+        return await self._read(lambda connection: halts.look_up(connection, device_ids))
+
+    async def halt(self, device_id: str, action: str, now: float) -> bool:
+        """Pause, resume or withdraw a device (`halts.PAUSE`...); on return it is on the disk and in force.
+
+        Returns whether it changed anything. Raises HaltRefused. Also another process may do so.
+        """
+        return await self._write(lambda connection: halts.change(connection, device_id, action, now))
+
+    # What is deleted for good.
+
+    async def kept(self) -> tuple[list[str], list[str]]:
+        """Return every datastream of which something is stored, and every device with a report."""
+        return await self._read(removal.kept)
+
+    async def overdue(self, streams: Sequence[Term], devices: Sequence[Term]) -> Removed:
+        """Return how much is older than these terms."""
+        return await self._read(lambda connection: removal.count(connection, streams, devices))
+
+    async def age_out(
+        self, streams: Sequence[Term], devices: Sequence[Term], limit: int, now: float
+    ) -> Removed:
+        """Delete up to `limit` rows that are older than these terms, and say so in the audit trail."""
+        return await self._write(
+            lambda c: removal.age_out(c, self._left, streams, devices, limit, now), tell=False
+        )
+
+    async def erase(self, device_id: str, now: float, limit: int = 500) -> Removed:
+        """Delete what a device sent and was never published, and every report of it; say so in the trail."""
+        removed = Removed()
+        while True:
+            some = await self._write(lambda c: removal.erase(c, self._left, device_id, limit, now))
+            if not some.rows:
+                return removed
+            removed.add(some)
+
+    async def give_back(self, most_pages: int = 1_000) -> int:
+        """Give pages that deletions left empty back to the disk, a few at a time; return how many are left.
+
+        SQLite only, and a file that was made so (see `rewrite`); any other database does so by itself.
+        """
+        return await self._in(self._writer, lambda: engine.give_back(self._writing, most_pages))
+
+    async def rewrite(self) -> None:
+        """Write the whole SQLite file anew without what was deleted, and so that `give_back` works on it.
+
+        Takes as much disk again for as long as it runs, and holds writers meanwhile.
+        """
+        await self._in(self._writer, lambda: engine.rewrite(self._writing))
 
     # What devices are told to do.
 

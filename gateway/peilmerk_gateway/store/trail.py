@@ -20,6 +20,8 @@ crash. However many messages are refused, a batch of them is one entry.
 
 `rows` are those of ROWS below. A trail of the first form bound reports and publications only: its entries
 `judged` have one root over REPORT_LEAF, its `published` one over PUBLISHED_LEAF.
+    host       a host's word {action, device_id, unqueued?}: pause, resume, withdraw, erase
+    removed    figures and reports were deleted; see `peilmerk_gateway.store.removal`
 
 `peilmerk_gateway.store.trail_check` verifies it.
 """
@@ -40,6 +42,7 @@ __all__ = ["NOTHING", "digest", "leaf", "merkle_root", "root_of"]
 
 BEGUN, JUDGED, PUBLISHED, REJECTED = "begun", "judged", "published", "rejected"
 COMMAND, RECORDS, REGISTRY, RULES, WIDENED = "command", "records", "registry", "rules", "widened"
+HOST, REMOVED = "host", "removed"
 FORM = 2
 """Of the trail as it is written now."""
 

@@ -22,7 +22,7 @@ import cbor2
 from sqlalchemy import Connection, Select, select
 
 from peilmerk_gateway.registry_trail import RegistryTrail
-from peilmerk_gateway.store import schema, trail
+from peilmerk_gateway.store import restated, schema, trail
 from peilmerk_gateway.store.batch import REFUSALS_KEPT
 
 MOST_FAULTS = 100
@@ -130,7 +130,10 @@ class _Check:
             trail.REJECTED: self._rejection,
             trail.COMMAND: self._command,
             trail.REGISTRY: self._anchor,
+            trail.REMOVED: self._removal,
         }
+        # What was stated of entries when rows of theirs were deleted, which is told after them.
+        self._left = restated.Left().read(connection)
 
     def entry(self, row: Any) -> None:
         """Check what an entry tells."""
@@ -170,6 +173,9 @@ class _Check:
             told.add(name, int(body[name]))
         for name in ("withheld", "refused"):
             told.add(name, sum(body[name].values()))
+        if "rows" not in body and self._left.of("reports", number) is not None:
+            self._hold(number, "reports", [row[1:] for row in self._rows["reports"].of(number)], 0, b"")
+            return
         if "rows" not in body:
             rows = [
                 [getattr(row, name) for name in trail.REPORT_LEAF] for row in self._rows["reports"].of(number)
@@ -204,7 +210,11 @@ class _Check:
     def _hold(
         self, number: int, name: str, rows: list[Any], wanted: int, root: bytes, *, in_order: bool = False
     ) -> None:
-        if len(rows) != wanted:
+        stated = self._left.of(name, number)
+        wanted, root = stated or (wanted, root)
+        if stated is not None and root == restated.NO_ROOT:
+            self._verdict.wrong(number, f"{name}: were not what was decided when some of them were deleted")
+        elif len(rows) != wanted:
             self._verdict.wrong(number, f"{name}: found {len(rows)} that carry its number, wanted {wanted}")
         elif rows:
             found = trail.merkle_root(map(trail.leaf, rows)) if in_order else trail.root_of(rows)
@@ -215,7 +225,7 @@ class _Check:
         self._told.add("published", int(body["observations"]))
         rows = self._published.of(number)
         self._verdict.published += len(rows)
-        if body.get("form") == trail.FORM:
+        if body.get("form") == trail.FORM or self._left.of("published", number) is not None:
             self._hold(number, "published", [row[1:] for row in rows], body["observations"], body["root"])
             return
         leaves = [[getattr(row, name) for name in trail.PUBLISHED_LEAF] for row in rows]
@@ -231,6 +241,8 @@ class _Check:
                     outbox.sink == body["sink"], outbox.observation_id == observation_id
                 )
             ).scalar_one_or_none()
+            if state is None and (body["sink"], observation_id) in self._left.rejected:
+                continue
             if state != schema.REJECTED:
                 self._verdict.wrong(
                     number, f"found observation {observation_id} {state or 'gone'}, wanted it rejected"
@@ -254,6 +266,12 @@ class _Check:
             return
         if self._registry.digests.get(body["number"]) != body["digest"]:
             self._verdict.wrong(number, f"action {body['number']} of the registry is gone or was changed")
+
+    def _removal(self, _number: int, body: Mapping[str, Any]) -> None:
+        """Look no more for rows that were deleted; how many are left of which entry: see `restated.Left`."""
+        for name, n in body["loose"].items():
+            self._told.loose[name] = self._told.loose.get(name, 0) - int(n)
+        self._told.rejected -= sum(map(len, body["rejected"].values()))
 
     def totals(self) -> None:
         """Compare with the rows that no entry tells of, and with the running totals."""

@@ -27,13 +27,15 @@ from peilmerk_gateway.web.street import (
     Street,
     fragment_name,
 )
-from peilmerk_protocol import quantities
+from peilmerk_protocol import quantities, topics
 from peilmerk_protocol.quantities_names import Quantity
 from peilmerk_protocol.report import HEALTH_PAUSED
 
 # Sensors on one page, and windows in one chart.
 PART = 24
 WINDOWS = 24
+# How many more are read, because the newest of a home may not be told yet: an hour of the shortest windows.
+HELD = 60
 DAY_S = 86_400
 # Windows that may pass without a report before a sensor counts as silent: one to end, one for a slow link.
 PATIENCE = 3
@@ -56,7 +58,10 @@ async def read(
     streams = [stream for _, _, mandate in shown for stream in mandate.observed.values()]
     keys = [key for stream in streams for key in (stream.key, stream.day_key)]
     # A day's total is described only where there are any.
-    windows = await store.latest_of([key for key in keys if catalogue.describe(key) is not None], WINDOWS)
+    found = await store.latest_of(
+        [key for key in keys if catalogue.describe(key) is not None], WINDOWS + HELD
+    )
+    windows = _ripe(found, shown, now)
     seen = await store.seen([device.device_id for _, device, _ in shown])
     spent: dict[tuple[str, str], list[BudgetLine]] = {}
     for line in await store.budget_today(now):
@@ -87,6 +92,20 @@ def _sites(catalogue: Catalogue) -> list[Site]:
         if not deployment.record.location.indoor
         for device in sorted(deployment.record.devices, key=lambda device: device.name)
     ]
+
+
+def _ripe(
+    found: Mapping[str, Sequence[Window]], shown: Sequence[Site], now: float
+) -> dict[str, list[Window]]:
+    """Return the last WINDOWS of each datastream that may be told at `now`; of a home none too fresh."""
+    ripe = {}
+    for _, _, mandate in shown:
+        for stream in mandate.observed.values():
+            for key, kind in ((stream.key, topics.REPORT), (stream.day_key, topics.DAY)):
+                if key in found:
+                    newest = now - mandate.hold_s - mandate.length_s(kind) if mandate.hold_s else now
+                    ripe[key] = [window for window in found[key] if window.window_start <= newest][-WINDOWS:]
+    return ripe
 
 
 def _sensor(

@@ -1,0 +1,336 @@
+"""Delete figures and reports for good, so that the audit trail still verifies.
+
+Every row that can be deleted is bound by an entry of the trail. So each deletion is an entry of its own, and
+states anew, for every entry that loses rows, how many of them are left and what their root is:
+
+    removed  {why, removed: {rows: n}, emptied: {rows: [entry]}, left: {rows: [[entry, n, root]]},
+              loose: {rows: n}, rejected: {sink: [observation]}}
+
+`rows` are the names of `trail.ROWS`, and "published"; `loose` are those from before the trail. The rows are
+held against the root that stands before any of them goes: an entry whose rows were tampered with is stated
+anew with an empty root, which no rows have, so that deleting hides nothing. `trail_check` goes by what was
+stated last.
+
+With a figure goes what would give it away: the digest of the sealed message it came in, from which whoever
+has the device's key could find it by trial. The privacy ledger stays; it holds no figure.
+
+Nothing that is on its way to a platform (sending) is deleted before its answer is written down.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    delete,
+    exists,
+    false,
+    func,
+    or_,
+    select,
+    update,
+)
+
+from peilmerk_gateway.store import restated, schema, trail
+from peilmerk_gateway.store.restated import PUBLISHED, Left
+
+AGE, ERASED, WITHDRAWN = "age", "erased", "withdrawn"
+
+_report = schema.report.c
+_outbox = schema.publish_outbox.c
+_observation = schema.observation.c
+_withheld = schema.withheld.c
+_attestation = schema.attestation.c
+
+Condition = ColumnElement[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """From when on (unix seconds) figures of a datastream, or reports of a device, are kept."""
+
+    key: str
+    since: int
+
+
+@dataclass(slots=True)
+class Removed:
+    """How many rows a deletion took, or would take."""
+
+    observations: int = 0
+    withheld: int = 0
+    reports: int = 0
+
+    @property
+    def rows(self) -> int:
+        """All of them."""
+        return self.observations + self.withheld + self.reports
+
+    def add(self, other: Removed) -> None:
+        """Add what another deletion took."""
+        self.observations += other.observations
+        self.withheld += other.withheld
+        self.reports += other.reports
+
+
+def kept(connection: Connection) -> tuple[list[str], list[str]]:
+    """Return every datastream of which something is stored, and every device with a report."""
+    streams = {*_each(connection, _observation.datastream), *_each(connection, _withheld.datastream)}
+    return sorted(streams), _each(connection, _report.device_id)
+
+
+def _each(connection: Connection, column: ColumnElement[str]) -> list[str]:
+    """Return every value of the first column of an index, by a step in the index each."""
+    found: list[str] = []
+    last = connection.execute(select(func.min(column))).scalar_one()
+    while last is not None:
+        found.append(last)
+        last = connection.execute(select(func.min(column)).where(column > last)).scalar_one()
+    return found
+
+
+def count(connection: Connection, streams: Sequence[Term], devices: Sequence[Term]) -> Removed:
+    """Return what `age_out` would delete in the end."""
+    found = Removed()
+    for term in streams:
+        found.observations += _count(connection, _old_figures(term))
+        found.withheld += _count(connection, _old_withheld(term))
+    for term in devices:
+        found.reports += _count(connection, _old_reports(term))
+    return found
+
+
+def age_out(
+    connection: Connection,
+    left: Left,
+    streams: Sequence[Term],
+    devices: Sequence[Term],
+    limit: int,
+    now: float,
+) -> Removed:
+    """Delete up to `limit` rows that are older than their terms."""
+    gone = _Gone()
+    for term in streams:
+        gone.figures += connection.execute(_old_figures(term).limit(limit - gone.rows)).scalars()
+        gone.withheld += connection.execute(_old_withheld(term).limit(limit - gone.rows)).all()
+    for term in devices:
+        gone.reports += connection.execute(_old_reports(term).limit(limit - gone.rows)).all()
+    return _remove(connection, left, AGE, gone, now)
+
+
+def erase(connection: Connection, left: Left, device_id: str, limit: int, now: float) -> Removed:
+    """Delete up to `limit` rows of a device: all that was never published, every report and statement.
+
+    What a platform has, stays, here as there: it was lawfully published, and leads to no person.
+    """
+    away = exists().where(
+        _outbox.observation_id == _observation.id, _outbox.state.in_((schema.DONE, schema.SENDING))
+    )
+    its = _observation.device_id == device_id
+    gone = _Gone()
+    gone.figures += connection.execute(select(_observation.id).where(its, ~away).limit(limit)).scalars()
+    withheld = _WITHHELD.where(_withheld.device_id == device_id).limit(limit - gone.rows)
+    gone.withheld += connection.execute(withheld).all()
+    reports = _REPORTS.where(_report.device_id == device_id).limit(limit - gone.rows)
+    gone.reports += connection.execute(reports).all()
+    if not gone.rows:
+        statements = select(_attestation.device_id, _attestation.seq).where(
+            _attestation.device_id == device_id
+        )
+        gone.statements += connection.execute(statements).all()
+        connection.execute(delete(schema.parked).where(schema.parked.c.device_id == device_id))
+    return _remove(connection, left, ERASED, gone, now)
+
+
+def unqueue(connection: Connection, device_id: str, now: float) -> int:
+    """Take what waits for a platform out of every queue; return how many rows. The figures stay."""
+    its = select(_observation.id).where(_observation.device_id == device_id)
+    waiting = connection.execute(
+        select(_outbox.sink, _outbox.observation_id).where(
+            _outbox.state == schema.WAITING, schema.unfinished, _outbox.observation_id.in_(its)
+        )
+    ).all()
+    _remove(connection, Left(), WITHDRAWN, _Gone(queued=[(row[0], row[1]) for row in waiting]), now)
+    return len(waiting)
+
+
+@dataclass(slots=True)
+class _Gone:
+    """What is to be deleted: observations by id, the rest by key."""
+
+    figures: list[int] = field(default_factory=list)
+    withheld: list[Any] = field(default_factory=list)
+    reports: list[Any] = field(default_factory=list)
+    statements: list[Any] = field(default_factory=list)
+    queued: list[tuple[str, int]] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        return len(self.figures) + len(self.withheld) + len(self.reports)
+
+
+_WITHHELD: Select[Any] = select(_withheld.datastream, _withheld.device_id, _withheld.window_start)
+_REPORTS: Select[Any] = select(_report.device_id, _report.seq)
+
+
+def _old_figures(term: Term) -> Select[Any]:
+    on_its_way = exists().where(_outbox.observation_id == _observation.id, _outbox.state == schema.SENDING)
+    return (
+        select(_observation.id)
+        .where(
+            _observation.datastream == term.key,
+            # For the index; a window has a length.
+            _observation.window_start < term.since,
+            _observation.window_start + _observation.window_s <= term.since,
+            ~on_its_way,
+        )
+        .order_by(_observation.window_start)
+    )
+
+
+def _old_withheld(term: Term) -> Select[Any]:
+    # How long its window was is not known here; none is longer than a day.
+    return _WITHHELD.where(
+        _withheld.datastream == term.key, _withheld.window_start <= term.since - 86_400
+    ).order_by(_withheld.window_start)
+
+
+def _old_reports(term: Term) -> Select[Any]:
+    return _REPORTS.where(
+        _report.device_id == term.key, _report.window_start + _report.window_s <= term.since
+    )
+
+
+def _count(connection: Connection, statement: Select[Any]) -> int:
+    return int(connection.execute(select(func.count()).select_from(statement.subquery())).scalar_one())
+
+
+def _remove(connection: Connection, left: Left, why: str, gone: _Gone, now: float) -> Removed:
+    removed = Removed(len(gone.figures), len(gone.withheld), len(gone.reports))
+    if not (gone.rows or gone.statements or gone.queued):
+        return removed
+    trail.next_number(connection, now)  # From here on nobody else adds an entry.
+    left.read(connection)
+    telling = _telling_reports(connection, gone.figures)
+    going = _pairs(_report.device_id, _report.seq, gone.reports)
+    unqueued = _pairs(_outbox.sink, _outbox.observation_id, gone.queued)
+    of_figures = _outbox.observation_id.in_(gone.figures)
+    which: dict[str, Condition] = {
+        "reports": or_(going, telling),
+        "observations": _observation.id.in_(gone.figures),
+        "withheld": _triples(gone.withheld),
+        "statements": _pairs(_attestation.device_id, _attestation.seq, gone.statements),
+        "queued": or_(of_figures, unqueued),
+        PUBLISHED: and_(of_figures, _outbox.state == schema.DONE),
+    }
+    touched = {name: _touched(connection, name, condition) for name, condition in which.items()}
+    was_right = {
+        name: {
+            entry: restated.is_as_decided(connection, left, name, entry, rows)
+            for entry, rows in restated.rows_of(connection, name, entries).items()
+        }
+        for name, entries in touched.items()
+    }
+    loose_before = trail.loose(connection) if any(None in found for found in touched.values()) else {}
+    rejected: dict[str, list[int]] = defaultdict(list)
+    for sink, observation in connection.execute(
+        select(_outbox.sink, _outbox.observation_id).where(of_figures, _outbox.state == schema.REJECTED)
+    ):
+        rejected[sink].append(observation)
+    connection.execute(update(schema.report).where(telling).values(digest=None))
+    for table, condition in (
+        (schema.report, going),
+        (schema.publish_outbox, or_(of_figures, unqueued)),
+        (schema.observation, which["observations"]),
+        (schema.withheld, which["withheld"]),
+        (schema.attestation, which["statements"]),
+    ):
+        connection.execute(delete(table).where(condition))
+    loose_after = trail.loose(connection) if loose_before else {}
+    body: dict[str, Any] = {
+        "why": why,
+        "removed": {
+            "observations": removed.observations,
+            "withheld": removed.withheld,
+            "reports": removed.reports,
+            "statements": len(gone.statements),
+            "queued": len(gone.queued),
+        },
+        "emptied": {},
+        "left": {},
+        # What a platform had refused carries no entry, and is told apart.
+        "loose": {
+            name: n - loose_after[name]
+            for name, n in loose_before.items()
+            if n != loose_after[name] and name != "rejected"
+        },
+        "rejected": dict(rejected),
+    }
+    for name, entries in was_right.items():
+        rows = restated.rows_of(connection, name, set(entries))
+        for entry, right in sorted(entries.items()):
+            if right and not rows[entry]:
+                body["emptied"].setdefault(name, []).append(entry)
+            else:
+                root = trail.root_of(rows[entry]) if right else restated.NO_ROOT
+                body["left"].setdefault(name, []).append([entry, len(rows[entry]), root])
+    trail.append(connection, trail.REMOVED, body, now)
+    return removed
+
+
+def _touched(connection: Connection, name: str, condition: Condition) -> set[int | None]:
+    statement = select(restated.column(name)).where(condition).distinct()
+    if name == "queued":
+        statement = statement.join_from(schema.publish_outbox, schema.observation)
+    return set(connection.execute(statement).scalars())
+
+
+def _telling_reports(connection: Connection, figures: Sequence[int]) -> Condition:
+    """Return the condition for reports whose digest would give one of these figures away."""
+    rows = connection.execute(
+        select(_report.device_id, _report.seq)
+        .join(
+            schema.observation,
+            and_(
+                _report.device_id == _observation.device_id,
+                _report.window_start == _observation.window_start,
+                _report.window_s == _observation.window_s,
+            ),
+        )
+        .where(_observation.id.in_(figures), _report.digest.is_not(None))
+        .distinct()
+    )
+    return _pairs(_report.device_id, _report.seq, [(device_id, seq) for device_id, seq in rows])
+
+
+def _pairs(first: Any, second: Any, rows: Iterable[Sequence[Any]]) -> Condition:
+    """Return the condition that (first, second) is one of these: an IN for each first value."""
+    by_first: dict[str, list[int]] = defaultdict(list)
+    for one, other in rows:
+        by_first[one].append(other)
+    return or_(false(), *(and_(first == one, second.in_(others)) for one, others in by_first.items()))
+
+
+def _triples(rows: Iterable[Sequence[Any]]) -> Condition:
+    """Return the condition for withheld windows of (datastream, device, window's start)."""
+    by_board: dict[tuple[str, str], list[int]] = defaultdict(list)
+    for datastream, device_id, start in rows:
+        by_board[datastream, device_id].append(start)
+    return or_(
+        false(),
+        *(
+            and_(
+                _withheld.datastream == datastream,
+                _withheld.device_id == device_id,
+                _withheld.window_start.in_(starts),
+            )
+            for (datastream, device_id), starts in by_board.items()
+        ),
+    )

@@ -1,0 +1,282 @@
+"""Retention: what its record no longer lets us keep is gone to the last byte, and the trail verifies."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sealed_street import DAY, NOW, WINDOW, Street
+from sqlalchemy import insert
+from typer.testing import CliRunner
+
+from peilmerk_gateway import retention, settings
+from peilmerk_gateway.cli import app
+from peilmerk_gateway.clock import ScaledClock
+from peilmerk_gateway.deployments.deployment import RecordError, parse
+from peilmerk_gateway.store import Store, removal, schema
+from peilmerk_gateway.store.removal import Removed
+
+DAY_S = 86_400
+STREAM = "street/fietspad-0/bicycle_towards"
+
+
+@pytest.fixture
+async def street(tmp_path: Path) -> AsyncIterator[Street]:
+    """Four windows and a day of one counter, of which two windows were published and one is on its way."""
+    made = Street(tmp_path, counters=1)
+    board = made.counters[0]
+    async with await made.open() as store:
+        await made.flow(store).store(
+            [board.statement(1), board.report(2, WINDOW - 3), board.report(3, WINDOW - 2)]
+        )
+        await made.flow(store).store([board.report(4, WINDOW - 1, {5: (17,), 6: (3,)}), board.day(5)])
+        await made.flow(store).store([board.report(6)])
+        rows = await store.claim("city", 4, NOW)
+        await store.mark_done(
+            "city", [(row.observation_id, f"remote-{row.observation_id}") for row in rows], NOW
+        )
+        (_,) = await store.claim("city", 1, NOW)
+    yield made
+    made.registry.close()
+
+
+async def at_age(street: Street, store: Store, days: float, **options: int) -> Removed:
+    """Let so many days pass since the last window, and retain."""
+    return await retention.retain(store, street.catalogue, NOW + days * DAY_S, **options)
+
+
+async def test_a_year_is_kept_unless_the_record_says_otherwise(street: Street) -> None:
+    async with await street.open() as store:
+        assert (await at_age(street, store, 364)).rows == 0
+        assert (await retention.overdue(store, street.catalogue, NOW + 367 * DAY_S)).observations == 8
+        assert len(street.rows("observation")) == 9
+        removed = await at_age(street, store, 367)
+        verdict = await store.check_trail()
+    # What is on its way to the platform stays until its answer is written down.
+    assert removed == Removed(observations=8, withheld=1, reports=5)
+    assert [len(street.rows(table)) for table in ("observation", "report", "withheld")] == [1, 0, 0]
+    assert verdict.faults == []
+    assert verdict.by_kind["removed"] == 1
+    assert (verdict.reports, verdict.published) == (0, 0)
+
+
+async def test_what_the_record_says_of_each_datastream_holds(street: Street) -> None:
+    street.change("street", 'measures = "bicycle_away"', 'measures = "bicycle_away"\nretention_days = 2')
+    async with await street.open() as store:
+        removed = await at_age(street, store, 10)
+        verdict = await store.check_trail()
+    assert removed == Removed(observations=4, withheld=1, reports=0)
+    assert {key for (key,) in street.rows("observation", "datastream")} == {STREAM, STREAM + "/day"}
+    assert verdict.faults == []
+
+
+async def test_the_edge_is_the_end_of_the_window(street: Street) -> None:
+    end = (WINDOW - 2) * 900
+    async with await street.open() as store:
+        before = await retention.overdue(store, street.catalogue, end + 365 * DAY_S - 1)
+        at = await retention.overdue(store, street.catalogue, end + 365 * DAY_S)
+    day = end >= (DAY + 1) * DAY_S
+    assert (before.observations, at.observations) == (2 * day, 2 * day + 2)
+    assert (before.reports, at.reports) == (day, day + 1)
+
+
+async def test_the_trail_verifies_after_every_step_however_small(street: Street) -> None:
+    async with await street.open() as store:
+        wanted = await retention.plan(store, street.catalogue, NOW + 400 * DAY_S)
+        steps = 0
+        while (await store.age_out(wanted.streams, wanted.devices, 1, NOW)).rows:
+            steps += 1
+            assert (await store.check_trail()).faults == []
+        # Another process, which has read nothing of it yet, comes to the same end.
+    async with await street.open() as store:
+        assert (await at_age(street, store, 400)).rows == 0
+        assert (await store.check_trail()).faults == []
+    assert steps == 8 + 1 + 5
+
+
+@pytest.mark.parametrize(
+    "tampering",
+    [
+        "DELETE FROM observation WHERE id = (SELECT max(id) FROM observation WHERE quantity = 5)",
+        "UPDATE observation SET result = result + 1 WHERE datastream LIKE '%towards'",
+        "UPDATE report SET health = 1 WHERE seq = 6",
+        "DELETE FROM report WHERE seq = 6",
+        "UPDATE publish_outbox SET remote_id = 'x' WHERE state = 'done'",
+    ],
+)
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_deleting_hides_nothing_that_was_done_to_the_rest(
+    street: Street, tampering: str, when: str
+) -> None:
+    """Whether rows were changed before or after others of their entries were deleted: it is found."""
+
+    def tamper() -> None:
+        with closing(sqlite3.connect(street.folder / "store.db")) as db, db:
+            assert db.execute(tampering).rowcount > 0
+
+    # Of the last window and of what is published one datastream goes and one stays.
+    street.change("street", 'measures = "bicycle_away"', 'measures = "bicycle_away"\nretention_days = 2')
+    async with await street.open() as store:
+        if when == "before":
+            tamper()
+        await at_age(street, store, 10)
+        if when == "after":
+            tamper()
+        faults = (await store.check_trail()).faults
+    assert faults
+
+
+async def test_a_row_that_was_deleted_cannot_be_put_back(street: Street) -> None:
+    async with await street.open() as store:
+        (row,) = [row for row in street.rows("report") if row[1] == 6]
+        await at_age(street, store, 400)
+        with closing(sqlite3.connect(street.folder / "store.db")) as db, db:
+            db.execute(f"INSERT INTO report VALUES ({', '.join('?' * len(row))})", row)
+        assert (await store.check_trail()).faults
+
+
+async def test_with_a_figure_goes_what_would_give_it_away(street: Street) -> None:
+    """The digest of a sealed message, with the device's key, is a way to find the figure by trial."""
+    digests = dict(street.rows("report", "seq, digest"))
+    assert digests[2]
+    assert digests[4] is None
+    street.change("street", 'measures = "bicycle_away"', 'measures = "bicycle_away"\nretention_days = 2')
+    async with await street.open() as store:
+        await at_age(street, store, 10)
+        await store.rewrite()
+    assert [digest for (digest,) in street.rows("report", "digest")] == [None] * 5
+    for file in street.folder.glob("store.db*"):
+        assert digests[2] not in file.read_bytes(), file
+
+
+async def test_what_is_deleted_is_in_no_byte_of_the_store(tmp_path: Path) -> None:
+    street = Street(tmp_path, counters=1)
+    board = street.counters[0]
+    canary = 0x5EC2E7CAFE
+    async with await street.open() as store:
+        await street.flow(store).store([board.statement(1), board.report(2)])
+        async with await street.open() as beside:
+            await beside._write(
+                lambda c: c.execute(
+                    insert(schema.observation).values(
+                        datastream=STREAM,
+                        deployment="street",
+                        thing="fietspad-0",
+                        device_id=board.id,
+                        quantity=5,
+                        window_start=WINDOW * 900 - 9_000,
+                        window_s=900,
+                        result=canary,
+                        stored_at=NOW,
+                    )
+                )
+            )
+        assert any(canary.to_bytes(6) in file.read_bytes() for file in tmp_path.glob("store.db*"))
+        await at_age(street, store, 400)
+        await store.rewrite()
+        assert not any(canary.to_bytes(6) in file.read_bytes() for file in tmp_path.glob("store.db*"))
+    street.registry.close()
+
+
+async def test_rows_from_before_the_trail_are_told_as_such(street: Street) -> None:
+    with closing(sqlite3.connect(street.folder / "store.db")) as db, db:
+        for table in ("report", "observation", "withheld", "publish_outbox", "ledger", "attestation"):
+            db.execute(f"UPDATE {table} SET audit_entry = NULL")
+        db.execute("DELETE FROM audit_entry")
+        db.execute("DELETE FROM audit_head")
+    async with await street.open() as store:
+        await store.note_rules("0.1.0", NOW)
+        assert (await store.check_trail()).faults == []
+        assert (await at_age(street, store, 400)).rows == 14
+        assert (await store.check_trail()).faults == []
+
+
+async def test_a_report_outlives_its_figures_until_nobody_can_send_it_again(street: Street) -> None:
+    text = (street.records / "street.toml").read_text("utf-8")
+    (street.records / "street.toml").write_text(
+        text.replace("is_public = true", "is_public = true\nretention_days = 1")
+    )
+    street.catalogue.reload()
+    board = street.counters[0]
+    async with await street.open() as store:
+        assert await at_age(street, store, 30) == Removed(observations=8, withheld=1)
+        street.clock = ScaledClock(NOW + 30 * DAY_S, 0.0, 0.0)
+        await street.flow(store).store([board.report(2, WINDOW - 3), board.report(9, WINDOW - 3)])
+        assert await at_age(street, store, 95) == Removed(reports=5)
+        street.clock = ScaledClock(NOW + 95 * DAY_S, 0.0, 0.0)
+        await street.flow(store).store([board.report(2, WINDOW - 3)])
+    assert street.refused() == [("replayed", True), ("window-repeated", True), ("window-behind", True)]
+
+
+async def test_a_record_that_cannot_be_read_deletes_nothing_and_one_that_is_gone_the_default(
+    street: Street,
+) -> None:
+    file = street.records / "street.toml"
+    file.write_text("not = a record")
+    street.catalogue.reload()
+    async with await street.open() as store:
+        assert (await retention.plan(store, street.catalogue, NOW)).undecided
+        assert (await at_age(street, store, 4_000)).rows == 0
+        file.unlink()
+        street.catalogue.reload()
+        assert (await at_age(street, store, 300)).rows == 0
+        assert (await at_age(street, store, 400)).rows == 14
+
+
+async def test_the_disk_gets_its_space_back(tmp_path: Path) -> None:
+    file = tmp_path / "store.db"
+    async with await Store.open(file) as store:
+        rows = [
+            {
+                "datastream": "a/b/c",
+                "deployment": "a",
+                "thing": "b" * 60,
+                "device_id": "d" * 16,
+                "quantity": 5,
+                "window_start": n * 900,
+                "window_s": 900,
+                "result": n,
+                "stored_at": 1.0,
+            }
+            for n in range(3_000)
+        ]
+        await store._write(lambda connection: connection.execute(insert(schema.observation), rows))
+        await store.rewrite()
+        full = file.stat().st_size
+        terms = [removal.Term("a/b/c", 10**9)]
+        assert (await store.age_out(terms, [], 10_000, 1.0)).observations == 3_000
+        left = await store.give_back(10)
+        assert left > 0
+        assert await store.give_back() == 0
+    assert file.stat().st_size < full / 2
+
+
+@pytest.mark.parametrize("days", ["0", "3651", '"30"', "1.5", "-1", "true"])
+def test_a_retention_that_is_none_breaks_the_record(street: Street, days: str) -> None:
+    text = (street.records / "street.toml").read_text("utf-8")
+    text = text.replace('measures = "bicycle_away"', f'measures = "bicycle_away"\nretention_days = {days}')
+    with pytest.raises(RecordError, match=r"datastreams\[2\].retention_days"):
+        parse(text.encode(), Path("street.toml"))
+
+
+async def test_the_command_counts_first_and_deletes_then(street: Street, tmp_path: Path) -> None:
+    folder = tmp_path / "gateway"
+    file = settings.write_default(folder)
+    with file.open("a") as toml:
+        toml.write(f"[clock]\nworld_start = {NOW + 400 * DAY_S}\nwall_start = 4e9\nspeed = 1e-9\n")
+    (folder / "data").mkdir(exist_ok=True)
+    for found in [*street.folder.glob("store.db*")]:
+        found.rename(folder / "data" / found.name)
+    (street.records / "street.toml").rename(folder / "deployments" / "street.toml")
+    run = CliRunner()
+    for options, rows in (["--dry-run"], 14), ([], 14), ([], 0):
+        answer = await asyncio.to_thread(run.invoke, app, ["retain", str(folder), "--json", *options])
+        assert answer.exit_code == 0, answer.output
+        figures = json.loads(answer.stdout)["figures"]
+        assert figures["observations"] + figures["reports"] + figures["withheld"] == rows
+        assert figures["dry_run"] is bool(options)
