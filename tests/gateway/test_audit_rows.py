@@ -163,6 +163,10 @@ MORE = {
     "when it was": "UPDATE publish_outbox SET published_at = 4.0 WHERE observation_id = 1",
     "a publication to be done again": "UPDATE publish_outbox SET state = 'waiting' WHERE observation_id = 1",
     "a rejected figure to be sent": "UPDATE publish_outbox SET state = 'waiting' WHERE observation_id = 5",
+    "another figure rejected in its place": (
+        "UPDATE publish_outbox SET state = 'waiting' WHERE observation_id = 5;"
+        "UPDATE publish_outbox SET state = 'rejected' WHERE observation_id = 8"
+    ),
     "a figure rejected by nobody": "UPDATE publish_outbox SET state = 'rejected' WHERE observation_id = 8",
     "a command's argument": "UPDATE command SET argument = x'06'",
     "a command that nobody gave": (
@@ -172,6 +176,12 @@ MORE = {
     "a command taken away": "DELETE FROM command",
     "a withheld window that nobody decided on": (
         "INSERT INTO withheld VALUES ('street/a/towards', 7, 'a', 'below-k', NULL)"
+    ),
+    "one under an entry that tells of none": (
+        "INSERT INTO withheld VALUES ('street/a/towards', 7, 'a', 'below-k', 1)"
+    ),
+    "one under an entry that is not there yet": (
+        "INSERT INTO withheld VALUES ('street/a/towards', 7, 'a', 'below-k', 99)"
     ),
     "a total of withheld windows": "UPDATE tally SET n = n - 1 WHERE name = 'withheld'",
     "a total of refusals": "UPDATE tally SET n = n - 1 WHERE name = 'refused:G6'",
@@ -295,10 +305,16 @@ def _old_store(file: Path) -> None:
             )
             sent = ("city", n, "done", 1, 0.0, None, None, 3.0, 3)
             db.execute("INSERT INTO publish_outbox VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", sent)
+        # One that waits: only its publication, later, binds it.
+        db.execute(
+            "INSERT INTO observation SELECT 3, 'street/a/pm', deployment, thing, device_id, 0, window_start,"
+            " window_s, 40, 3, 6, NULL, stored_at, 31, 62, 83 FROM observation WHERE id = 1"
+        )
+        db.execute("INSERT INTO publish_outbox VALUES ('city', 3, 'waiting', 0, 0, NULL, NULL, NULL, NULL)")
         db.execute("INSERT INTO withheld VALUES ('street/a/away', ?, 'below-k')", (START,))
         db.execute("INSERT INTO ledger VALUES ('street', ?, 5, 1, ?, 700000, 3.0)", (DEVICE, START + 1800))
         db.execute("INSERT INTO refusal (at, reason, size) VALUES (3.0, 'forged', 40)")
-        totals = {"reports": 4, "published:city": 2, "observations": 2, "withheld": 1, "refused:forged": 1}
+        totals = {"reports": 4, "published:city": 2, "observations": 3, "withheld": 1, "refused:forged": 1}
         db.executemany("INSERT INTO tally VALUES (?, ?)", totals.items())
         _old_entry(db, 1, "begun", {"reports": 2, "published": 0, "counted": {"reports": 2, "published": 0}})
         body = {"reports": 2, "root": trail.merkle_root(map(trail.leaf, reports[2:])), "observations": 0}
@@ -317,15 +333,20 @@ async def test_a_trail_of_the_version_before_stays_whole_and_goes_on(tmp_path: P
         assert (verdict.entries, verdict.reports, verdict.published) == (3, 2, 2)
         await store.queue_command(DEVICE, 1, b"\x05", START, 7.0)
         await store.commit_batch(BatchRows([entry(7)], received=1), 8.0)
+        (row,) = await store.claim("city", 1, 9.0)
+        await store.mark_done("city", [(row.observation_id, None)], 9.0)
         verdict = await store.check_trail()
         assert verdict.ok, verdict.faults
-        kinds = {"begun": 1, "judged": 2, "published": 1, "widened": 1, "command": 1}
+        kinds = {"begun": 1, "judged": 2, "published": 2, "widened": 1, "command": 1}
         assert verdict.by_kind == kinds
         assert (verdict.reports, verdict.rows["withheld"], verdict.rows["ledger"]) == (3, 1, 2)
     with tampering(file) as faults:
         for script in (
             "UPDATE report SET health = 1 WHERE seq = 4",
             "UPDATE observation SET result = 18 WHERE id = 1",
+            "UPDATE observation SET minimum = 30 WHERE id = 3",
+            "UPDATE observation SET maximum = 63 WHERE id = 3",
+            "UPDATE observation SET completeness = 84 WHERE id = 3",
             "DELETE FROM report WHERE seq = 2",
             "DELETE FROM withheld WHERE window_start = 1800000000",
             "DELETE FROM ledger WHERE audit_entry IS NULL",

@@ -264,7 +264,10 @@ def _describe(declared: Declared) -> Description:
     elif quantity.kind == quantities.KIND_MEAN:
         facts["statistic"] = "mean of the window"
     if is_day:
-        facts["statistic"] = "total of the day (UTC), released apart from the windows with noise of its own"
+        facts["statistic"] = (
+            "total of the day (UTC), released with noise of its own; where every window of the day is kept, "
+            "weighed with their sum by inverse variance, which noise_sd shows"
+        )
     return Description(
         datastream=declared.key,
         deployment=record.id,
