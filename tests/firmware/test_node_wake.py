@@ -92,3 +92,53 @@ def test_a_faulty_sensor_is_told_as_such_after_deep_sleep(micropython):
 
 def test_a_node_whose_sensors_are_well_wakes_with_all_of_them_well(micropython):
     assert micropython(LIVES.replace("FAULTY", "()")) == [0, 0, True, False, 0]
+
+
+JOINS = """
+import asyncio, json
+from node.uplink import wifi
+
+seen = []
+
+class Station:
+    on = joined = False
+
+    def active(self, on=None):
+        if on is None:
+            return self.on
+        self.on = on
+
+    def disconnect(self):
+        seen.append("disconnect")
+
+    def connect(self, name, password):
+        seen.append("connect")
+        self.joined = name == "there"
+
+    def isconnected(self):
+        return self.joined
+
+    def status(self):
+        return 201
+
+class Waits:
+    @staticmethod
+    async def sleep(s):
+        seen.append(s)
+
+    @staticmethod
+    async def sleep_ms(ms):
+        pass
+
+wifi.asyncio = Waits
+wifi._find_station = Station
+radio = wifi.Wifi([])
+for name in ("elsewhere", "there"):
+    asyncio.run(radio.attempt(name, "a password", 30))
+print(json.dumps(seen))
+"""
+
+
+def test_only_who_was_on_an_access_point_waits_before_joining_one(micropython):
+    """A radio that was off, as after sleep, asks at once: a second awake for each report."""
+    assert micropython(JOINS) == ["connect", "disconnect", "disconnect", 1, "connect"]

@@ -197,7 +197,7 @@ class Link:
         pause_s = 1
         while True:
             if not self._wifi.joined():
-                await asyncio.sleep(1)
+                await asyncio.sleep_ms(100)
                 continue
             try:
                 doubt_ms = await self._clock.synchronise(

@@ -81,10 +81,11 @@ class Wifi:
     async def attempt(self, name, password, timeout_s):
         """Try one network: 0 when it let us in, otherwise the radio's last status (network.STAT_…)."""
         station = self._station
+        if station.active():
+            self._disconnect()
+            # Access points refuse who comes back at once.
+            await asyncio.sleep(1)
         station.active(True)
-        self._disconnect()
-        # Access points refuse who comes back at once.
-        await asyncio.sleep(1)
         try:
             station.connect(name, password)
         except OSError:
