@@ -184,9 +184,7 @@ class Node:
     async def _keep_silence(self):
         from node.safe import keep_silence
 
-        await keep_silence(
-            self._config, self._clock, self._outbox, self._link, self._vigil, self._cycle.state
-        )
+        await keep_silence(self._config, self._clock, self._vigil, self._cycle)
 
     async def _indicate(self):
         from node.indicate import Indicator

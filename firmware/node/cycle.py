@@ -20,7 +20,7 @@ sequence number is not used again, as nobody knows how much of it did reach the 
 
 import asyncio
 import gc
-from time import ticks_diff, ticks_ms
+from time import ticks_ms
 
 from micropython import const
 
@@ -34,6 +34,7 @@ from node.release import bounded, release
 from node.window import Tally, Windows
 from peilmerk_protocol import cose, quantities, report, topics
 
+_DAY_MS = const(86400000)
 _ROUND_S = const(5)
 _ATTEMPTS = const(5)
 # How soon it is seen that the time is known.
@@ -58,7 +59,8 @@ class Cycle:
         # The last sample of each quantity, for the host's own page; None without one. Counts never come here.
         self.latest: dict | None = None
         self._early = None
-        self._stated = 0
+        # When it last made a statement, by uptime.ms.
+        self.stated = -_DAY_MS
         self._refused = False
         self.renew()
 
@@ -88,7 +90,6 @@ class Cycle:
         # It may have failed before, at any point: what was at hand then is forgotten.
         self._early = None
         if self._clock.known:
-            await self.state()
             # What was counted until now belongs to no window.
             self._sensors.take(None)
             self.windows.start(self._clock.unix_ms())
@@ -110,14 +111,21 @@ class Cycle:
             self.windows.advance(self._clock.unix_ms())
         gc.collect()
 
-    async def state(self):
-        """Put a statement into the outbox."""
+    async def ask(self):
+        """While the time is not known: state, since the gateway answers with it; again where it did not."""
+        if not self._outbox.waiting():
+            await self.state(5000 * self._config.timeout_s)
+
+    async def state(self, every_ms=_DAY_MS):
+        """Put a statement into the outbox, unless the last one is younger than `every_ms`."""
+        if uptime.ms() - self.stated < every_ms:
+            return
 
         def body(seq):
             return self._health.statement(seq, self._config.profile, self._root)
 
-        self._stated = self._clock.unix_ms() // 1000 // DAY_S
-        await self._put(topics.STATEMENT, 0, body)
+        self.stated = uptime.ms()
+        await self.put(topics.STATEMENT, 0, body)
 
     def renew(self):
         """Take on config.profile: nothing of a window or day at hand is kept."""
@@ -134,15 +142,9 @@ class Cycle:
         members = self.windows.ended().quantities
         early = self._early = Early(self._config.profile.window_s, members)
         early.begin(uptime.ms())
-        # The gateway answers it with the time, for where nobody else tells it; else it is asked again.
-        patience_ms = 5000 * self._config.timeout_s
-        await self.state()
-        asked = ticks_ms()
         while not self._clock.known:
             self._vigil.done("windows")
-            if ticks_diff(ticks_ms(), asked) > patience_ms and not self._outbox.waiting():
-                asked = ticks_ms()
-                await self.state()
+            await self.ask()
             left = early.left_ms(uptime.ms())
             if left > 0:
                 await asyncio.sleep_ms(min(left, _WAIT_MS))
@@ -153,7 +155,8 @@ class Cycle:
         now = self._clock.unix_ms()
         ahead = now - uptime.ms()
         self.windows.start(now)
-        self._health.lost += -(-early.lost * early.bin_ms // self.windows.window_ms)
+        if early.lost:
+            self._health.lose(-(-early.lost * early.bin_ms // self.windows.window_ms))
         tally = Tally(members)
         while True:
             middle = early.next_ms()
@@ -179,6 +182,7 @@ class Cycle:
         """A window begins, perhaps a day with it. Their noise is drawn at once, by `_window_over`."""
         self._pool.clear()
         self._refused = False
+        await self.state()
         await self._turn(self.windows.index() * self.windows.window_ms // 1000 // DAY_S)
 
     def _draw(self):
@@ -224,6 +228,8 @@ class Cycle:
         if self._outbox.has_window(end_s):
             say("window %d was released before: nothing is drawn", window)
             tally.wipe()
+            # Whatever it held: to tell only of what was not empty would tell what it held.
+            self._health.lose()
             return
         # A window in which the host said no, if only for a moment, is not measured.
         paused = paused or self._sensors.paused_in(start_s * 1000, end_s * 1000)
@@ -235,7 +241,7 @@ class Cycle:
                     break
                 await asyncio.sleep(1)
             else:
-                self._health.lost += 1
+                self._health.lose()
             values, share = release(tally, self._pool.take(), self._day, self._expected)
         missing = self._sensors.faulty() or len(values) < len(tally.quantities)
         if share is not None and share < _ENOUGH and not tally.partial:
@@ -251,7 +257,7 @@ class Cycle:
         def body(seq):
             return report.encode(seq, window, profile.revision, bits, values)
 
-        if await self._put(topics.REPORT, end_s, body):
+        if await self.put(topics.REPORT, end_s, body):
             self._health.reported()
             say(
                 "window %d: %d of %d quantities released, %d waiting",
@@ -274,8 +280,6 @@ class Cycle:
             if day.noisy and day.index < index:
                 await self._release_day()
             day.begin(0 if self._outbox.has_day((index + 1) * DAY_S) else index)
-        if 0 < self._stated < index:
-            await self.state()
 
     async def _release_day(self):
         day = self._day
@@ -288,7 +292,7 @@ class Cycle:
         def body(seq):
             return report.encode(seq, day.index, self._config.profile.revision, bits, values)
 
-        if await self._put(topics.DAY, end_s, body):
+        if await self.put(topics.DAY, end_s, body):
             say("day %d: total released", day.index)
 
     async def _adopt(self):
@@ -305,9 +309,9 @@ class Cycle:
         # A whole window if it begins at the border that was just seen.
         if self.windows.end_ms() - self.windows.window_ms == border:
             self.windows.ended().partial = False
-        await self.state()
+        await self.state(0)
 
-    async def _put(self, kind, end_s, body):
+    async def put(self, kind, end_s, body):
         """Seal and keep one message, the same bytes at each attempt; False when flash refused them all."""
         seq = self._outbox.next_seq()
         sealed = cose.seal(self._config.key, kind, self._config.device_id, body(seq))
@@ -323,5 +327,5 @@ class Cycle:
                 say("outbox: %s", fault)
                 await asyncio.sleep(1)
         self._outbox.skip(seq)
-        self._health.lost += 1
+        self._health.lose()
         return False

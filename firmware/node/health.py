@@ -64,10 +64,13 @@ class Health:
         mark = Mark(folder + "/boot", "I")
         self.boots = (mark.load() or (0,))[0]
         self.reset_cause = _reset_cause()
-        self.lost = 0
+        self._losses = Mark(folder + "/losses", "II")
+        # Windows ever lost before they were sealed; of these and the dropped reports, how many were told.
+        kept: tuple = self._losses.load() or (0, 0)
+        self.lost, self._told = kept
+        self._telling = self._told
         # A wake from deep sleep goes on with the boot before it.
         self.rebooted = self.reset_cause != DEEPSLEEP
-        self.told_dropped = None
         if self.rebooted:
             self.boots += 1
             mark.save(self.boots)
@@ -77,10 +80,9 @@ class Health:
         bits = report.HEALTH_PARTIAL if partial else 0
         if missing:
             bits |= report.HEALTH_SENSOR
-        dropped = outbox.dropped() + self.lost
-        if self.told_dropped is not None and dropped != self.told_dropped:
+        self._telling = outbox.dropped() + self.lost
+        if self._telling != self._told:
             bits |= report.HEALTH_DROPPED
-        self.told_dropped = dropped
         if clock.age_s() > CLOCK_FRESH_S:
             bits |= report.HEALTH_CLOCK
         if self.rebooted:
@@ -88,8 +90,19 @@ class Health:
         return bits
 
     def reported(self):
-        """A report with these bits is on flash: the reboot has been told."""
+        """A report with these bits is on flash: the reboot has been told, and what was lost."""
         self.rebooted = False
+        if self._telling != self._told:
+            self._told = self._telling
+            self.lose(0)
+
+    def lose(self, windows=1):
+        """So many windows are lost: kept on flash until a report has told it."""
+        self.lost += windows
+        try:
+            self._losses.save(self.lost, self._told)
+        except OSError:
+            pass  # this boot's reports tell it all the same
 
     def statement(self, seq, profile, root="/"):
         """The body of the statement with number `seq` under `profile`, about the firmware below `root`."""

@@ -28,10 +28,10 @@ from node.uplink.link import slot_s
 from peilmerk_protocol import profile as profiles
 
 _TAG = "power"
-# due sample, due sending, statement told, clock set, woken since (Unix s); window; reports dropped; faulty
-# sensors; failed sendings; flags; length of the profile that follows, and then the window's figures.
-_STATE = "<IIIIIIIIBBB"
-_STATE_BYTES = const(35)
+# due sample, due sending, clock set (Unix s); statement told, up since (s); window; faulty sensors; failed
+# sendings; flags; length of the profile that follows, and then the window's figures.
+_STATE = "<IIIiIIIBBB"
+_STATE_BYTES = const(31)
 _PARTIAL = const(1)
 _PAUSED = const(2)
 _REBOOTED = const(4)
@@ -48,7 +48,6 @@ _HEAR_MS = const(1000)
 _SET_AFTER_S = const(600)
 _TIME_MS = const(10000)
 _NO_TIME_S = const(900)
-_STATEMENT_S = const(86400)
 _MOST_FAILURES = const(3)
 _NAP_MS = const(900)
 
@@ -68,7 +67,7 @@ class Battery:
         self._health = health
         self._wifi = wifi
         self._vigil = vigil
-        self._due_sample = self._due_send = self._stated = self._failures = 0
+        self._due_sample = self._due_send = self._failures = 0
         self._paused = False
         for driver in sensors.drivers:
             if driver is not None:
@@ -176,7 +175,6 @@ class Battery:
     async def _talk(self):
         """Set the clock, send what is due, hear commands; ends by itself."""
         clock = self._clock
-        self._wifi.switch_on()
         tasks = [asyncio.create_task(self._link.run()), asyncio.create_task(self._commands.run())]
         self._link.unpunctual = not clock.known or clock.age_s() > _SET_AFTER_S
         if self._link.unpunctual:
@@ -193,15 +191,15 @@ class Battery:
                 continue  # an update takes as long as it takes
             if spent > (_SESSION_MS if self._wifi.joined() else _JOIN_MS):
                 break
-            if not clock.known or (clock.age_s() > _SET_AFTER_S and spent < _TIME_MS):
+            if not clock.known:
+                await self._cycle.ask()
+                continue
+            if clock.age_s() > _SET_AFTER_S and spent < _TIME_MS:
                 continue
             if self._link.unpunctual:
                 self._link.unpunctual = False
                 self._link.wake()
-            now_s = clock.unix_ms() // 1000
-            if now_s - self._stated >= _STATEMENT_S:
-                await self._cycle.state()
-                self._stated = now_s
+            await self._cycle.state()
             entry = self._outbox.oldest()
             if entry and self._link.due_in_ms(entry) <= _SOON_MS:
                 quiet = None
@@ -236,11 +234,10 @@ class Battery:
         if not self._cycle.windows.started:
             return
         tally = self._cycle.windows.ended()
-        health = self._health
         flags = (
             (_PARTIAL if tally.partial else 0)
             | (_PAUSED if self._paused else 0)
-            | (_REBOOTED if health.rebooted else 0)
+            | (_REBOOTED if self._health.rebooted else 0)
         )
         profile = profiles.encode(self._config.profile)
         rtc.save(
@@ -249,11 +246,10 @@ class Battery:
                 _STATE,
                 self._due_sample,
                 self._due_send,
-                self._stated,
                 self._clock.synchronised_s(),
+                self._cycle.stated // 1000,
                 (uptime.ms() + milliseconds) // 1000,
                 tally.index,
-                self._outbox.dropped() if health.told_dropped is None else health.told_dropped,
                 self._sensors.faulty(),
                 self._failures,
                 flags,
@@ -271,11 +267,10 @@ class Battery:
         (
             self._due_sample,
             self._due_send,
-            self._stated,
             synchronised_s,
+            stated_s,
             uptime_s,
             index,
-            self._health.told_dropped,
             faulty,
             self._failures,
             flags,
@@ -284,6 +279,7 @@ class Battery:
         profile = profiles.decode(data[_STATE_BYTES : _STATE_BYTES + length])
         self._clock.resume(synchronised_s)
         uptime.resume(uptime_s * 1000)
+        self._cycle.stated = stated_s * 1000
         self._health.rebooted = bool(flags & _REBOOTED)
         self._paused = bool(flags & _PAUSED)
         config = self._config

@@ -29,7 +29,8 @@ HEALTH_PARTIAL = 1
 HEALTH_SENSOR = 2
 """A sensor gave no valid value, or not enough of them."""
 HEALTH_DROPPED = 4
-"""The outbox dropped reports because it was full."""
+"""Reports or windows were lost since the report before: a full outbox, a flash or a chance that refused, a
+clock that was set back into windows already told, or more before the time was known than is kept."""
 HEALTH_CLOCK = 8
 """The clock was not synchronised lately."""
 HEALTH_REBOOT = 16

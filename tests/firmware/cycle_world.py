@@ -10,7 +10,7 @@ from peilmerk_protocol import cose, keys, report, statement
 
 DEVICE = "dbcdefghijklmnop"
 KEY = keys.derive(bytes(32), keys.UP)
-PARTIAL, SENSOR, DROPPED, CLOCK, REBOOT, PAUSED = 1, 2, 4, 8, 16, 32
+PARTIAL, SENSOR, DROPPED, CLOCK, REBOOT, PAUSED, SAFE = 1, 2, 4, 8, 16, 32, 64
 DAY_S = 86400
 # A midnight.
 MIDNIGHT = 1_893_456_000

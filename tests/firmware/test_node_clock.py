@@ -342,27 +342,27 @@ def test_what_is_only_tried_is_believed_when_its_certificate_held_and_the_gatewa
     assert seen[22:] == [False, True, 0, True, 0]
 
 
-@pytest.mark.parametrize("life", ["power", "safe"])
-def test_who_asks_the_gateway_for_nothing_takes_the_servers_word(micropython, life):
-    """On batteries and in safe mode no statement goes out before there is a time: nobody could answer.
-    A clock that runs is not led astray all the same.
-    """
+@pytest.mark.parametrize(("asleep_s", "led_s"), [(8000, 1000), (80_000_000, 86400)])
+def test_a_clock_that_ran_on_in_deep_sleep_is_led_by_an_eighth_of_it(micropython, asleep_s, led_s):
+    """That much its oscillator may be off and more; never by more than a day, whenever it was set."""
     seen = micropython(
         f"""
-        import json
-        import node.{life}
+        import json, time
         from node.uplink import clock
+        now = int(time.time())
         c = clock.Clock()
-        c.told(1893456000000, clock.ticks_ms())
+        c.resume(now - {asleep_s})
         seen = [c.known]
-        try:
-            c.told(2208988800000, clock.ticks_ms())
-        except clock.ClockError as fault:
-            seen.append(str(fault))
+        for ahead in ({led_s} + 60, {led_s} - 60):
+            try:
+                c.told((now + ahead) * 1000, clock.ticks_ms())
+            except clock.ClockError as fault:
+                seen.append("wanted a likely time" in str(fault))
+            seen.append(c.synchronised_s() - now)
         print(json.dumps(seen))
         """
     )
-    assert seen == [True, "found 2208988800, wanted a likely time or the gateway's word"]
+    assert seen == [True, True, -asleep_s, led_s - 60]
 
 
 def test_a_guessed_time_is_a_bound_and_is_not_kept(micropython):

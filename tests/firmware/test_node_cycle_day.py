@@ -130,7 +130,7 @@ done()
 """,
         true_s=MIDNIGHT + 70000,
     )
-    assert [kind for kind, _, _ in messages][-4:] == [1, 5, 2, 2]
+    assert [kind for kind, _, _ in messages][-4:] == [1, 1, 5, 2]
     (total,) = days(messages)
     assert (total.revision, total.window) == (1, MIDNIGHT // DAY_S)
     true = true_counts(said, MIDNIGHT, MIDNIGHT + DAY_S)

@@ -1,6 +1,7 @@
 """What a board says of itself: its health in each report, and its statements."""
 
-from cycle_world import MIDNIGHT, PAUSED, SENSOR, days, reports, sets_of
+import pytest
+from cycle_world import CLOCK, DAY_S, DROPPED, MIDNIGHT, PARTIAL, PAUSED, SAFE, SENSOR, days, reports, sets_of
 
 
 def test_a_pause_empties_its_windows_and_breaks_the_day(world):
@@ -51,3 +52,70 @@ done()
     assert [r.health & SENSOR for r in got] == [0, 0, 0, SENSOR, SENSOR]
     assert not said["drawn"]
     assert not days(messages)
+
+
+def test_what_was_lost_is_told_once_and_over_resets(world):
+    """By the ring before there is a time, and by a flash that refuses just before the power goes."""
+    known = MIDNIGHT + 3 * 3600
+    refused = known + 3600
+    said, messages = world(
+        f"""
+boot(known=False)
+at({known * 1000}, lambda: node._clock.set(unix(), tick))
+run({(known + 1000) * 1000})
+boot()
+run({(refused - 100) * 1000})
+append = node._outbox.append
+def broken(kind, seq, window, payload):
+    if window == {refused}:
+        raise OSError(5)
+    append(kind, seq, window, payload)
+node._outbox.append = broken
+run({(refused + 60) * 1000})
+for _ in range(2):
+    boot()
+    run(unix() + 1800000)
+done(lost=node._health.lost)
+"""
+    )
+    told = [(r.window + 1) * 900 for r in reports(messages) if r.health & DROPPED]
+    first = reports(messages)[0]
+    assert first.health & CLOCK
+    assert told == [(first.window + 1) * 900, refused + 900]
+    assert len(reports(messages)) == 10
+    assert said["lost"] == 9 + 1
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_statement_at_boot_and_once_a_day(world, known):
+    _, messages = world(
+        f"""
+boot(known={known})
+at({(MIDNIGHT + 600) * 1000}, lambda: node._clock.set(unix(), tick))
+run({(MIDNIGHT + 2 * DAY_S + 1800) * 1000})
+done()
+"""
+    )
+    told = [message.uptime for kind, _, message in messages if kind == 2]
+    assert told == [0, DAY_S + 2, 2 * DAY_S + 2]
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_board_in_safe_mode_states_asks_for_the_time_and_reports_what_it_is(world, known):
+    """It asks again when no answer came, and then waits until that has left."""
+    _, messages = world(
+        f"""
+from node import safe
+safe.asyncio = Sleep
+boot(known={known})
+at({(MIDNIGHT + 100) * 1000}, lambda: node._outbox.acknowledge(1))
+at({(MIDNIGHT + 1000) * 1000}, lambda: node._clock.set(unix(), tick))
+run({(MIDNIGHT + 2710) * 1000}, safe.keep_silence(Config, node._clock, Vigil(), node))
+done()
+"""
+    )
+    kinds = [(kind, message.seq) for kind, _, message in messages]
+    assert kinds == ([(1, 2), (1, 3), (1, 4)] if known else [(2, 2), (1, 3), (1, 4)])
+    assert [message.uptime for kind, _, message in messages if kind == 2] == ([] if known else [150])
+    assert [r.window - MIDNIGHT // 900 for r in reports(messages)] == ([0, 1, 2] if known else [1, 2])
+    assert {(r.health, len(r.values)) for r in reports(messages)} == {(SAFE | PARTIAL | SENSOR, 0)}

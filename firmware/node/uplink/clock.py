@@ -28,9 +28,8 @@ windows wait in their ring (`node.early`).
 What remains: a lie of less than a day, or one within the certificate's life while the gateway is silent, may
 close windows. Their reports leave as they are, and the gateway refuses and counts what is ahead of its own
 clock (`WINDOW_AHEAD`), so no figure is published at that time; windows of the true time begin again where the
-false ones end, because a window that was on flash is never drawn again. A battery node whose clock was lost
-(`node.power`) and a board in safe mode (`node.safe`) state nothing before they have a time, so nobody could
-answer: they take the servers' word, or they might never be heard again.
+false ones end, because a window that was on flash is never drawn again. A clock that ran on in deep sleep is
+led by an eighth of the time since it was set, at most: its oscillator may be off by a twentieth.
 
 One synchronisation asks every server several times. Each answer bounds the true time from both sides (it
 cannot have been later at the server than when the answer came, nor earlier than when the question left);
@@ -42,7 +41,6 @@ import asyncio
 import os
 import socket
 import struct
-import sys
 import time
 from time import ticks_diff, ticks_ms
 
@@ -121,6 +119,7 @@ class Clock:
         self._base_tick = ticks_ms()
         self._base_ms = time.time_ns() // 1000000 + _EPOCH * 1000
         self._synchronised_ms = synchronised_s * 1000
+        self._ahead_ms = min(_DAY_MS, (self._base_ms - self._synchronised_ms) >> 3)
         self.known = True
 
     def synchronised_s(self):
@@ -212,14 +211,9 @@ class Clock:
         if not self.known:
             if abs(ahead_ms) > _DAY_MS:
                 self._tried = 0  # not what they said before
-            believed = (
-                unix_ms <= self._not_before_ms + _DAY_MS
-                or (
-                    self._tried > 1
-                    and ticks_diff(ticks_ms(), self._asked) > min(_WORD_MS, self._patience_ms >> 5)
-                )
-                or "node.power" in sys.modules
-                or "node.safe" in sys.modules
+            believed = unix_ms <= self._not_before_ms + _DAY_MS or (
+                self._tried > 1
+                and ticks_diff(ticks_ms(), self._asked) > min(_WORD_MS, self._patience_ms >> 5)
             )
             self._base_ms = unix_ms
             self._base_tick = tick
