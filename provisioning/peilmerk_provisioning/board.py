@@ -109,6 +109,8 @@ class Inspection:
     rival: dict[str, str] = field(default_factory=dict)
     stray: bool = False
     """Whether firmware of a deployment before there were slots is left over."""
+    battery: bool = False
+    """Whether its settings say that it is on batteries."""
 
     @property
     def safe_mode(self) -> bool:
@@ -178,6 +180,7 @@ class Board:
             firmware=tuple(int(part) for part in found["firmware"] or ()),
             rival=dict(found["rival"]),
             stray=bool(found["stray"]),
+            battery=bool(found["battery"]),
         )
 
     def _check_port(self) -> None:

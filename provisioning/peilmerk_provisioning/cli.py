@@ -11,24 +11,29 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import load
 from peilmerk_provisioning import board as boards
 from peilmerk_provisioning import bundle as bundles
 from peilmerk_provisioning import label as labels
-from peilmerk_provisioning.deploy import deploy as deploy_to
+from peilmerk_provisioning.deploy_cli import (
+    DriverOption,
+    WifiFileOption,
+    WifiOption,
+    deploy,
+    known_kind,
+    wifi_of,
+)
 from peilmerk_provisioning.enrol import LABEL_NOT_SAID
 from peilmerk_provisioning.enrol import enrol as enrol_on
 from peilmerk_provisioning.errors import BundleError
 from peilmerk_provisioning.kinds import KINDS
-from peilmerk_provisioning.link import gateway_link, read_password, trust_of, wifi_link
+from peilmerk_provisioning.link import gateway_link, trust_of
 from peilmerk_provisioning.output import JsonOption, PortOption, columns, report, told_to_people
 from peilmerk_provisioning.release import public_keys
 from peilmerk_provisioning.release_cli import release_app, release_key_app, update
-from peilmerk_provisioning.sensing import entries, markdown, members
+from peilmerk_provisioning.sensing import markdown, members
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,57 +42,17 @@ app = typer.Typer(
     help="Put identity and firmware on a board. Each command interrupts the board for some seconds.",
 )
 
-WifiOption = Annotated[
-    str | None,
-    typer.Option(
-        "--wifi", metavar="SSID", help="Let the board join this Wi-Fi network; the password is asked."
-    ),
-]
-WifiFileOption = Annotated[
-    Path | None,
-    typer.Option("--wifi-password-file", metavar="FILE", help="Read the Wi-Fi password from this file."),
-]
-DriverOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME", help="Carry this driver too, for a sensor that this kind does not have by itself."
-    ),
-]
-SensorOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME[:KEY=VALUE,…]",
-        help="Wire this sensor in place of those of the kind; may be given more than once. The first of two "
-        "that measure the same gives it. See `peilmerk device sensing`.",
-    ),
-]
 GatewayOption = Annotated[
     Path, typer.Option("--gateway", "-g", help="Settings of the gateway that the board will report to.")
 ]
 
 
-def _kind(text: str | None) -> str | None:
-    if text is not None and text not in KINDS:
-        raise typer.BadParameter(f"found {text!r}, wanted one of {', '.join(KINDS)}")
-    return text
-
-
-def _wifi(ssid: str | None, password_file: Path | None) -> dict[str, Any]:
-    """Return the link part for the Wi-Fi options; the password is never an argument."""
-    if ssid is None:
-        if password_file is not None:
-            raise typer.BadParameter("found --wifi-password-file without --wifi SSID")
-        return {}
-    if password_file is not None:
-        return wifi_link(ssid, read_password(password_file))
-    password = typer.prompt(
-        f"Password of {ssid} (empty if it is open)", default="", hide_input=True, show_default=False, err=True
-    )
-    return wifi_link(ssid, password)
-
-
 app.add_typer(release_key_app, name="release-key")
 app.add_typer(release_app, name="release")
+app.command(
+    epilog="Examples: peilmerk device deploy --port /dev/ttyUSB0 --kind counter; "
+    "peilmerk device deploy --port /dev/ttyUSB0 --kind air --battery --send-s 3600"
+)(deploy)
 app.command(epilog="Example: peilmerk device update --port /dev/ttyUSB0 releases/3f5a…")(update)
 
 
@@ -103,7 +68,7 @@ def enrol(
     kind: Annotated[
         str | None,
         typer.Option(
-            callback=_kind,
+            callback=known_kind,
             metavar="|".join(KINDS),
             help="What the board will be. Default: what was deployed to it.",
         ),
@@ -139,7 +104,7 @@ def enrol(
     """Give a board its identity, keys, trust and the way to its gateway."""
     with told_to_people():
         settings = load(gateway)
-        link = gateway_link(settings, host=host, port=mqtt_port, ntp=ntp or ()) | _wifi(
+        link = gateway_link(settings, host=host, port=mqtt_port, ntp=ntp or ()) | wifi_of(
             wifi, wifi_password_file
         )
         trust = trust_of(settings)
@@ -180,65 +145,6 @@ def enrol(
     report("device enrol", figures, as_json, lines)
 
 
-@app.command(epilog="Example: peilmerk device deploy --port /dev/ttyUSB0 --kind counter")
-def deploy(
-    port: PortOption,
-    kind: Annotated[
-        str,
-        typer.Option(callback=_kind, metavar="|".join(KINDS), help="What the board is.", show_default=False),
-    ],
-    sensor: SensorOption = None,
-    driver: DriverOption = None,
-    wifi: WifiOption = None,
-    wifi_password_file: WifiFileOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Put the firmware on a board: only the files that differ, checked on the board, then start it."""
-    with told_to_people():
-        link = _wifi(wifi, wifi_password_file)
-        began = time.monotonic()
-        sensors = entries(kind, sensor or ())
-        bundle = bundles.build(kind=kind, drivers=[*(driver or ()), *(one["driver"] for one in sensors)])
-        with Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            console=Console(stderr=True),
-            transient=True,
-        ) as progress:
-            task = progress.add_task(f"copying to {port}", total=None)
-            done = deploy_to(
-                boards.Board(port),
-                kind,
-                bundle,
-                link=link,
-                sensors=sensors,
-                on_progress=lambda sent, size: progress.update(task, completed=sent, total=size),
-            )
-    figures = {
-        "kind": done.kind,
-        "sensors": [one["driver"] for one in sensors] or [one["driver"] for one in KINDS[kind]["sensors"]],
-        "firmware_digest": done.digest,
-        "files": done.files,
-        "copied": len(done.copied),
-        "removed": len(done.removed),
-        "bytes": done.bytes_copied,
-        "wrote_node": done.wrote_node,
-        "device_id": done.device_id,
-        "micropython": done.micropython,
-        "seconds": round(time.monotonic() - began, 1),
-    }
-
-    lines = [
-        f"{done.kind} on {port}: {len(done.copied)} of {done.files} files copied "
-        f"({done.bytes_copied} bytes), {len(done.removed)} removed",
-        f"firmware digest {done.digest}, the same on the board",
-    ]
-    if done.device_id is None:
-        lines.append(f"it has no identity yet: peilmerk device enrol --port {port}")
-    report("device deploy", figures, as_json, lines)
-
-
 @app.command(epilog="Example: peilmerk device info --port /dev/ttyUSB0 --json")
 def info(port: PortOption, as_json: JsonOption = False) -> None:
     """Say what is on a board: identity, firmware, MicroPython, free flash. The board restarts afterwards."""
@@ -247,6 +153,7 @@ def info(port: PortOption, as_json: JsonOption = False) -> None:
     figures = {
         "device_id": found.device_id,
         "kind": found.kind,
+        "battery": found.battery,
         "firmware_digest": found.digest,
         "version": found.version or None,
         "slot": found.slot or None,
@@ -270,6 +177,7 @@ def info(port: PortOption, as_json: JsonOption = False) -> None:
         [
             ("identity", found.device_id or "none: peilmerk device enrol"),
             ("kind", found.kind or "none: peilmerk device deploy"),
+            ("power", "batteries" if found.battery else "mains"),
             ("firmware", where or "none: peilmerk device deploy"),
             ("firmware digest", found.digest or "none: peilmerk device deploy"),
             ("MicroPython", f"{found.micropython} on {found.machine}"),
@@ -370,7 +278,7 @@ def bundle(
     kind: Annotated[
         str,
         typer.Option(
-            callback=_kind, metavar="|".join(KINDS), help="What the board is to be.", show_default=False
+            callback=known_kind, metavar="|".join(KINDS), help="What the board is to be.", show_default=False
         ),
     ],
     driver: DriverOption = None,

@@ -20,6 +20,7 @@ from peilmerk_provisioning.board import Board, Inspection, Reset, Script, Step
 from peilmerk_provisioning.bundle import ENTRY_POINTS, Bundle
 from peilmerk_provisioning.errors import BoardError, DeployError, ScriptFailed
 from peilmerk_provisioning.kinds import KINDS, node_settings
+from peilmerk_provisioning.power import check as check_power
 from peilmerk_provisioning.sensing import profile_for
 
 __all__ = ["Deployed", "deploy"]
@@ -43,6 +44,8 @@ class Deployed:
     removed: tuple[str, ...]
     bytes_copied: int
     wrote_node: bool
+    battery: bool
+    """Whether it sleeps between samples."""
     device_id: str | None
     """The board's identity; None when it has yet to be enrolled."""
     micropython: str
@@ -55,18 +58,25 @@ def deploy(
     *,
     link: dict[str, Any] | None = None,
     sensors: list[dict[str, Any]] | None = None,
+    power: dict[str, Any] | None = None,
     on_progress: Progress | None = None,
 ) -> Deployed:
     """Make the board run this bundle as this kind of node, and reset it.
 
     `link` is merged into node.json; `sensors` are its sensors in place of the kind's, and its profile then
-    has what they sample; `on_progress(done, total)` counts bytes. Raises BundleError when the
-    board cannot load the bundle, DeployError when it does not end up with it, BoardError when it cannot be
-    reached.
+    has what they sample; `power` is mains or battery (`power.battery`), without it the board keeps what it
+    has; `on_progress(done, total)` counts bytes. Raises BundleError when the board cannot load the bundle,
+    PowerError when it is on batteries and has a sensor that must not sleep, DeployError when it does not end
+    up with the bundle, BoardError when it cannot be reached.
     """
     agreed = profile_for(KINDS[kind]["profile"], sensors) if sensors else None
     settings = node_settings(kind, sensors, agreed)
+    if power is not None:
+        settings["power"] = power
     before = board.inspect()
+    sleeps = before.battery if power is None else power["mode"] == "battery"
+    if sleeps:
+        check_power(kind, sensors, f"the board on {board.port}, which is on batteries (--mains if it is not)")
     bundle.check(before, board.port)
     copied, removed = difference(bundle, before)
     size = sum(len(bundle.files[path]) for path in copied)
@@ -113,6 +123,7 @@ def deploy(
         removed=removed,
         bytes_copied=size,
         wrote_node=bool(said["wrote_node"]),
+        battery=sleeps,
         device_id=before.device_id,
         micropython=before.micropython,
     )

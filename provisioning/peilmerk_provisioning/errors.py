@@ -17,6 +17,7 @@ __all__ = [
     "PortBusy",
     "PortDenied",
     "PortMissing",
+    "PowerError",
     "ReleaseError",
     "ScriptFailed",
     "SensorError",
@@ -70,6 +71,10 @@ class ReleaseError(PeilmerkError):
 
 class SensorError(PeilmerkError):
     """A sensor that a board cannot have as it was asked for."""
+
+
+class PowerError(PeilmerkError):
+    """A board that cannot live on batteries as it was asked to."""
 
 
 class UpdateRefused(PeilmerkError):

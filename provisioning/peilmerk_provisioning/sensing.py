@@ -16,7 +16,7 @@ from peilmerk_protocol import profile, quantities, quantities_names
 from peilmerk_provisioning.bundle import firmware_folder
 from peilmerk_provisioning.errors import SensorError
 
-__all__ = ["catalogue", "entries", "markdown", "members", "profile_for"]
+__all__ = ["catalogue", "entries", "markdown", "members", "profile_for", "quantities_of"]
 
 _BY_NAME = {row.name: row for row in quantities_names.ALL}
 
@@ -268,6 +268,11 @@ def _given(found: dict[str, dict[str, Any]], entry: dict[str, Any]) -> set[str]:
             if entry.get(key, default) not in wanted:
                 given.discard(quantity)
     return given
+
+
+def quantities_of(entry: dict[str, Any]) -> list[int]:
+    """Return the numbers of the quantities that the sensor of an entry of node.json gives."""
+    return sorted(_BY_NAME[name].number for name in _given(catalogue(), entry))
 
 
 def profile_for(agreed: profile.Profile, made: list[dict[str, Any]]) -> profile.Profile:

@@ -212,9 +212,10 @@ async def test_a_change_copies_one_file_and_takes_strays_away(
 
 
 async def test_sensors_that_were_named_are_on_the_board_with_their_drivers_and_profile(bench: Bench) -> None:
-    words = ["--sensor", "bme280:address=0x77", "--sensor", "sps30:uart=1,tx=17,rx=16", "--json"]
+    words = ["--sensor", "bme280:address=0x77", "--sensor", "sps30:uart=1,tx=17,rx=16", "--battery", "--json"]
     said = await asyncio.to_thread(run, "deploy", "--port", bench.port, "--kind", "air", *words)
-    assert json.loads(said.stdout)["figures"]["sensors"] == ["bme280", "sps30"]
+    figures = json.loads(said.stdout)["figures"]
+    assert (figures["sensors"], figures["battery"]) == (["bme280", "sps30"], True)
     node = json.loads(await asyncio.to_thread(bench.file, "node.json"))
     assert node["sensors"] == [
         {"driver": "bme280", "i2c": 0, "scl": 22, "sda": 21, "address": 0x77},
@@ -222,12 +223,20 @@ async def test_sensors_that_were_named_are_on_the_board_with_their_drivers_and_p
     ]
     # PM2.5, PM10, temperature, humidity, samples, PM1, pressure
     assert node["profile"]["set"] == 0b11111 | 1 << 17 | 1 << 20
+    assert node["power"] == {"mode": "battery", "every_s": 300, "send_s": 900}
     found = await asyncio.to_thread(bench.board.inspect)
+    assert found.battery
     assert {"node/sensing/bme280.mpy", "node/sensing/shdlc.mpy"} <= set(found.files)
     refused = await asyncio.to_thread(
         run, "deploy", "--port", bench.port, "--kind", "air", "--sensor", "nose", fails=2
     )
     assert refused.stderr.startswith("error: found --sensor 'nose', wanted one of sds011,")
+    # It keeps to its batteries until it is told otherwise.
+    refused = await asyncio.to_thread(
+        run, "deploy", "--port", bench.port, "--kind", "air", "--sensor", "dnms", fails=2
+    )
+    assert f"found dnms on the board on {bench.port}, which is on batteries (--mains if" in refused.stderr
+    assert json.loads(await asyncio.to_thread(bench.file, "node.json")) == node
 
 
 async def test_a_cable_pulled_while_copying_leaves_the_old_firmware_and_is_mended(

@@ -31,6 +31,7 @@ def main(root, params):
     rival = program(root, other(good)) if good else {}
     identity = read_json(root + "identity.json") or {}
     node = read_json(root + "node.json") or {}
+    power = node.get("power")
     flash = os.statvfs(root)
     say(
         {
@@ -40,6 +41,7 @@ def main(root, params):
             "device_id": identity.get("device_id"),
             "kind": node.get("kind"),
             "linked": bool(node.get("link")),
+            "battery": isinstance(power, dict) and power.get("mode") == "battery",
             "files": {path: hexlify(files[path]).decode() for path in files},
             "digest": firmware_digest(files) if files else None,
             "slot": good,
