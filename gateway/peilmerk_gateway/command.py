@@ -26,6 +26,7 @@ SUMMARIES = {
     "deployment": "Write, check and explain deployment records.",
     "device": "Put identity and firmware on a board.",
     "gateway": "Run and inspect the gateway.",
+    "host": "People who have a sensor at home: what they agreed to, pause, export, erase.",
 }
 
 

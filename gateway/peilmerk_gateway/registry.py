@@ -221,6 +221,19 @@ class Registry:
             raise RegistryError(f"found no device {device_id!r} in {self.path}, wanted one that is enrolled")
         return device
 
+    def forget_label(self, device_id: str) -> None:
+        """Put a plain word in place of a device's label, which may name somebody; no byte of it is left.
+
+        Raises RegistryError when others hold the file meanwhile: then it is to be done again.
+        """
+        with self._transaction() as db:
+            db.execute("UPDATE device SET label = 'erased' WHERE device_id = ?", (device_id,))
+        with self._lock:
+            self._db.execute("VACUUM")
+            busy, *_ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise RegistryError(f"{self.path}: found others at work in it, wanted it for a moment: try again")
+
     def revision(self) -> int:
         """Return a number that rises whenever the set of devices that may connect changes."""
         with self._lock:

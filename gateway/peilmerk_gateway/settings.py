@@ -47,6 +47,8 @@ __all__ = [
 ]
 
 FILE_NAME = "gateway.toml"
+# Why ten: see `peilmerk_gateway.deployments.dwellings`.
+ADDRESSES = 10
 MQTT_TLS_PORT = 8883
 UPDATE_PORT = 8884
 
@@ -180,6 +182,20 @@ class UpdateSettings(_Section):
     port: Port = UPDATE_PORT
 
 
+class HostsSettings(_Section):
+    """`[hosts]`: who has a sensor at home, which only the `peilmerk host` commands read.
+
+    `folder` is where the store of owners is, `key_file` its key; both are in the data folder when they are
+    left out, and the key is better elsewhere. `dwellings` is a CSV file of addresses, by which the square of
+    a home is found (see `deployments.dwellings`), and `addresses` how many must lie in it.
+    """
+
+    folder: LocalPath | None = None
+    key_file: LocalPath | None = None
+    dwellings: LocalPath | None = None
+    addresses: Annotated[int, Field(strict=True, ge=ADDRESSES)] = ADDRESSES
+
+
 class ClockSettings(_Section):
     """`[clock]`: a world that runs in its own time, for streets of virtual boards."""
 
@@ -198,6 +214,7 @@ class Settings(_Section):
     sinks: tuple[SinkSettings, ...] = ()
     web: WebSettings = WebSettings()
     update: UpdateSettings | None = None
+    hosts: HostsSettings = HostsSettings()
     clock: ClockSettings | None = None
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sqlite3
 from collections.abc import Sequence
 from datetime import date
@@ -143,6 +144,14 @@ class Street:
             self.write("lucht", [(f"lucht-{n}", a.id) for n, a in enumerate(self.air)], AIR)
         self.catalogue = Catalogue(self.records)
         self.clock = ScaledClock(NOW, 0.0, 0.0)
+
+    def moved(self, folder: Path, records: Path | None = None) -> Street:
+        """This street in a copy of its folder; its registry must be closed before the copy is made."""
+        moved = copy.copy(self)
+        moved.folder, moved.records = folder, records or folder / "deployments"
+        moved.registry = Registry(folder / "registry.db")
+        moved.catalogue = Catalogue(moved.records)
+        return moved
 
     def write(
         self, id: str, devices: Sequence[tuple[str, str]], profile: Profile = STANDARD_COUNTER, **values: Any

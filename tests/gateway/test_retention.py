@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -25,24 +26,33 @@ DAY_S = 86_400
 STREAM = "street/fietspad-0/bicycle_towards"
 
 
-@pytest.fixture
-async def street(tmp_path: Path) -> AsyncIterator[Street]:
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Street:
     """Four windows and a day of one counter, of which two windows were published and one is on its way."""
-    made = Street(tmp_path, counters=1)
+    made = Street(tmp_path_factory.mktemp("built"), counters=1)
     board = made.counters[0]
-    async with await made.open() as store:
-        await made.flow(store).store(
-            [board.statement(1), board.report(2, WINDOW - 3), board.report(3, WINDOW - 2)]
-        )
-        await made.flow(store).store([board.report(4, WINDOW - 1, {5: (17,), 6: (3,)}), board.day(5)])
-        await made.flow(store).store([board.report(6)])
-        rows = await store.claim("city", 4, NOW)
-        await store.mark_done(
-            "city", [(row.observation_id, f"remote-{row.observation_id}") for row in rows], NOW
-        )
-        (_,) = await store.claim("city", 1, NOW)
-    yield made
+
+    async def live() -> None:
+        async with await made.open() as store:
+            flow = made.flow(store)
+            await flow.store([board.statement(1), board.report(2, WINDOW - 3), board.report(3, WINDOW - 2)])
+            await flow.store([board.report(4, WINDOW - 1, {5: (17,), 6: (3,)}), board.day(5)])
+            await flow.store([board.report(6)])
+            ids = [row.observation_id for row in await store.claim("city", 4, NOW)]
+            await store.mark_done("city", [(number, f"remote-{number}") for number in ids], NOW)
+            (_,) = await store.claim("city", 1, NOW)
+
+    asyncio.run(live())
     made.registry.close()
+    return made
+
+
+@pytest.fixture
+def street(built: Street, tmp_path: Path) -> Iterator[Street]:
+    shutil.copytree(built.folder, tmp_path / "street")
+    moved = built.moved(tmp_path / "street")
+    yield moved
+    moved.registry.close()
 
 
 async def at_age(street: Street, store: Store, days: float, **options: int) -> Removed:

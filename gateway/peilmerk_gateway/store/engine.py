@@ -133,11 +133,16 @@ def give_back(engine: Engine, most_pages: int) -> int:
 
 
 def rewrite(engine: Engine) -> None:
-    """Write an SQLite file anew, and empty its journal: what was deleted is in no byte of either."""
+    """Write an SQLite file anew, and empty its journal: what was deleted is in no byte of either.
+
+    Raises StoreError when somebody else reads on and on: then it is to be done again.
+    """
     if engine.dialect.name == "sqlite":
         with _outside(engine) as connection:
             connection.execute("VACUUM")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if busy:
+                raise StoreError(f"{engine.url.database}: found others at work in it, wanted it for a moment")
 
 
 @contextmanager

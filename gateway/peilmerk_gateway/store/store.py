@@ -24,6 +24,7 @@ from peilmerk_gateway.store import (
     engine,
     figures,
     halts,
+    held,
     outbox,
     probe,
     records,
@@ -165,6 +166,10 @@ class Store:
         Returns whether it changed anything. Raises HaltRefused. Also another process may do so.
         """
         return await self._write(lambda connection: halts.change(connection, device_id, action, now))
+
+    async def held(self, device_id: str) -> dict[str, list[Mapping[str, Any]]]:
+        """Return everything that is stored about a device, by what it is."""
+        return await self._read(lambda connection: held.held(connection, device_id))
 
     # What is deleted for good.
 

@@ -20,7 +20,7 @@ crash. However many messages are refused, a batch of them is one entry.
 
 `rows` are those of ROWS below. A trail of the first form bound reports and publications only: its entries
 `judged` have one root over REPORT_LEAF, its `published` one over PUBLISHED_LEAF.
-    host       a host's word {action, device_id, unqueued?}: pause, resume, withdraw, erase
+    host       a host's word {action, device_id, unqueued?}: pause, resume, withdraw
     removed    figures and reports were deleted; see `peilmerk_gateway.store.removal`
 
 `peilmerk_gateway.store.trail_check` verifies it.
