@@ -51,7 +51,7 @@ app.add_typer(release_key_app, name="release-key")
 app.add_typer(release_app, name="release")
 app.command(
     epilog="Examples: peilmerk device deploy --port /dev/ttyUSB0 --kind counter; "
-    "peilmerk device deploy --port /dev/ttyUSB0 --kind air --battery --send-s 3600"
+    "peilmerk device deploy --port /dev/ttyUSB0 --kind air --battery --send 3600"
 )(deploy)
 app.command(epilog="Example: peilmerk device update --port /dev/ttyUSB0 releases/3f5a…")(update)
 

@@ -72,7 +72,7 @@ def _power(
 ) -> dict[str, Any] | None:
     """Return node.json's "power" for the options; None leaves it as it is."""
     if not battery:
-        for name, value in (("--every-s", every_s), ("--send-s", send_s)):
+        for name, value in (("--every", every_s), ("--send", send_s)):
             if value is not None:
                 raise typer.BadParameter(f"found {name} without --battery")
         return None if battery is None else powers.MAINS
@@ -99,11 +99,14 @@ def deploy(
     ] = None,
     every_s: Annotated[
         int | None,
-        typer.Option(metavar="SECONDS", help="With --battery: from sample to sample. Default: 300."),
+        typer.Option(
+            "--every", metavar="SECONDS", help="With --battery: from sample to sample. Default: 300."
+        ),
     ] = None,
     send_s: Annotated[
         int | None,
         typer.Option(
+            "--send",
             metavar="SECONDS",
             help="With --battery: from one sending to the next. Default: a window; an hour saves charge.",
         ),

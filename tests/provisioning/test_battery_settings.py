@@ -56,11 +56,11 @@ def test_what_must_watch_or_listen_without_pause_is_not_for_batteries(
         (["--kind", "air", "--battery", "--sensor", "dnms"], "error: found dnms on a board on batteries, "),
         (["--kind", "counter", "--battery"], "error: found beam_pair on a board on batteries, "),
         (
-            ["--kind", "air", "--battery", "--every-s", "0"],
+            ["--kind", "air", "--battery", "--every", "0"],
             "error: found a sample every 0 s, wanted every 30",
         ),
-        (["--kind", "air", "--every-s", "60"], "found --every-s without --battery"),
-        (["--kind", "air", "--mains", "--send-s", "3600"], "found --send-s without --battery"),
+        (["--kind", "air", "--every", "60"], "found --every without --battery"),
+        (["--kind", "air", "--mains", "--send", "3600"], "found --send without --battery"),
     ],
 )
 def test_deploy_refuses_it_before_it_looks_for_the_board(words: list[str], said: str) -> None:
