@@ -178,19 +178,34 @@ async def test_a_day_of_which_every_window_is_kept_is_weighed(street: Street) ->
         assert db.execute("SELECT count(*) FROM publish_outbox").fetchone() == (2 * 97,)
 
 
-@pytest.mark.parametrize("hidden", [9, 3, -4])
-async def test_a_withheld_window_has_no_part_in_the_total_of_its_day(street: Street, hidden: int) -> None:
-    """Whatever its noisy figure was, the same rows are written: nothing is left to subtract."""
-    board = street.counters[0]
-    async with await street.open() as store:
-        flow = street.flow(store)
-        await flow.store([board.statement(1), *windows_of(street, [hidden, *[12] * 95])])
-        await flow.store([board.day(200, values={5: (1_000,), 6: (4_800,)})])
-    ((result, deviation),) = day_rows(street)
-    assert (result, round(deviation, 3)) == (1_000, 4.696)
-    rows = street.rows("observation", "datastream, window_start, result, noise_scale")
-    assert len(rows) == 95 + 96 + 2
-    assert not [row for row in rows if row[2] == hidden]
+async def test_a_withheld_window_has_no_part_in_the_total_of_its_day(tmp_path: Path) -> None:
+    """Whatever its noisy figure was, the same is written down: nothing is left to subtract."""
+    written = []
+    for hidden in (9, 3, -4):
+        folder = tmp_path / str(hidden)
+        folder.mkdir()
+        street = Street(folder)
+        board = street.counters[0]
+        async with await street.open() as store:
+            flow = street.flow(store)
+            await flow.store([board.statement(1), *windows_of(street, [hidden, *[12] * 95])])
+            await flow.store([board.day(200, values={5: (1_000,), 6: (4_800,)})])
+        ((result, deviation),) = day_rows(street)
+        assert (result, round(deviation, 3)) == (1_000, 4.696)
+        tables = {
+            "observation": "datastream, window_start, result, noise_scale",
+            "withheld": "datastream, window_start, reason",
+            "report": "seq, window_start, health, digest IS NULL",
+            "ledger": "quantity, kind, window_start, epsilon_micro",
+            "publish_outbox": "observation_id, state",
+            "tally": "name, n",
+        }
+        written.append({table: street.rows(table, columns) for table, columns in tables.items()})
+        street.registry.close()
+    assert len(written[0]["observation"]) == 95 + 96 + 2
+    # Nor is there a digest of the report to try figures against.
+    assert [row for row in written[0]["report"] if row[3]] == [(2, DAY * 86_400, 0, 1)]
+    assert written[0] == written[1] == written[2]
 
 
 async def test_a_window_that_is_missing_or_late_leaves_the_total_as_it_is(street: Street) -> None:
@@ -199,6 +214,8 @@ async def test_a_window_that_is_missing_or_late_leaves_the_total_as_it_is(street
     async with await street.open() as store:
         flow = street.flow(store)
         await flow.store([board.statement(1), *most])
+        # The neighbours of the day are not of it.
+        await flow.store([board.report(150, DAY * 96 - 1), board.report(151, DAY * 96 + 96)])
         await flow.store([board.day(200, values={5: (1_000,), 6: (4_800,)})])
         assert [result for result, _ in day_rows(street)] == [1_000]
         await flow.store([last])
@@ -207,28 +224,32 @@ async def test_a_window_that_is_missing_or_late_leaves_the_total_as_it_is(street
 
 async def test_windows_of_another_epsilon_or_board_or_length_are_not_weighed_in(street: Street) -> None:
     board = street.counters[0]
+    first = f"quantity = 5 AND window_start = {DAY * 86_400}"
+    others = [
+        (("ledger", "epsilon_micro", 350_000),),
+        (("observation", "device_id", "z" * 16), ("ledger", "device_id", "z" * 16)),
+        (("observation", "window_s", 300),),
+    ]
     async with await street.open() as store:
         flow = street.flow(store)
         await flow.store([board.statement(1), *windows_of(street, [12] * 96)])
-        for table, column, value in (
-            ("ledger", "epsilon_micro", 350_000),
-            ("observation", "device_id", "z" * 16),
-            ("observation", "window_s", 300),
-        ):
-            key = "quantity = 5 AND window_start = ?"
+        for changes in others:
             with closing(sqlite3.connect(street.folder / "store.db")) as db, db:
-                ((before,),) = db.execute(
-                    f"SELECT {column} FROM {table} WHERE {key}", (DAY * 86_400,)
-                ).fetchall()
-                db.execute(f"UPDATE {table} SET {column} = ? WHERE {key}", (value, DAY * 86_400))
+                before = [
+                    db.execute(f"SELECT {column} FROM {table} WHERE {first}").fetchone()[0]
+                    for table, column, _ in changes
+                ]
+                for table, column, value in changes:
+                    db.execute(f"UPDATE {table} SET {column} = ? WHERE {first}", (value,))
             await flow.store([board.day(200, values={5: (1_000,), 6: (4_800,)})])
-            assert [result for result, _ in day_rows(street)] == [1_000], (table, column)
+            assert [result for result, _ in day_rows(street)] == [1_000], changes
             with closing(sqlite3.connect(street.folder / "store.db")) as db, db:
-                db.execute(f"UPDATE {table} SET {column} = ? WHERE {key}", (before, DAY * 86_400))
+                for (table, column, _), value in zip(changes, before, strict=True):
+                    db.execute(f"UPDATE {table} SET {column} = ? WHERE {first}", (value,))
                 db.execute("DELETE FROM publish_outbox")
                 db.execute("DELETE FROM observation WHERE datastream LIKE '%/day'")
-                for other in ("report", "ledger"):
-                    db.execute(f"DELETE FROM {other} WHERE kind = ?", (topics.DAY,))
+                for table in ("report", "ledger"):
+                    db.execute(f"DELETE FROM {table} WHERE kind = ?", (topics.DAY,))
         await flow.store([board.day(200, values={5: (1_000,), 6: (4_800,)})])
     assert [result for result, _ in day_rows(street)] == [1_008]
 
