@@ -408,3 +408,43 @@ def test_the_command_on_what_cannot_be_compared(files: tuple[Path, Path]) -> Non
     assert code == 2
     assert "found no such file, wanted a record, or ID@VERSION together with --gateway FOLDER" in errors
     assert run("diff", old, old, "--language", "de")[0] == 2
+
+
+def home(**location: str) -> Deployment:
+    lines = "\n".join(f"{key} = {value}" for key, value in location.items())
+    return deployment(
+        ("notified_at = 2022-12-01", "private_host = true"),
+        ("point = { longitude = 5.1214, latitude = 52.0907 }", lines),
+        ("window_s = 900", "window_s = 3600"),
+        text=LUCHT,
+    )
+
+
+def test_a_home_on_a_coarser_square_is_told_less_of() -> None:
+    fine = home(public_cell='"rd500-E1365N4555"', addresses="12")
+    coarse, away = home(public_cell='"rd1000-E1360N4550"'), home(public_cell='"rd1000-E1370N4550"')
+    (narrower,) = told(fine, coarse, Effect.NARROWER)
+    assert narrower == (
+        "lucht-1 is placed less precisely on the map: square rd1000-E1360N4550 instead of rd500-E1365N4555."
+    )
+    assert told(fine, coarse, Effect.WIDER) == []
+    (wider,) = told(coarse, fine, Effect.WIDER)
+    assert wider.startswith("lucht-1 is placed more precisely on the map: square rd500-E1365N4555")
+    for old, new in ((coarse, away), (away, coarse), (fine, away)):
+        assert "other people pass there" in told(old, new, Effect.WIDER)[0]
+
+
+def test_a_place_that_leaves_the_record_for_its_square_changes_nothing_in_public() -> None:
+    point = home(point="{ longitude = 5.1214, latitude = 52.0907 }")
+    assert changes(point, home(public_cell='"rd1000-E1360N4550"'))[0].key == "location.public_cell"
+    assert told(point, home(public_cell='"rd1000-E1360N4550"'), Effect.WIDER) == []
+
+
+def test_figures_that_are_kept_longer_are_more() -> None:
+    old = deployment()
+    new = deployment(('measures = "bicycle_away"', 'measures = "bicycle_away"\nretention_days = 400'))
+    assert told(old, new, Effect.WIDER) == [
+        "Bicycles, away (fietspad-1) is kept for 400 days instead of 365.",
+        "Bicycles, away (fietspad-2) is kept for 400 days instead of 365.",
+    ]
+    assert len(told(new, old, Effect.NARROWER)) == 2

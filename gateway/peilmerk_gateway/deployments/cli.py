@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from peilmerk_gateway.deployments import changes_cli
+from peilmerk_gateway.deployments import changes_cli, new_cli
 from peilmerk_gateway.deployments.complaints import Complaint
 from peilmerk_gateway.deployments.deployment import Deployment, RecordError, read
 from peilmerk_gateway.deployments.explain import explain as explained
@@ -172,6 +172,11 @@ def export(
     raise typer.Exit(1 if refused else 0)
 
 
+app.command(
+    epilog="Examples: peilmerk deployment new my-gateway/deployments/cycle-path.toml --language nl    "
+    "peilmerk deployment new street.toml --answers answers.toml --set devices[1].device_id=abcdefghij234567 "
+    "--json"
+)(new_cli.new)
 app.command(
     epilog="Examples: peilmerk deployment diff street.toml new/street.toml    "
     "peilmerk deployment diff street@3 street@4 --gateway /srv/peilmerk    "

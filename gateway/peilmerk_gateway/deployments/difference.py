@@ -16,6 +16,7 @@ from typing import Any
 from peilmerk_gateway.deployments import gates, versions
 from peilmerk_gateway.deployments.deployment import Deployment
 from peilmerk_gateway.deployments.difference_words import Change, Effect, shown, words
+from peilmerk_gateway.deployments.grid import Cell
 from peilmerk_gateway.deployments.record import Datastream, Device, Record
 from peilmerk_gateway.web.language import Language
 from peilmerk_protocol.quantities_names import Quantity
@@ -169,12 +170,19 @@ class _Sentences:
         for name in ("firmware_digest", "next_firmware_digest"):
             if getattr(old, name) != getattr(new, name):
                 yield self._say(f"{key}.{name}", Effect.OTHER, "firmware", thing=thing)
-        cells = self._old.cells[old.name].id, self._new.cells[new.name].id
+        yield from self._place(old, new)
+
+    def _place(self, old: Device, new: Device) -> Iterator[Change]:
+        key, thing = f"devices.{new.name}.point", new.name
+        was, is_now = self._old.cells[old.name], self._new.cells[new.name]
         points = old.point or self._old.record.location.point, new.point or self._new.record.location.point
-        if cells[0] != cells[1]:
-            yield self._say(f"{key}.point", Effect.WIDER, "cell", thing=thing, old=cells[0], new=cells[1])
-        elif points[0] != points[1]:
-            yield self._say(f"{key}.point", Effect.OTHER, "point", thing=thing)
+        if was != is_now:
+            # A square within another one is the same place, told more or less precisely.
+            text = "cell.finer" if _holds(was, is_now) else "cell.coarser" if _holds(is_now, was) else "cell"
+            effect = Effect.NARROWER if text == "cell.coarser" else Effect.WIDER
+            yield self._say(key, effect, text, thing=thing, old=was.id, new=is_now.id)
+        elif points[0] != points[1] and None not in points:
+            yield self._say(key, Effect.OTHER, "point", thing=thing)
 
     def _radio(self, old: Device, new: Device) -> Iterator[Change]:
         if old.radio_capture == new.radio_capture:
@@ -219,6 +227,16 @@ class _Sentences:
                 old=self._language.text(f"diff.fate.{fates[0]}"),
                 new=self._language.text(f"diff.fate.{fates[1]}"),
             )
+        if old.retention_days != new.retention_days:
+            longer = new.retention_days > old.retention_days
+            yield self._say(
+                f"{key}.retention_days",
+                Effect.WIDER if longer else Effect.NARROWER,
+                "retention",
+                label=f"{label} ({thing})",
+                old=old.retention_days,
+                new=new.retention_days,
+            )
         if old.is_reusable != new.is_reusable:
             effect, text = (
                 (Effect.WIDER, "reusable") if new.is_reusable else (Effect.NARROWER, "reusable.ends")
@@ -255,6 +273,15 @@ def _fate(stream: Datastream) -> str:
     if not stream.is_public:
         return "kept"
     return "open" if stream.is_open_data else "public"
+
+
+def _holds(large: Cell, small: Cell) -> bool:
+    """Whether a square lies in a larger one."""
+    return (
+        large.size_m > small.size_m
+        and 0 <= small.east_m - large.east_m < large.size_m
+        and 0 <= small.north_m - large.north_m < large.size_m
+    )
 
 
 def _only(some: tuple[Quantity, ...], others: tuple[Quantity, ...]) -> list[Quantity]:

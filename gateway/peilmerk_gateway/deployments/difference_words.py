@@ -74,6 +74,7 @@ TOLD = frozenset(
         "datastreams.is_public",
         "datastreams.is_open_data",
         "datastreams.is_reusable",
+        "datastreams.retention_days",
         "purposes.goal",
     }
 )
