@@ -141,26 +141,33 @@ def by_year(lines: Sequence[SpentLine], year: int, m: Mapping[str, int]) -> list
     return found
 
 
-def table(spent: Sequence[Spent], language: Language) -> Table:
-    """Return the table for people."""
-    made = Table(box=None)
-    for name in ("deployment", "class", "when", "sensors", "windows", "passage", "person"):
-        made.add_column(language.text(f"spent.{name}"), justify="left" if name in _WORDS else "right")
-    for row in spent:
-        person = row.person
-        made.add_row(
-            row.deployment,
-            by_number(row.quantity).name,
-            row.when,
-            language.number(row.sensors),
-            language.number(row.windows),
-            language.amount(row.passage / 1e6),
-            "?" if person is None else f"{row.m} × = {language.amount(person / 1e6)}",
+def tables(spent: Sequence[Spent], language: Language) -> list[Table]:
+    """Return the tables for people, one a deployment."""
+    found = []
+    for deployment, group in groupby(spent, key=lambda row: row.deployment):
+        made = Table(
+            title=f"{language.text('spent.deployment')} {deployment}",
+            title_justify="left",
+            title_style="bold",
+            box=None,
         )
-    return made
-
-
-_WORDS = ("deployment", "class", "when")
+        for name in ("class", "when", "sensors", "windows", "passage", "person"):
+            is_word = name in ("class", "when")
+            made.add_column(
+                language.text(f"spent.{name}"), justify="left" if is_word else "right", no_wrap=is_word
+            )
+        for row in group:
+            person = row.person
+            made.add_row(
+                by_number(row.quantity).name,
+                row.when,
+                language.number(row.sensors),
+                language.number(row.windows),
+                language.amount(row.passage / 1e6),
+                "?" if person is None else language.amount(person / 1e6),
+            )
+        found.append(made)
+    return found
 
 
 def statements(spent: Sequence[Spent], language: Language) -> list[str]:

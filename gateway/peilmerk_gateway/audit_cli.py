@@ -133,7 +133,8 @@ def budget(
     elif not spent:
         typer.echo(speaking.text("spent.none"))
     else:
-        Console(file=sys.stdout).print(audit_budget.table(spent, speaking))
+        for table in audit_budget.tables(spent, speaking):
+            Console(file=sys.stdout).print(table)
         typer.echo("\n".join(said))
 
 
