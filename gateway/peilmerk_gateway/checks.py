@@ -10,6 +10,8 @@ from peilmerk_gateway import retention
 from peilmerk_gateway.broker import program_path
 from peilmerk_gateway.broker_access import ensure_broker_trust, mqtt_access
 from peilmerk_gateway.deployments.catalogue import Catalogue
+from peilmerk_gateway.deployments.history import FOLDER as HISTORY
+from peilmerk_gateway.deployments.history import History, Texts
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import Settings
@@ -98,8 +100,10 @@ async def retained(settings: Settings, *, dry_run: bool, rewrite: bool) -> dict[
     Raises StoreError when there is no store yet.
     """
     now = settings.make_clock().now()
-    catalogue = await asyncio.to_thread(Catalogue, settings.deployments.directory)
     async with await Store.look(settings.gateway.data_dir / STORE_FILE) as store:
+        # With their history, as in a running gateway: a change that is not in force deletes nothing.
+        history = History(Texts(settings.gateway.data_dir / HISTORY), await store.records_told())
+        catalogue = await asyncio.to_thread(Catalogue, settings.deployments.directory, history)
         wanted = await retention.plan(store, catalogue, now)
         if dry_run:
             removed = await retention.overdue(store, catalogue, now)

@@ -12,6 +12,7 @@ from peilmerk_gateway.hosts import host as hosts
 from peilmerk_gateway.hosts import keys
 from peilmerk_gateway.hosts.host import Host, HostError
 from peilmerk_gateway.hosts.vault import Vault, VaultError
+from peilmerk_gateway.registry import Registry
 
 TOLD = {
     "name": "Kanarie de Vries",
@@ -214,3 +215,16 @@ def test_another_text_is_another_version() -> None:
 
 
 DIGESTS = {"1": ("afb1a6470898c2ab", "4aa8ddd51cfc5546")}
+
+
+def test_a_label_that_named_somebody_is_in_no_byte_of_the_registry_though_others_have_it_open(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "registry.db"
+    with Registry(file) as registry, Registry(file) as beside:
+        devices = [registry.enrol("air", f"{number} Kanariestraat 12 " + "x" * 50) for number in range(6)]
+        for device in devices[::2]:
+            registry.forget_label(device.device_id)
+        assert [device.label for device in beside.all()][:2] == ["erased", devices[1].label]
+        data = b"".join(found.read_bytes() for found in tmp_path.glob("registry.db*"))
+    assert [str(n).encode() + b" Kanariestraat" in data for n in range(6)] == [False, True] * 3

@@ -11,6 +11,7 @@ from sealed_street import NOW, Street
 
 from peilmerk_gateway.clock import ScaledClock
 from peilmerk_gateway.deployments.deployment import RecordError, parse
+from peilmerk_gateway.deployments.explain import explain
 from peilmerk_gateway.web import reading
 from peilmerk_protocol.profile import AIR, STANDARD_COUNTER, Profile
 
@@ -101,3 +102,11 @@ async def test_indoors_nothing_is_published_whatever_the_record_says(home: Stree
     assert street.sensors == ()
     assert len(home.rows("observation")) == 1
     assert home.catalogue.describe("lucht/lucht-0/pm2_5") is None
+
+
+def test_a_council_is_told_how_late_and_how_long(home: Street) -> None:
+    (deployment,) = home.catalogue.deployments.values()
+    said = explain(deployment)
+    assert said.count("Nobody is told before 60 minutes after its end") == 4
+    assert said.count("Kept here for 365 days") == 4
+    assert "of 1000 m" in said

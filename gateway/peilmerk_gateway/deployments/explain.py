@@ -36,6 +36,8 @@ def _lines(deployment: Deployment) -> Iterator[str]:
             f"  Place: the square {cell.id} of {cell.size_m} m, always the same one. "
             "The exact place is not published."
         )
+        if record.private_host and record.location.addresses is not None:
+            yield f"  It is somebody's home, one of {record.location.addresses} addresses in the square."
         for declared in declared_in(deployment):
             if declared.device is device:
                 yield from (f"  {line}" for line in _datastream(declared))
@@ -57,6 +59,10 @@ def _datastream(declared: Declared) -> Iterator[str]:
         yield f"{quantity.label}, total of the day: {fate}, one figure for every whole day (UTC)."
     else:
         yield f"{quantity.label}: {fate}, one figure for every {minutes}."
+    if mandate.hold_s and declared.stream.is_public:
+        yield f"  Nobody is told before {mandate.hold_s // 60} minutes after its end: it is of a home."
+    stays = "; what was published stays published" if declared.stream.is_public else ""
+    yield f"  Kept here for {declared.datastream.retention_days} days{stays}."
     if quantity.is_count:
         noise = mandate.noise_scale(declared.kind)
         yield (
