@@ -62,7 +62,7 @@ class _Rows:
     def __init__(self, connection: Connection, name: str, ask: Select[Any], verdict: Verdict) -> None:
         self.name = name
         self._verdict = verdict
-        rows: Iterable[Any] = connection.execution_options(yield_per=_AT_ONCE).execute(ask)
+        rows: Iterable[Any] = connection.execute(ask, execution_options={"yield_per": _AT_ONCE})
         self._groups = groupby(rows, key=lambda row: row[0])
         self._next = next(self._groups, None)
 
