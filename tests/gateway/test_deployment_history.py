@@ -252,6 +252,27 @@ def test_versions_are_compared_out_of_the_history(place: Place) -> None:
     assert diff("street@9", "street")[0] == 2
 
 
+def test_check_tells_beforehand_what_the_gateway_would_refuse(place: Place, tmp_path: Path) -> None:
+    draft = tmp_path / "draft.toml"
+
+    def check(*changes: tuple[str, str], gateway: Path = place.settings.file) -> tuple[int, str]:
+        text = STREET
+        for old, new in changes:
+            text = text.replace(old, new, 1)
+        draft.write_text(text, "utf-8")
+        done = CliRunner().invoke(app, ["check", str(draft), "--gateway", str(gateway)])
+        return done.exit_code, done.stderr
+
+    assert check() == (0, "")
+    assert check(CHANGED, UP) == (0, "")
+    refused = f"error: {draft}: version: found '1', wanted above '1', because its content changed\n"
+    assert check(CHANGED) == (1, refused)
+    assert check(gateway=tmp_path / "none")[0] == 2
+    # Nothing was taken up by that.
+    assert place.listed() == [("1", "in force", "kept")]
+    assert len(list(place.texts.folder.iterdir())) == 2
+
+
 def test_erasing_takes_the_texts_and_leaves_that_there_were_some(place: Place) -> None:
     place.write("street", STREET, CHANGED, UP)
     place.reload()

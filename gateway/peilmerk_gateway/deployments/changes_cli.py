@@ -156,6 +156,14 @@ def _record(text: str, gateway: Path | None) -> Deployment:
         raise typer.Exit(1) from None
 
 
+def past(folder: Path) -> records_history.History:
+    """Return what was in force at a gateway, for judging what may follow. Raises typer.Exit(2)."""
+    with _told_to_people():
+        data = gateway_settings.load(folder).gateway.data_dir
+        texts = Texts(data / records_history.FOLDER)
+        return records_history.History(texts, asyncio.run(_entries(data)))
+
+
 def _history(folder: Path) -> tuple[dict[str, list[Version]], Texts]:
     data = gateway_settings.load(folder).gateway.data_dir
     texts = Texts(data / records_history.FOLDER)

@@ -37,11 +37,26 @@ LanguageOption = Annotated[str, typer.Option("--language", help="Language of the
 
 
 @app.command(
-    epilog="Examples: peilmerk deployment check deployments    peilmerk deployment check street.toml --json"
+    epilog="Examples: peilmerk deployment check deployments    "
+    "peilmerk deployment check street.toml --json    "
+    "peilmerk deployment check new/street.toml --gateway /srv/peilmerk"
 )
-def check(files: FilesArgument, as_json: JsonOption = False, language: LanguageOption = "en") -> None:
+def check(
+    files: FilesArgument,
+    as_json: JsonOption = False,
+    language: LanguageOption = "en",
+    gateway: Annotated[
+        Path | None,
+        typer.Option(
+            "--gateway", metavar="FOLDER", help="Also whether they may follow what was in force there."
+        ),
+    ] = None,
+) -> None:
     """Check whether records are complete and permit publication; names file, key and what was wanted."""
     usable, broken = _read(files)
+    if gateway is not None:
+        usable, refused = _following(usable, gateway)
+        broken += refused
     for error in broken:
         for line in str(error).splitlines():
             typer.echo(f"error: {line}", err=True)
@@ -211,6 +226,16 @@ def _read(paths: list[Path]) -> tuple[list[Deployment], list[RecordError]]:
         except RecordError as reason:
             broken.append(reason)
     return usable, broken
+
+
+def _following(deployments: list[Deployment], gateway: Path) -> tuple[list[Deployment], list[RecordError]]:
+    """Tell records that may follow what was in force at a gateway from those that may not."""
+    past = changes_cli.past(gateway)
+    said = [(deployment, past.complaint(deployment)) for deployment in deployments]
+    return (
+        [deployment for deployment, refused in said if refused is None],
+        [RecordError(deployment.file, [refused]) for deployment, refused in said if refused is not None],
+    )
 
 
 def _gates(complaints: list[Complaint]) -> list[Reason]:

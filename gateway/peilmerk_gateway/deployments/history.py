@@ -133,11 +133,13 @@ class History:
         for id, last in self._last.items():
             self._last[id] = replace(last, record=_record(texts.look(last.digest)[1]))
 
+    def complaint(self, deployment: Deployment) -> Complaint | None:
+        """Say why a record may not come into force after what was, or None when it may."""
+        return versions.complaint(deployment.record, deployment.digest, self._last.get(deployment.id))
+
     def take_up(self, deployment: Deployment) -> Complaint | None:
         """Keep the text of a record that may come into force; or say why it may not."""
-        before = self._last.get(deployment.id)
-        refused = versions.complaint(deployment.record, deployment.digest, before)
-        if refused is not None:
+        if (refused := self.complaint(deployment)) is not None:
             return refused
         try:
             self._texts.keep(deployment.digest, deployment.text)

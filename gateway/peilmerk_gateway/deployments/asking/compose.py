@@ -76,8 +76,12 @@ def refused(
         fill = [other.key for other in asked if known.get(other.key, OPEN) == OPEN]
         return complaints(text_of(asked, known, language, today, fill), file)
 
+    found = said({**answers, question.key: answer})
+    if not found:
+        return []
+    # What is wrong without it as well is not its fault.
     without = said({key: value for key, value in answers.items() if key != question.key})
-    return [complaint for complaint in said({**answers, question.key: answer}) if complaint not in without]
+    return [complaint for complaint in found if complaint not in without]
 
 
 def _document(
