@@ -181,6 +181,18 @@ def test_what_add_prints_makes_a_record_without_a_point(home: Home, tmp_path: Pa
     assert placed == {"public_cell": fine.id, "addresses": 11}
 
 
+def test_what_a_record_of_a_home_needs_not_is_told_and_not_repeated(home: Home) -> None:
+    record = home.street.records / "lucht-0.toml"
+    text = record.read_text("utf-8").replace("[owner]", f'[owner]\nemail = "{CANARIES["email"]}"')
+    record.write_text(text.replace("Voorbeeldstraat, between", CANARIES["address"].upper()), "utf-8")
+    told = home.run("add", home.host.id, "--from", "-", stdin=ANSWERS).stderr.splitlines()
+    assert [line.removeprefix(f"{record}: ") for line in told] == [
+        "location.point: found one, wanted none: the gateway does not need it",
+        "owner.email: found one, wanted none: the gateway does not need it",
+        "found the host's address in words that are public, wanted others",
+    ]
+
+
 def test_a_host_is_asked_in_their_language_and_must_agree(home: Home) -> None:
     answers = f"y\n{CANARIES['name']}\n{CANARIES['email']}\n{CANARIES['address']}\n{LONGITUDE}\n{LATITUDE}\n"
     said = home.run("add", home.host.id, "--language", "nl", stdin="n\n", code=1).stdout

@@ -11,8 +11,6 @@ import asyncio
 import json
 import secrets
 import sys
-import tomllib
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,12 +19,10 @@ import typer
 from peilmerk_gateway import settings as gateway_settings
 from peilmerk_gateway.cli import JsonOption, told_to_people
 from peilmerk_gateway.commands import orders
-from peilmerk_gateway.deployments import dwellings
 from peilmerk_gateway.deployments.catalogue import Catalogue
-from peilmerk_gateway.deployments.grid import GridError
-from peilmerk_gateway.hosts import erasing, export
+from peilmerk_gateway.hosts import erasing, export, joining
 from peilmerk_gateway.hosts import host as hosts
-from peilmerk_gateway.hosts.host import Host, HostError, Told
+from peilmerk_gateway.hosts.host import Host, HostError
 from peilmerk_gateway.hosts.vault import FILE, KEY_FILE, Vault
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import Settings
@@ -48,7 +44,6 @@ GatewayOption = Annotated[
 ]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 HERE = Path()
-_ASKED = ("name", "email", "address", "longitude", "latitude")
 
 
 @app.command(
@@ -76,8 +71,8 @@ def add(
         with Registry(settings.gateway.registry) as registry:
             catalogue = Catalogue(settings.deployments.directory)
             found = orders.find_device(registry, catalogue, device)
-        told = _ask(language) if answers is None else hosts.told(_read(answers))
-        place = _place(settings, told)
+        told = joining.ask(language) if answers is None else hosts.told(joining.read(answers))
+        place = joining.located(settings, told.longitude, told.latitude)
         host = Host(
             host_id=new_device_id(secrets.token_bytes(10))[:10],
             device_id=found.device_id,
@@ -98,6 +93,8 @@ def add(
         f"private_host = true\n[location]\n{_toml_of_place(host)}",
         as_json,
     )
+    for line in joining.too_much(catalogue, host):
+        typer.echo(line, err=True)
     if answers is not None and str(answers) != "-":
         typer.echo(f"{answers}: still has what was told: delete it", err=True)
 
@@ -258,7 +255,7 @@ def place(
             longitude, latitude = (float(part) for part in sys.stdin.readline().split())
         except ValueError:
             raise HostError("stdin: found something else, wanted longitude and latitude in degrees") from None
-        found = _located(settings, longitude, latitude, source)
+        found = joining.located(settings, longitude, latitude, source)
     figures = {"public_cell": found.cell.id, "addresses": found.addresses}
     _print("place", figures, "\n".join(f"{name}: {value}" for name, value in figures.items()), as_json)
 
@@ -275,46 +272,9 @@ def _find(vault: Vault, text: str) -> Host:
     return found
 
 
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        return tomllib.loads(data.decode())
-    except OSError as reason:
-        raise HostError(f"{file}: cannot be read: {reason.strerror}") from None
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError):
-        # The reason repeats what stands there.
-        raise HostError(f'{file}: found no TOML, wanted lines such as language = "nl"') from None
-
-
-def _ask(language: str) -> Told:
-    if language not in languages():
-        raise HostError(f"--language: found {language!r}, wanted nl or en")
-    say = languages()[language].text
-    typer.echo(say("host.consent.text"))
-    if not typer.confirm(say("host.ask.consent")):
-        raise typer.Exit(1)
-    answers: dict[str, Any] = {key: typer.prompt(say(f"host.ask.{key}")) for key in _ASKED}
-    return hosts.told(
-        answers | {"language": language, "consent": hosts.CONSENT_VERSION, "consented_at": datetime.now(UTC)}
-    )
-
-
 def _confirm(host: Host, question: str) -> None:
     if not typer.confirm(hosts.language_of(host).text(question, device=host.device_id)):
         raise typer.Exit(1)
-
-
-def _place(settings: Settings, told: Told) -> dwellings.Place:
-    return _located(settings, told.longitude, told.latitude, None)
-
-
-def _located(settings: Settings, longitude: float, latitude: float, source: Path | None) -> dwellings.Place:
-    file = source or settings.hosts.dwellings
-    try:
-        known = None if file is None else dwellings.read(file)
-        return dwellings.place(longitude, latitude, known, settings.hosts.addresses)
-    except GridError as reason:
-        raise HostError(str(reason)) from None
 
 
 def _of_place(host: Host) -> dict[str, Any]:
