@@ -100,7 +100,7 @@ def test_it_says_what_is_measured_on_what_ground_and_how_it_is_protected(
         assert piece in text, piece
     for safeguard in SAFEGUARDS:
         for test in safeguard.tests:
-            assert (f"`{test}`" in text) is (safeguard.where not in ("indoor", "radio"))
+            assert (f"`{test}`" in text) is (safeguard.where not in ("indoor", "radio", "home"))
 
 
 def test_radio_is_told_with_what_protects_from_it() -> None:
@@ -114,6 +114,9 @@ def test_a_private_host_is_told() -> None:
     home = ("notified_at = 2026-01-05", "private_host = true"), ("window_s = 900", "window_s = 3600")
     text = written("annex", "md", *home, language="en").decode()
     assert "| Hangs at a private person's, without notification | yes |" in text
+    for safeguard in SAFEGUARDS:
+        if safeguard.where == "home":
+            assert all(f"`{test}`" in text for test in safeguard.tests)
     assert "Notified on" not in text
 
 

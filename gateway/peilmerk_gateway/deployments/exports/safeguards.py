@@ -18,7 +18,7 @@ class Safeguard:
     """One safeguard, where it applies, and the tests that prove it."""
 
     key: str
-    where: Literal["always", "counts", "radio", "indoor"]
+    where: Literal["always", "counts", "radio", "indoor", "home"]
     tests: tuple[str, ...]
 
 
@@ -102,7 +102,56 @@ SAFEGUARDS = (
     Safeguard(
         "indoor",
         "indoor",
-        ("tests/web/test_page.py::test_what_hangs_indoors_is_not_shown_at_all",),
+        (
+            "tests/web/test_page.py::test_what_hangs_indoors_is_not_shown_at_all",
+            "tests/gateway/test_place_home.py::test_indoors_nothing_is_published_whatever_the_record_says",
+        ),
+    ),
+    Safeguard(
+        "home",
+        "home",
+        (
+            "tests/gateway/test_place_home.py::test_a_mean_of_less_than_an_hour_is_no_record_of_a_home",
+            "tests/gateway/test_place_home.py::test_no_platform_is_told_before_an_hour_has_passed",
+            "tests/gateway/test_place_home.py::test_the_page_tells_it_no_sooner",
+        ),
+    ),
+    Safeguard(
+        "addresses",
+        "home",
+        (
+            "tests/gateway/test_place.py::test_the_finest_square_with_enough_addresses",
+            "tests/gateway/test_place.py::test_too_few_addresses_are_refused_in_whatever_square",
+            "tests/gateway/test_place.py::test_a_home_whose_addresses_nobody_counted_is_in_the_coarsest_square",
+            "tests/gateway/test_place.py::test_the_square_is_the_same_over_ten_thousand_readings",
+        ),
+    ),
+    Safeguard(
+        "host",
+        "home",
+        (
+            "tests/gateway/test_host_halts.py::test_what_was_measured_during_a_pause_stays_out_however_late_it_comes",
+            "tests/gateway/test_host_halts.py::test_withdrawal_is_for_good_and_empties_the_queue",
+            "tests/gateway/test_host_commands.py::test_an_export_has_everything_that_is_held",
+            "tests/gateway/test_host_commands.py::test_erasing_leaves_what_was_published_and_no_byte_that_leads_to_the_person",
+        ),
+    ),
+    Safeguard(
+        "owners",
+        "home",
+        (
+            "tests/gateway/test_host_vault.py::test_what_was_put_comes_back_and_nothing_of_it_can_be_read_in_the_file",
+            "tests/gateway/test_host_commands.py::test_the_gateway_knows_nothing_of_the_owners_store",
+        ),
+    ),
+    Safeguard(
+        "retention",
+        "always",
+        (
+            "tests/gateway/test_retention.py::test_what_the_record_says_of_each_datastream_holds",
+            "tests/gateway/test_retention.py::test_what_is_deleted_is_in_no_byte_of_the_store",
+            "tests/gateway/test_retention.py::test_the_trail_verifies_after_every_step_however_small",
+        ),
     ),
     Safeguard(
         "forged",
@@ -135,5 +184,11 @@ def safeguards_of(record: Record) -> Iterator[Safeguard]:
     """Yield the safeguards that a deployment has."""
     counts = any(stream.measures.is_count for stream in record.datastreams)
     radio = any(device.radio_capture for device in record.devices)
-    applies = {"always": True, "counts": counts, "radio": radio, "indoor": record.location.indoor}
+    applies = {
+        "always": True,
+        "counts": counts,
+        "radio": radio,
+        "indoor": record.location.indoor,
+        "home": record.private_host,
+    }
     yield from (safeguard for safeguard in SAFEGUARDS if applies[safeguard.where])
