@@ -186,6 +186,15 @@ class Street:
             if subject.endswith("statement")
         ]
 
+    def compared(self):
+        """How many whole windows were reported in which people passed as they should."""
+        self.noise()
+        return [
+            self.passed.get(r.window)
+            for r in dict.fromkeys(self.reports())
+            if not r.health & report.HEALTH_PARTIAL
+        ].count(PER_WINDOW)
+
     def noise(self):
         """{window: (noise towards, noise away)} reproduced from the logged entropy; one release a window.
 
@@ -258,7 +267,8 @@ async def test_counts_are_the_passages_plus_the_noise_through_power_cuts(street)
     await street.until(lambda: len(street.reports()) >= 3)
     await street.halt(signal.SIGKILL)
     await street.boot()
-    await street.until(lambda: len(street.reports()) >= 7)
+    # On a busy machine passages fall into two windows now and then, and those are not compared.
+    await street.until(lambda: len(street.reports()) >= 7 and street.compared() >= 2, 60)
     code = await street.halt(signal.SIGINT)
     assert code == 0
     assert street.lines[-2:] == ["interrupted", "stopped"]
@@ -271,13 +281,10 @@ async def test_counts_are_the_passages_plus_the_noise_through_power_cuts(street)
     assert numbers == list(range(1, len(numbers) + 1))
     noise = street.noise()
     whole = [r for r in opened if not r.health & report.HEALTH_PARTIAL]
-    compared = 0
     for r in whole:
         passed = street.passed.get(r.window, (0, 0))
         if passed is not None:
             assert (r.values[5][0] - noise[r.window][0], r.values[6][0] - noise[r.window][1]) == passed
-            compared += passed == PER_WINDOW
-    assert compared >= 2
     assert [bool(r.health & report.HEALTH_REBOOT) for r in opened].count(True) == 2
     said = list(dict.fromkeys(street.statements()))
     assert [s.boot_count for s in said] == [1, 2]
@@ -324,11 +331,12 @@ async def test_an_outage_of_the_broker_loses_and_doubles_nothing(street):
 async def test_a_failing_driver_stops_nobody_and_is_told(street):
     street.sensors += [{"driver": "broken"}, {"driver": "unknown_to_all"}]
     await street.boot()
-    await street.until(lambda: len(street.reports()) >= 2)
-    r = street.reports()[1]
-    assert r.health & report.HEALTH_SENSOR
-    noise = street.noise()[r.window]
-    assert r.values[5][0] - noise[0] == street.passed.get(r.window, (0, 0))[0]
+    await street.until(lambda: street.compared(), 60)
+    noise = street.noise()
+    for r in street.reports():
+        assert r.health & report.HEALTH_SENSOR
+        if not r.health & report.HEALTH_PARTIAL and street.passed.get(r.window) == PER_WINDOW:
+            assert r.values[5][0] - noise[r.window][0] == PER_WINDOW[0]
     text = "\n".join(street.lines)
     assert "peilmerk: sensing: this one always fails" in text
     assert "peilmerk: sensors: found driver 'unknown_to_all', wanted one that is on this board" in text

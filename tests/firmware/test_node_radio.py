@@ -1,5 +1,6 @@
 """The whole node with a Bluetooth listener: what leaves it, and what is left of 1,000 addresses."""
 
+import asyncio
 import sys
 from collections import Counter
 from pathlib import Path
@@ -40,11 +41,15 @@ async def test_no_address_leaves_and_none_is_left(bench, monkeypatch):  # noqa: 
     def window(number):
         return [r for r in it.reports() if r.window == FIRST // WINDOW_S + number]
 
-    await it.until(lambda: it.board.clock.now() > FIRST + 0.8 * WINDOW_S)
-    during = search(memory(it.board), addresses, salts())
+    async def looked_for():
+        # In a thread: the chip around the board lives in this loop, and its watchdog does not wait.
+        return await asyncio.to_thread(search, memory(it.board), addresses, salts())
+
+    await it.until(lambda: it.board.clock.now() > FIRST + 0.5 * WINDOW_S)
+    during = await looked_for()
     assert during["hashed"] > 300, "the search has no power"
     await it.until(lambda: window(0))
-    left = search(memory(it.board), addresses, salts())
+    left = await looked_for()
     assert left == Counter()
     (told,) = window(0)
     assert not told.health & report.HEALTH_SENSOR
