@@ -7,11 +7,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from end_to_end.witness import Witness, free_port, look
+from end_to_end.witness import Witness, free_port, look, read_store
 from peilmerk_bench.demo import settled
 from peilmerk_bench.street import Plan, Street
 
@@ -37,13 +38,14 @@ def broker_pid(gateway_pid: int) -> int:
     raise AssertionError(f"no nats-server below the gateway {gateway_pid}")
 
 
-async def until_reports(street: Street, more: int) -> None:
-    """Wait until the gateway has stored so many more reports."""
-    from end_to_end.witness import read_store
-
-    before = len(read_store(street.store_file)["report"])
+async def until_reports(street: Street, more: int, each: int = 0) -> None:
+    """Wait until the gateway has stored so many more reports, and of every board `each` more."""
+    before = Counter(row["device_id"] for row in read_store(street.store_file)["report"])
     async with asyncio.timeout(120):
-        while len(read_store(street.store_file)["report"]) < before + more:
+        while True:
+            now = Counter(row["device_id"] for row in read_store(street.store_file)["report"]) - before
+            if now.total() >= more and all(now[house.device_id] >= each for house in street.plan.boards):
+                return
             await asyncio.sleep(0.2)
 
 
@@ -71,7 +73,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Witness, Witness]:
             await board.power_cut()
             await asyncio.sleep(2)
             await board.power_on()
-            await until_reports(street, 4)
+            await until_reports(street, 4, each=1)
             return await look(street, settled)
         finally:
             await street.stop()
@@ -82,7 +84,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Witness, Witness]:
         street = Street(again)
         await street.start()
         try:
-            await until_reports(street, 4)
+            await until_reports(street, 4, each=1)
             return await look(street, settled)
         finally:
             await street.stop()
