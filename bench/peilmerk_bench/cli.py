@@ -225,9 +225,9 @@ def unit_test(
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(BAD_INPUT) from None
     if as_json:
-        print(json.dumps(outcome.as_dict()))
+        print(json.dumps(outcome.report()))
     else:
-        done = outcome.as_dict()
+        done = outcome.report()["figures"]
         print(
             f"{done['passed']} passed, {done['failed']} failed, {done['skipped']} skipped on {outcome.board}"
         )

@@ -59,20 +59,23 @@ def deploy(
     link: dict[str, Any] | None = None,
     sensors: list[dict[str, Any]] | None = None,
     power: dict[str, Any] | None = None,
+    panel: dict[str, Any] | None = None,
     on_progress: Progress | None = None,
 ) -> Deployed:
     """Make the board run this bundle as this kind of node, and reset it.
 
     `link` is merged into node.json; `sensors` are its sensors in place of the kind's, and its profile then
     has what they sample; `power` is mains or battery (`power.battery`), without it the board keeps what it
-    has; `on_progress(done, total)` counts bytes. Raises BundleError when the board cannot load the bundle,
-    PowerError when it is on batteries and has a sensor that must not sleep, DeployError when it does not end
-    up with the bundle, BoardError when it cannot be reached.
+    has; `panel` is what a host sees and presses (`panel.panel`); `on_progress(done, total)` counts bytes.
+    Raises BundleError when the board cannot load the bundle, PowerError when it is on batteries and has a
+    sensor that must not sleep, DeployError when it does not end up with the bundle, BoardError when it cannot
+    be reached.
     """
     agreed = profile_for(KINDS[kind]["profile"], sensors) if sensors else None
     settings = node_settings(kind, sensors, agreed)
     if power is not None:
         settings["power"] = power
+    settings |= panel or {}
     before = board.inspect()
     sleeps = before.battery if power is None else power["mode"] == "battery"
     if sleeps:

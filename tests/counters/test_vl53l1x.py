@@ -88,6 +88,36 @@ def test_a_result_is_valid_only_with_the_makers_configuration() -> None:
     assert ask(device, 1.08, 0x31, 1)[0] & 1, "it measures on until it is stopped"
 
 
+def test_its_reset_register_holds_it_and_forgets_what_it_was_told() -> None:
+    device = sensor()
+    device.write(1.0, b"\x00\x2d" + default())
+    device.write(1.0, b"\x00\x00\x00")
+    device.write(1.0, b"\x00\x87\x40")
+    assert not ask(device, 1.2, 0x31, 1)[0] & 1
+    device.write(1.3, b"\x00\x00\x01")
+    with pytest.raises(Nack):
+        ask(device, 1.301, 0x010F, 2)
+    assert ask(device, 1.302, 0x010F, 2) == b"\xea\xcc"
+    assert ask(device, 1.302, 0x007F, 2) == bytes(2)
+    assert device.resets == 1
+
+
+async def test_a_sensor_that_measures_no_more_is_reset(street: Street) -> None:
+    class Halts(VL53L1X):
+        def _measure(self, at: float) -> None:
+            if at < BEGIN + 3 or self.resets > 1:
+                super()._measure(at)
+
+    traffic = Movers([Mover.walker(BEGIN + 40, "in")])
+    spec = SensorSpec("door", lambda name: Halts(name, traffic=traffic), i2c=0, scl=22, sda=21)
+    told = "print('RESETS', drivers[0].resets)"
+    counted = await street.count(spec, ENTRY, windows=2, window_s=30, quiet=False, after=told)
+    assert "register 0031 did not say ready in 200 ms" in counted.printed
+    assert "RESETS 1" in counted.printed
+    assert counted.healthy == [[False], [True]]
+    assert in_order(counted.windows) == [[0, 0], [1, 0]]
+
+
 def test_a_body_is_seen_by_the_zones_in_the_order_of_its_way() -> None:
     device = sensor(traffic=Movers([Mover.walker(10.0, "in", 1.0), Mover.walker(20.0, "out", 1.0)]))
     seen = [device.distance_mm(at, centre) for at in (9.9, 10.3) for centre in (167, 231)]

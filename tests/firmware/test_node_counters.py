@@ -97,6 +97,25 @@ def test_a_wrong_entry_is_named(micropython, entry, said):
     assert found.startswith("sensors: " + entry["driver"] + ": " + said)
 
 
+def test_a_chip_without_a_pulse_counter_is_named_with_what_to_give(micropython):
+    said = micropython(
+        """
+        import json
+        from node.sensing import SensingError, load
+        said = []
+        for more in ({}, {"dead_ms": 1}):
+            driver = load(dict(more, driver="pulses", pin=4))
+            try:
+                driver.start()
+                said.append("started")
+            except SensingError as fault:
+                said.append(str(fault))
+        print(json.dumps(said))
+        """
+    )
+    assert said == ["sensors: pulses: found no pulse counter on this board, wanted dead_ms", "started"]
+
+
 def test_hashing_an_address_allocates_nothing_and_its_words_stay_small(micropython):
     """Small integers of an ESP32 have 31 bits: a larger one would lie on the heap, address and all."""
     seen = micropython(

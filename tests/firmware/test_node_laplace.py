@@ -197,7 +197,7 @@ def test_no_float_and_no_pseudo_random_generator_on_the_privacy_path():
 
     from on_micropython import FIRMWARE
 
-    for name in ("entropy", "laplace", "release", "window"):
+    for name in ("entropy", "laplace", "pool", "release", "day", "window", "early", "cycle"):
         tree = ast.parse((FIRMWARE / "node" / f"{name}.py").read_text())
         for node in ast.walk(tree):
             assert not (isinstance(node, ast.Constant) and isinstance(node.value, float)), name

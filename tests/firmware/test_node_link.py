@@ -15,6 +15,7 @@ import pytest
 from mqtt_broker import DAY, NAME, Broker, Line, certificate, der, keep
 from test_node_on_board import write_flash
 
+from node.outbox import Outbox
 from peilmerk_bench.board.spec import BoardSpec, WifiNetwork
 from peilmerk_bench.board.virtual_board import VirtualBoard
 from peilmerk_bench.world.clock import WorldClock
@@ -35,8 +36,11 @@ ORDINARY = {"host": "127.0.0.1", "timeout_s": 480, "wifi": [["street", "a passwo
 class World:
     """One counter with its firmware, its broker and its time server; what arrived."""
 
-    def __init__(self, folder, broker, start=START, speed=SPEED, window_s=WINDOW_S, networks=(), **link):
+    def __init__(
+        self, folder, broker, start=START, speed=SPEED, window_s=WINDOW_S, networks=(), kept=None, **link
+    ):
         self.broker = broker
+        self.kept = kept or {}
         self.start = start
         self.speed = speed
         self.folder = folder
@@ -68,6 +72,7 @@ class World:
             "node.json": json.dumps({**settings, "link": self.link}).encode(),
             "identity.json": json.dumps(identity).encode(),
             "trust.der": der(self.broker.authority),
+            **self.kept,
         }
         write_flash(self.folder / "flash.img", files)
         spec = BoardSpec("counter-1", "counter", self.folder / "flash.img", wifi=self.networks)
@@ -256,6 +261,34 @@ async def test_a_network_that_leads_nowhere_is_given_up_for_the_next(tmp_path):
         await world.shows("wifi: portal leads nowhere: leaving it", "link: connect: ")
         world.network.captive(False)
         await world.shows("link: connected")
+
+
+async def test_what_waited_for_three_days_arrives_in_order_and_once_over_broken_lines(tmp_path):
+    """72 hours of quarters as a board finds them on its flash when its street is back."""
+    key, outbox = keys.derive(ROOT_KEY, keys.UP), Outbox(str(tmp_path / "outbox"))
+    revision = kinds.node_settings("counter")["profile"]["revision"]
+    first, waited = START // 900 - 288, []
+    for n in range(288):
+        body = report.encode(n + 1, first + n, revision, 0, {5: (n,), 6: (-n,)})
+        waited.append(cose.seal(key, topics.REPORT, DEVICE, body))
+        outbox.append(topics.REPORT, n + 1, (first + n + 1) * 900, waited[-1])
+    kept = {f"data/outbox/{path.name}": path.read_bytes() for path in (tmp_path / "outbox").iterdir()}
+    broker = Broker(tmp_path, DEVICE, "secret")
+    async with World(tmp_path, broker, speed=240, window_s=900, kept=kept, host="broker.city") as world:
+        world.network.dns("broker.city", "127.0.0.1")
+        await world.board.start()
+        for arrived in (40, 150):
+            await world.until(lambda arrived=arrived: len(world.messages) >= arrived)
+            world.network.cut()
+            world.mark()
+            await world.shows("link: connected")
+        await world.until(lambda: len(world.reports()) >= 290)
+        sent = dict.fromkeys(data for kind, data in world.messages if kind == "report")
+        assert list(sent)[:288] == waited
+        whole(world.reports())
+        # Who was under way when the line broke came again, byte for byte; nobody else.
+        assert len(world.messages) - len(set(world.messages)) <= 2
+        assert [kind for kind, _ in dict.fromkeys(world.messages)][:289] == ["report"] * 288 + ["statement"]
 
 
 @pytest.mark.skipif(not SOAK, reason="three days take three minutes: make soak")

@@ -263,7 +263,9 @@ def test_what_node_json_may_say_about_power(micropython, power, said):
 
 def test_the_bench_tells_what_a_day_on_batteries_takes(capsys):
     assert bench_power.run(0.3, 300, 900, True) == 0
-    told = json.loads(capsys.readouterr().out)
+    report = json.loads(capsys.readouterr().out)
+    assert (report["name"], report["ok"], report["limits"]) == ("power", True, {})
+    told = report["figures"]
     a_day = told["measured"]["a_day"]
     # Three samples and one sending a quarter of an hour.
     assert 200 < a_day["samples"] < 400

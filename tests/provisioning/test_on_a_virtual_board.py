@@ -213,6 +213,7 @@ async def test_a_change_copies_one_file_and_takes_strays_away(
 
 async def test_sensors_that_were_named_are_on_the_board_with_their_drivers_and_profile(bench: Bench) -> None:
     words = ["--sensor", "bme280:address=0x77", "--sensor", "sps30:uart=1,tx=17,rx=16", "--battery", "--json"]
+    words += ["--light", "2", "--button", "0", "--no-page"]
     said = await asyncio.to_thread(run, "deploy", "--port", bench.port, "--kind", "air", *words)
     figures = json.loads(said.stdout)["figures"]
     assert (figures["sensors"], figures["battery"]) == (["bme280", "sps30"], True)
@@ -224,6 +225,11 @@ async def test_sensors_that_were_named_are_on_the_board_with_their_drivers_and_p
     # PM2.5, PM10, temperature, humidity, samples, PM1, pressure
     assert node["profile"]["set"] == 0b11111 | 1 << 17 | 1 << 20
     assert node["power"] == {"mode": "battery", "every_s": 300, "send_s": 900}
+    assert [node[key] for key in ("indicator", "button", "local_page")] == [
+        {"pin": 2, "active": 1},
+        {"pin": 0, "active": 0},
+        False,
+    ]
     found = await asyncio.to_thread(bench.board.inspect)
     assert found.battery
     assert {"node/sensing/bme280.mpy", "node/sensing/shdlc.mpy"} <= set(found.files)

@@ -6,6 +6,7 @@ opposite when bit 4 of 0030 is set) until 0086 gets 1; while 0087 stays 40, the 
 0061 say how long one takes. A result is 17 bytes: status (9 is a valid distance, 4 too little light came
 back, 7 the phase was wrong) in the low five bits of [0], [13..14] the distance in mm. The region of interest
 is set by its centre (007F) and size (0080). Without the maker's configuration no measurement is valid.
+0000 holds it in reset while it is 0; with 1 it boots, its registers as after power-on.
 
 It hangs above the middle of a doorway and looks down; zone 167 is the half that who comes "in" meets first.
 """
@@ -51,7 +52,7 @@ class VL53L1X(I2cDevice):
 
     traffic: who goes through, at the moment when the front is below the sensor. floor_mm: how far the floor
     is; over_mm: how far whoever is below; noise_mm: standard deviation of a distance; invalid: share of
-    measurements without a valid one.
+    measurements without a valid one; resets: how often it was reset by its register.
     """
 
     address: int = 0x29
@@ -62,6 +63,7 @@ class VL53L1X(I2cDevice):
     invalid: float = 0.0
     seed: int = 1
     model: bytes = b"\xea\xcc"
+    resets: int = 0
     registers: bytearray = field(default_factory=lambda: bytearray(0x200))
     _index: int = 0
     _booted_at: float = 0.0
@@ -74,6 +76,7 @@ class VL53L1X(I2cDevice):
 
     def power(self, at: float, on: bool) -> None:
         self.registers = bytearray(0x200)
+        self.registers[0] = 1
         self.registers[0x10F:0x111] = self.model
         self._booted_at = at + BOOT_S
         self._began = None
@@ -122,10 +125,15 @@ class VL53L1X(I2cDevice):
     def _set(self, at: float, register: int, value: int) -> None:
         if register < len(self.registers):
             self.registers[register] = value
-        if register == 0x86 and value & 1:
+        if register == 0:
+            self._began = None
+            if value & 1:
+                self.resets += 1
+                self.power(at, True)
+        elif register == 0x86 and value & 1:
             self._say_ready(False)
         elif register == 0x87:
-            self._began = at if value == 0x40 else None
+            self._began = at if value == 0x40 and self.registers[0] else None
 
     def _say_ready(self, ready: bool) -> None:
         active_low = self.registers[0x30] >> 4 & 1

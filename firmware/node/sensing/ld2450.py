@@ -10,6 +10,10 @@ last sight, and never leaves this module. Who gets from the left of the line to 
 point to its second, is "towards", and margin_mm beyond it on both sides is nobody's land, so that a jitter on
 the line counts nothing. It counts in the window in which the other side was reached.
 
+The radar keeps its settings without power, and a phone can change them by its Bluetooth: so at every start,
+and when it says nothing or nothing new for a minute, it is told to follow three targets anywhere and to leave
+its Bluetooth off, and starts anew (communication protocol, chapter 2.2). An order has three attempts.
+
 node.json: {"driver": "ld2450", "uart": 1, "tx": 17, "rx": 16, "class": "pedestrian",
 "line": [-3000, 2500, 3000, 2500], "margin_mm": 150, "gate_mm": 1000}
 """
@@ -21,7 +25,7 @@ from time import ticks_add, ticks_diff, ticks_ms
 from machine import UART
 from micropython import const
 
-from node.sensing import SensingError, register, whole
+from node.sensing import SensingError, SensorFault, register, whole
 from node.sensing.passages import AWAY, TOWARDS, Passages, both_ways, class_of
 
 _FRAME = const(30)
@@ -38,6 +42,20 @@ _FREE = const(255)
 # Frames that are the same byte for byte, with somebody in them: a radar's noise never does that.
 _SAME = const(20)
 _CHECK_MS = const(5000)
+# Looks in a row that brought nothing, or nothing new, until it is made to start anew.
+_DUMB = const(12)
+_OPEN = b"\xfd\xfc\xfb\xfa"
+_CLOSE = b"\x04\x03\x02\x01"
+_ORDERS = (
+    b"\x04\x00\xff\x00\x01\x00",  # take settings
+    b"\x02\x00\x90\x00",  # three targets
+    b"\x1c\x00\xc2\x00" + bytes(26),  # no region is left out
+    b"\x04\x00\xa4\x00\x00\x00",  # Bluetooth off
+    b"\x02\x00\xa3\x00",  # start anew
+)
+_ATTEMPTS = const(3)
+_ANSWER_MS = const(200)
+_START_MS = const(1500)
 
 
 class LD2450(Passages):
@@ -76,6 +94,7 @@ class LD2450(Passages):
         self._last = 0
         self._heard = 0
         self._same = 0
+        self._dumb = 0
         self._targets = array("h", [0] * (2 * _TARGETS))
         # x, y and the way expected until the next frame, of each track.
         self._tracks = array("i", [0] * (4 * _TRACKS))
@@ -88,6 +107,9 @@ class LD2450(Passages):
             self._missed[track] = _FREE
 
     async def run(self, record):
+        for order in _ORDERS:
+            await self._order(order)
+        await asyncio.sleep_ms(_START_MS)
         looked = ticks_ms()
         while True:
             await asyncio.sleep_ms(_FRAME_MS)
@@ -100,10 +122,27 @@ class LD2450(Passages):
 
     def check(self, seconds):
         if self._heard:
-            self._heard = 0
             super().check(seconds)
         elif self._well:
             self.failed()
+        self._dumb = 0 if self._heard and not self.active() else self._dumb + 1
+        self._heard = 0
+        if self._dumb > _DUMB:
+            self._dumb = 0
+            self.resets += 1
+            raise SensorFault("ld2450: found nothing new in %d looks" % _DUMB)
+
+    async def _order(self, order):
+        """Have it carry out one order: length, command and value. Raises SensorFault."""
+        for _ in range(_ATTEMPTS):
+            self._uart.read(self._uart.any())
+            self._uart.write(_OPEN + order + _CLOSE)
+            await asyncio.sleep_ms(_ANSWER_MS)
+            answer = self._uart.read(self._uart.any()) or b""
+            at = answer.find(_OPEN)
+            if at >= 0 and answer[at + 6 : at + 10] == order[2:3] + b"\x01\x00\x00":
+                return
+        raise SensorFault("ld2450: no answer to %s in %d attempts" % (order[:4].hex(), _ATTEMPTS))
 
     def active(self):
         return self._same >= _SAME

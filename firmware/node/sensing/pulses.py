@@ -3,7 +3,7 @@
 With dead_ms 0 the chip's pulse counter counts (machine.Counter, unit `unit`), and timer `unit` reads it and
 sets it to zero, in one, when a window ends. The counter's filter ends at 12.8 microseconds and stops no
 bounce of a contact: an air switch wants dead_ms, the shortest time between two pulses, and an interrupt then
-counts.
+counts. So it does on chips without a pulse counter (ESP32-C3) and with a MicroPython that has no Counter.
 
 node.json: {"driver": "pulses", "pin": 4, "class": "unclassified", "active": 0, "axles": 1, "dead_ms": 0,
 "unit": 0}
@@ -13,7 +13,7 @@ from time import ticks_diff, ticks_ms
 
 from machine import Pin
 
-from node.sensing import register, whole
+from node.sensing import SensingError, register, whole
 from node.sensing.passages import Passages, class_of
 from peilmerk_protocol import quantities
 
@@ -43,7 +43,10 @@ class Pulses(Passages):
             trigger = Pin.IRQ_RISING if self._level else Pin.IRQ_FALLING
             self._pin.irq(handler=self._on_pulse, trigger=trigger)
         elif self._counter is None:
-            from machine import Counter, Timer
+            try:
+                from machine import Counter, Timer
+            except ImportError:
+                raise SensingError("sensors: pulses: found no pulse counter on this board, wanted dead_ms")
 
             edge = Counter.RISING if self._level else Counter.FALLING
             self._counter = Counter(self._unit, self._pin, edge=edge, filter_ns=12787)

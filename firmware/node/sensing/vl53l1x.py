@@ -23,6 +23,7 @@ from node.sensing.i2c import bus
 from node.sensing.passages import AWAY, TOWARDS, Passages, both_ways, class_of
 
 _ADDRESS = const(0x29)
+_RESET = const(0x0000)
 _BOOTED = const(0x00E5)
 _MODEL = const(0x010F)
 _CONFIGURATION = const(0x002D)
@@ -166,7 +167,12 @@ class VL53L1X(Passages):
         return distance if result[0] & 0x1F == _VALID and distance <= _FAR_MM else 0
 
     async def _boot(self):
+        # Whatever it was left in: a reset of the board, or a fault, does not reach it.
+        for level in (b"\0", b"\1"):
+            await asyncio.sleep_ms(_BOOT_MS)
+            self._write(_RESET, level)
         await asyncio.sleep_ms(_BOOT_MS)
+        self.resets += self.faults > 0
         await self._until(_BOOTED)
         model = self._bus.readfrom_mem(_ADDRESS, _MODEL, 2, addrsize=16)
         if model != b"\xea\xcc":
