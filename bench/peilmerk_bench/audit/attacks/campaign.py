@@ -38,6 +38,7 @@ from peilmerk_protocol.profile import STANDARD_COUNTER
 K = STANDARD_COUNTER.k
 EPSILON = STANDARD_COUNTER.epsilon_leaf[0] / STANDARD_COUNTER.epsilon_leaf[1]
 HOUR_S = 3_600
+LEAST_DAYS = 2 * ours.MOVES_AFTER
 
 Step = Callable[[str], None]
 
@@ -65,7 +66,7 @@ def _averaging(found: Published) -> list[Score]:
 
 def _threshold(found: Published) -> list[Score]:
     figures, truth = _of_streams(found, "border")
-    return [threshold.score(OURS, figures, truth, found.partners, EPSILON)]
+    return threshold.score(OURS, figures, truth, found.partners, EPSILON)
 
 
 def _occupancy(found: Published) -> list[Score]:
@@ -130,6 +131,8 @@ class Plan:
     border_days: int = ours.BORDER_DAYS
     homes: int = homes.HOMES
     insider_days: int = insider.DAYS
+    moves_after: int = ours.MOVES_AFTER
+    strict: int = ours.STRICT_BOARDS
 
     @classmethod
     def of(cls, names: Sequence[str] = (), days: int = ours.DAYS) -> Plan:
@@ -137,8 +140,8 @@ class Plan:
         for name in names:
             if name not in NAMES:
                 raise AuditError(f"found no attack {name!r}, wanted one of {', '.join(NAMES)}")
-        if days < ours.PLATFORM_DAYS:
-            raise AuditError(f"found {days} days, wanted at least {ours.PLATFORM_DAYS}")
+        if days < LEAST_DAYS:
+            raise AuditError(f"found {days} days, wanted at least {LEAST_DAYS}")
         return cls(
             tuple(names) or NAMES,
             days,
@@ -167,12 +170,9 @@ def run(plan: Plan, step: Step = lambda _: None) -> list[Score]:
                 step(f"{attack} on the weak publisher")
                 scores += weak_worlds.OF[attack]()
         if "downgrade" in plan.names:
-            for side in (OURS, WEAK):
-                step(f"downgrade, {side}")
-                scores += [
-                    downgrade.update(side, folder / side / "update"),
-                    downgrade.record(side, folder / side / "record"),
-                ]
+            step("downgrade")
+            scores += downgrade.updates(folder / "updates")
+            scores += [downgrade.record(side, folder / side) for side in (OURS, WEAK)]
         if plan.in_gateway:
             for attack_on in (insider.ours, insider.weak):
                 step(f"a gateway at work, {attack_on.__name__}")
@@ -184,7 +184,14 @@ def run(plan: Plan, step: Step = lambda _: None) -> list[Score]:
             places, where = asyncio.run(homes.published(folder / "homes", plan.homes))
             scores += [location.score(OURS, places, where), location.score_constant(OURS, places)]
         if plan.on_street:
-            street = OurStreet(folder / "street", plan.days, plan.home_days, plan.border_days)
+            street = OurStreet(
+                folder / "street",
+                plan.days,
+                plan.home_days,
+                plan.border_days,
+                plan.moves_after,
+                plan.strict,
+            )
             published = asyncio.run(street.run(step))
             for attack in plan.on_street:
                 step(f"{attack} on our output")

@@ -48,7 +48,7 @@ def attacks(
     days: Annotated[
         int | None,
         typer.Option(
-            help=f"Days that the street lives, {ours.DAYS} if left out, at least {ours.PLATFORM_DAYS}; with "
+            help=f"Days that the street lives, {ours.DAYS} if left out, at least {campaign.LEAST_DAYS}; with "
             "fewer, chance is left more room."
         ),
     ] = None,

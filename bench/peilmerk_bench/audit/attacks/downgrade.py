@@ -28,6 +28,7 @@ from peilmerk_provisioning.bundle import Bundle, firmware_folder
 PROVEN = (0, 5, 0)
 OLDER = ((0, 0, 1), (0, 1, 0), (0, 2, 0), (0, 4, 65535), (0, 5, 0))
 NEWER = (0, 5, 1)
+GOOD = "newer"
 CHIP, MPY = "linux", 6
 PATIENCE_S = 120
 ANY_VERSION = (Change("node/update/receive.py", "if version <= floor:", "if False:"),)
@@ -64,7 +65,7 @@ class Offers:
         return file
 
     def made(self) -> dict[str, bytes]:
-        """Return what is offered, by what it is: "good" must be taken, nothing else may be."""
+        """Return what is offered, by what it is: GOOD must be taken, nothing else may be."""
         good = self._signed(NEWER)
         other = releases.load_key(self._key("stranger"))
         made = {f"older {'.'.join(map(str, version))}": self._signed(version) for version in OLDER}
@@ -74,7 +75,7 @@ class Offers:
             "altered manifest": good[:60] + bytes([good[60] ^ 1]) + good[61:],
             "cut short": good[:-1],
         }
-        return made | {"good": good}
+        return made | {GOOD: good}
 
     def _signed(self, version: tuple[int, int, int], key: RSAPrivateKey | None = None) -> bytes:
         made = releases.make(firmware_of(version), version, "counter", [CHIP], key or self.key)
@@ -98,15 +99,19 @@ class Offers:
         return [names[file] for file, reason in json.loads(said.splitlines()[-1]).items() if not reason]
 
 
-def update(side: str, folder: Path) -> Score:
-    """Offer updates to the firmware that is shipped, or to the weak one. Raises AuditError."""
+def updates(folder: Path) -> list[Score]:
+    """Offer the same updates to the firmware that is shipped and to the weak one. Raises AuditError."""
     offers = Offers(folder)
-    firmware = changed_copy(firmware_folder(), ANY_VERSION, folder / "firmware") if side == WEAK else None
     made = offers.made()
+    weak = changed_copy(firmware_folder(), ANY_VERSION, folder / "firmware")
+    return [_updates(OURS, offers, made, None), _updates(WEAK, offers, made, weak)]
+
+
+def _updates(side: str, offers: Offers, made: dict[str, bytes], firmware: Path | None) -> Score:
     taken = offers.taken(made, firmware)
-    if "good" not in taken:
-        raise AuditError(f"the board took {taken or 'nothing'}, wanted the good update among it")
-    bad = [name for name in taken if name != "good"]
+    if GOOD not in taken:
+        raise AuditError(f"the board took {taken or 'nothing'}, wanted the newer update among it")
+    bad = [name for name in taken if name != GOOD]
     return Score(
         "downgrade of firmware",
         side,

@@ -19,6 +19,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -89,7 +90,14 @@ def _rows(file: Path, text: str) -> Sequence[Mapping[str, Any]]:
             raise AuditError(f'{file}: found another form, wanted a list of objects, or {{"figures": [...]}}')
         return rows
     first = text.partition("\n")[0]
-    return list(csv.DictReader(io.StringIO(text), delimiter=";" if ";" in first else ","))
+    lines = csv.reader(io.StringIO(text), delimiter=";" if ";" in first else ",")
+    head = [name.strip() for name in next(lines, [])]
+    found = []
+    for number, cells in enumerate((cells for cells in lines if cells), 1):
+        if len(cells) != len(head):
+            raise AuditError(f"{file}, row {number}: found {len(cells)} cells, wanted {len(head)}")
+        found.append(dict(zip(head, cells, strict=True)))
+    return found
 
 
 def _figures(file: Path, rows: Sequence[Mapping[str, Any]]) -> Iterable[Figure]:
@@ -103,7 +111,7 @@ def _figures(file: Path, rows: Sequence[Mapping[str, Any]]) -> Iterable[Figure]:
                 f"wanted {', '.join(WANTED)}"
             )
         try:
-            yield Figure(
+            figure = Figure(
                 stream=str(row["stream"]),
                 start=_moment(row["start"]),
                 end=_moment(row["end"]),
@@ -117,19 +125,32 @@ def _figures(file: Path, rows: Sequence[Mapping[str, Any]]) -> Iterable[Figure]:
             )
         except (TypeError, ValueError) as reason:
             raise AuditError(f"{file}, row {number}: {reason}, wanted a number or a moment") from None
+        if figure.end <= figure.start:
+            raise AuditError(
+                f"{file}, row {number}: found a window from {figure.start:.0f} to {figure.end:.0f}, "
+                "wanted its end after its start"
+            )
+        yield figure
 
 
 def _number(text: Any) -> float | None:
-    return None if text is None or text == "" else float(text)
+    return None if text is None or text == "" else _finite(text)
 
 
 def _whole(text: Any) -> int | None:
     return None if text is None or text == "" else int(text)
 
 
+def _finite(text: Any) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"found {value}")
+    return value
+
+
 def _moment(text: Any) -> float:
     try:
-        return float(text)
+        return _finite(text)
     except ValueError:
         moment = datetime.fromisoformat(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -155,7 +155,7 @@ def _weak_file(name: str) -> Seen:
         return Seen([Figure(key, 0, 1, 1.0, key, *place) for key, rows in places.items() for place in rows])
     if name == "occupancy":
         home = worlds.home(weak_worlds.HOME_DAYS)
-        occupied = home.at(worlds.WINDOW_S)
+        occupied = home.at(weak_worlds.HOUR_S)
         return Seen(
             [
                 Figure(f.stream, f.start, f.end, f.value, f.thing, occupied=occupied[f.end])

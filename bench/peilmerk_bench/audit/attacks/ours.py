@@ -32,9 +32,10 @@ from peilmerk_gateway.store import Store
 from peilmerk_protocol import topics
 from peilmerk_protocol.profile import AIR, AIR_FULL, STANDARD_COUNTER, Profile
 
-DAYS = 200
-MOVES_AFTER, PLATFORM_DAYS = 2, 4
-HOME_DAYS = 400
+DAYS = 120
+MOVES_AFTER = 2
+"""Days after which every board moves to another pole; after as many more the platform gets nothing more."""
+HOME_DAYS = 300
 BORDER_DAYS = 60
 QUIET_BELOW = STANDARD_COUNTER.k
 STRICT = Profile(1, 3600, STANDARD_COUNTER.set, (7, 20), (3, 20), 10, 4)
@@ -88,13 +89,21 @@ class Published:
 
 class OurStreet:
     """The street in an empty folder. `days` that the two busy boards live, `home_days` a home, and
-    `border_days` the board at the threshold.
+    `border_days` the board at the threshold; boards move after `moves_after` days, and besides there are
+    `strict` boards in quiet places, for the platform only.
     """
 
     def __init__(
-        self, folder: Path, days: int = DAYS, home_days: int = HOME_DAYS, border_days: int = BORDER_DAYS
+        self,
+        folder: Path,
+        days: int = DAYS,
+        home_days: int = HOME_DAYS,
+        border_days: int = BORDER_DAYS,
+        moves_after: int = MOVES_AFTER,
+        strict: int = STRICT_BOARDS,
     ) -> None:
         self.folder = folder
+        self.moves_after, self.platform_days = moves_after, 2 * moves_after
         self.records = folder / "deployments"
         self.clock = At()
         self.registry = Registry(folder / "registry.db")
@@ -102,17 +111,16 @@ class OurStreet:
             ("recorded", STANDARD_COUNTER, worlds.recorded_days(days)),
             ("quiet", STANDARD_COUNTER, worlds.quiet_quarters(days, QUIET_BELOW)),
             ("border", STANDARD_COUNTER, worlds.border(border_days, STANDARD_COUNTER.k)),
-            *(
-                (f"strict-{n}", STRICT, worlds.hours(PLATFORM_DAYS, seed=10 + n))
-                for n in range(STRICT_BOARDS)
-            ),
+            *((f"strict-{n}", STRICT, worlds.hours(self.platform_days, seed=10 + n)) for n in range(strict)),
         ]
         self.counters = [
             Board(name, self.registry.enrol("counter", name), profile, counts)
             for name, profile, counts in made
         ]
         self.home = worlds.home(home_days)
-        self.indoor = Board("home", self.registry.enrol("air", "home"), AIR, samples=self.home.indoor)
+        # Nothing of it is ever public: a few days show that.
+        indoors = self.home.indoor[: self.platform_days * worlds.WINDOWS_A_DAY]
+        self.indoor = Board("home", self.registry.enrol("air", "home"), AIR, samples=indoors)
         front = self.home.front()
         self.front = Board("front", self.registry.enrol("air", "front"), FRONT, samples=front)
         self.boards = [*self.counters, self.indoor, self.front]
@@ -169,7 +177,9 @@ class OurStreet:
         file = OpenData()
         async with SensorThingsServer(self.folder / PLATFORM) as server:
             step("platform started")
-            for data_set, days in enumerate((range(MOVES_AFTER), range(MOVES_AFTER, PLATFORM_DAYS))):
+            for data_set, days in enumerate(
+                (range(self.moves_after), range(self.moves_after, self.platform_days))
+            ):
                 if data_set:
                     self.write_records(data_set, firmware)
                     catalogue.reload()
@@ -186,7 +196,7 @@ class OurStreet:
             found.answers = await self._asked(public)
             step("asked again and again")
         async with await self._open(OpenData.name) as store:
-            for first in range(PLATFORM_DAYS, self.days, 10):
+            for first in range(self.platform_days, self.days, 10):
                 await self._take(store, catalogue, by_day, range(first, min(first + 10, self.days)))
                 await publish_all(store, [file], catalogue, self.clock)
                 step("published as a file")
@@ -222,7 +232,7 @@ class OurStreet:
         for number, (board, sealed) in enumerate(zip(self.counters, messages, strict=False)):
             for window, counts in enumerate(board.counts):
                 start = worlds.BEGAN + window * board.profile.window_s
-                moved = start >= worlds.BEGAN + MOVES_AFTER * worlds.DAY_S
+                moved = start >= worlds.BEGAN + self.moves_after * worlds.DAY_S
                 for stream, count in zip(self._streams(number, int(moved)), counts, strict=True):
                     found.truth[stream, start, start + board.profile.window_s] = count
             for data_set in (0, 1):
@@ -283,7 +293,7 @@ class OurStreet:
             for stream in self._streams(number, 0)
         }
         answers = await public.ask(streams, ASKED)
-        windows_a_stream = MOVES_AFTER * worlds.WINDOWS_A_DAY
+        windows_a_stream = self.moves_after * worlds.WINDOWS_A_DAY
         for _ in range(RESTARTS):
             async with await self._open() as store:
                 for _ in range(ASKED_EACH):

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 OURS, WEAK, FILE = "ours", "weak", "file"
-SIGMAS = 6.0
-"""How many standard deviations above what chance gives a limit lies at least: one run in a billion."""
+SIGMAS = 5.0
+"""How many standard deviations above what chance gives a limit lies at least: one run in three million."""
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from collections.abc import Hashable, Sequence
 from peilmerk_bench.audit.attacks.score import SIGMAS, Score, rank_correlation
 
 LIMIT = 0.03
-"""For 40,000 messages or more; with fewer, chance has to be left more room."""
+"""For 28,000 messages or more; with fewer, chance has to be left more room."""
 
 
 def score(

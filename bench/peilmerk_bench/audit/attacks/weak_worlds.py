@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from peilmerk_bench.audit.attacks import (
@@ -27,8 +28,9 @@ from peilmerk_bench.audit.attacks.score import WEAK, Score
 from peilmerk_bench.audit.attacks.weak_publisher import THRESHOLD, WeakPublisher
 
 EPSILON = 0.7
+HOUR_S = 3_600
 STREET_DAYS, NUMBERED_DAYS, QUIET_DAYS, HOME_DAYS = 7, 28, 100, 60
-ASKED, MESSAGES, HOMES, PUBLICATIONS = 50, 10_000, 20, 2_000
+ASKED, MESSAGES, HOMES, PUBLICATIONS = 50, 10_000, 20, 1_000
 SERIALS = tuple(f"ESP32-84F3EB{n:06X}" for n in range(10))
 
 
@@ -69,26 +71,29 @@ def answers(times: int = ASKED) -> tuple[WeakPublisher, list[Figure]]:
 
 
 def indoors(home: worlds.Home) -> list[Figure]:
-    """Publish a home's air, from indoors, by the quarter."""
+    """Publish a home's air, from indoors, by the hour."""
     return [
-        Figure(f"home/{quantity}", start, start + worlds.WINDOW_S, float(value), "home")
-        for n, samples in enumerate(home.indoor)
-        for start in [float(worlds.BEGAN + n * worlds.WINDOW_S)]
-        for quantity, value in samples
+        Figure(f"home/{quantity}", start, start + HOUR_S, statistics.fmean(values), "home")
+        for start, quantity, values in _hours(home)
     ]
 
 
 def extremes(home: worlds.Home) -> list[Figure]:
     """Publish of each hour and quantity indoors only the lowest and the highest sample."""
-    found = []
-    rows = worlds.Home(home.outdoor, home.indoor, home.occupied).front()
-    for n, samples in enumerate(rows):
-        start = float(worlds.BEGAN + n * 3600)
+    return [
+        Figure(f"home/{quantity} {name}", start, start + HOUR_S, float(value), "home")
+        for start, quantity, values in _hours(home)
+        for name, value in (("minimum", min(values)), ("maximum", max(values)))
+    ]
+
+
+def _hours(home: worlds.Home) -> Iterator[tuple[float, int, list[int]]]:
+    """Give what was sampled indoors: beginning of the hour, quantity, samples."""
+    for first in range(0, len(home.indoor), 4):
+        samples = [sample for row in home.indoor[first : first + 4] for sample in row]
         for quantity in sorted({quantity for quantity, _ in samples}):
-            values = [value for one, value in samples if one == quantity]
-            for name, value in (("minimum", min(values)), ("maximum", max(values))):
-                found.append(Figure(f"home/{quantity} {name}", start, start + 3600, float(value), "home"))
-    return found
+            start = float(worlds.BEGAN + first * worlds.WINDOW_S)
+            yield start, quantity, [value for one, value in samples if one == quantity]
 
 
 def blurred(publications: int = PUBLICATIONS) -> tuple[dict[str, list[Place]], dict[str, Place]]:
@@ -130,17 +135,17 @@ def _threshold() -> list[Score]:
     one, other = border()
     partners = {one.stream: other.stream, other.stream: one.stream}
     figures = one.windows() + other.windows()
-    return [threshold.score(WEAK, figures, one.truth() | other.truth(), partners, EPSILON)]
+    return threshold.score(WEAK, figures, one.truth() | other.truth(), partners, EPSILON)
 
 
 def _occupancy() -> list[Score]:
     home = worlds.home(HOME_DAYS)
-    return [occupancy.score(WEAK, "occupancy", indoors(home), home.at(worlds.WINDOW_S))]
+    return [occupancy.score(WEAK, "occupancy", indoors(home), home.at(HOUR_S))]
 
 
 def _extremes() -> list[Score]:
     home = worlds.home(HOME_DAYS)
-    return [occupancy.score(WEAK, "extremes of a home", extremes(home), home.at(3600))]
+    return [occupancy.score(WEAK, "extremes of a home", extremes(home), home.at(HOUR_S))]
 
 
 def _location() -> list[Score]:
