@@ -20,8 +20,11 @@ BEGAN = 1_709_251_200
 BUSIER = 3
 """The recorded street is replayed so many times as busy: in its own nights there is nothing to suppress."""
 
-LEAK = 0.01
-"""The share of what is in a home's air that hangs at its front: an exhaust is diluted a hundredfold."""
+LEAK = 0.003
+"""The share of what is in a home's air that hangs at its front: 100 m3 leave the home in an hour, and wind of
+1 m/s takes 36,000 m3 through the 10 m2 around the node."""
+LOCAL, LOCAL_H = 0.15, 2.0
+"""How far a place is from its background, as a share of it, and for how many hours it stays so."""
 
 Counts = list[list[int]]
 """Window by window, how many passed in each of two directions."""
@@ -101,13 +104,15 @@ def home(days: int, seed: int = 3, leak: float = LEAK) -> Home:
 
     Particles: the mass balance dC/dt = a (p C_out - C) - d C + E / V with an air exchange a of 0.5 an hour,
     penetration p 0.8, deposition d 0.2 an hour, a volume V of 200 m3, and E of 1.5 mg/min for the quarter in
-    which is cooked; outdoors the recorded day in Aberdeen, every day the same: whoever attacks knows the
-    background to the tenth. Warmth and vapour: 0.1 kW and 50 g/h a person, in the same way. At the front
-    hangs `leak` of what is more indoors than outdoors. Sensors' own noise: PM2.5 0.5 ug/m3, 0.2 K, 1 %.
+    which is cooked. Warmth and vapour: 0.1 kW and 50 g/h a person, in the same way. Outdoors is the recorded
+    day in Aberdeen, every day the same, as whoever attacks knows the background from other stations; this
+    place is off by LOCAL of it. At the front hangs `leak` of what is more indoors than outdoors. Sensors' own
+    noise: PM2.5 0.5 ug/m3, 0.2 K, 1 %.
     """
     generator = random.Random(seed)
     background = _outdoors()
-    particles, warmth, vapour = 5.0, 0.0, 0.0
+    particles, warmth, vapour, here = 5.0, 0.0, 0.0, 0.0
+    stays = math.exp(-0.25 / LOCAL_H)
     indoor, outdoor, occupied = [], [], []
     for day in range(days):
         leaves, returns = generator.uniform(7.5, 10), generator.uniform(15, 20)
@@ -120,6 +125,8 @@ def home(days: int, seed: int = 3, leak: float = LEAK) -> Home:
             people = 0 if away else 2
             cooking = people and any(meal <= hour < meal + 0.25 for meal in meals)
             fine, coarse, degrees, humidity = background[n]
+            here = stays * here + generator.gauss(0, LOCAL * math.sqrt(1 - stays**2))
+            fine, coarse = fine * math.exp(here), coarse * math.exp(here)
             particles += 0.25 * (0.5 * (0.8 * fine - particles) - 0.2 * particles)
             particles += 1.5 * 15 * 1000 / 200 if cooking else 0.0
             warmth += 0.25 * (0.9 * people - 0.5 * warmth)
