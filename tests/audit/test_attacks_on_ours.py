@@ -1,4 +1,4 @@
-"""Attacks on what our own parts publish and hold, in small: boards' firmware, gateway, store and publishers."""
+"""Attacks on what our own parts publish and hold, in small: boards' firmware, gateway, store, publishers."""
 
 from __future__ import annotations
 
@@ -9,24 +9,17 @@ from pathlib import Path
 import pytest
 
 from peilmerk_bench.audit.attacks import downgrade, homes, insider, location
-from peilmerk_bench.audit.attacks.boards import Board
-from peilmerk_bench.audit.attacks.campaign import IN_GATEWAY, ON_STREET, Plan, result, run
+from peilmerk_bench.audit.attacks.campaign import IN_GATEWAY, ON_STREET
 from peilmerk_bench.audit.attacks.figures import Figure
-from peilmerk_bench.audit.attacks.open_data import OpenData
 from peilmerk_bench.audit.attacks.ours import OurStreet, Published
-from peilmerk_bench.audit.attacks.score import OURS, WEAK, Score
-from peilmerk_bench.audit.attacks.worlds import BEGAN, DAY_S
-from peilmerk_protocol import topics
-
-SMALL = Plan(days=2, home_days=2, border_days=2, homes=5, insider_days=1, moves_after=1, strict=2)
+from peilmerk_bench.audit.attacks.score import OURS, WEAK
+from peilmerk_bench.audit.attacks.worlds import BEGAN
 
 
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Published:
-    street = OurStreet(
-        tmp_path_factory.mktemp("street"), SMALL.days, SMALL.home_days, SMALL.border_days, SMALL.moves_after, SMALL.strict
-    )
-    return asyncio.run(street.run())
+    folder = tmp_path_factory.mktemp("street")
+    return asyncio.run(OurStreet(folder, 2, 2, 2, moves_after=1, strict=0).run())
 
 
 def test_no_attack_wins_on_a_small_street(published: Published) -> None:
@@ -42,7 +35,7 @@ def test_it_is_our_published_output_that_is_attacked(published: Published) -> No
     off = [shown[cell] - published.truth[cell] for cell in towards if cell in shown]
     assert len(off) > 600
     assert min(value for value in shown.values() if value is not None) >= 10
-    # Noise of epsilon 0.7: its mean absolute value is 1.32, and a third of all is 0. (Withheld ones are not here.)
+    # Noise of epsilon 0.7: its mean absolute value is 1.32, and a third of all is 0.
     assert 1.0 < sum(map(abs, off)) / len(off) < 1.7
     assert 0.2 < Counter(off)[0] / len(off) < 0.5
     # Both days of the home's front, all four means, an hour late at least; nothing of indoors.
@@ -82,18 +75,13 @@ def test_what_leaks_on_our_street_is_found(published: Published) -> None:
 
 
 def test_a_gateway_at_work_holds_no_exact_count_and_takes_nothing_twice(tmp_path: Path) -> None:
-    found = insider.ours(tmp_path / "ours", days=1) | {}
+    found = insider.ours(tmp_path / "ours", days=1)
     assert [one.attack for scores in found.values() for one in scores if one.won] == []
     memory, database = found["search"]
     # The search finds what is there: what the sensor sent.
     assert "of what was sent 100% is there" in database.detail
     assert memory.size > 80
     assert set(found) == set(IN_GATEWAY.values())
-
-
-def test_a_gateway_that_is_sent_exact_counts_is_found_out(tmp_path: Path) -> None:
-    found = insider.weak(tmp_path / "weak", days=1)
-    assert [one.attack for scores in found.values() for one in scores if not one.won] == []
 
 
 def test_older_firmware_and_older_terms_are_refused(tmp_path: Path) -> None:
@@ -105,11 +93,9 @@ def test_older_firmware_and_older_terms_are_refused(tmp_path: Path) -> None:
 
 
 async def test_homes_are_published_in_one_square_each(tmp_path: Path) -> None:
-    places, where = await homes.published(tmp_path, 4, 6)
-    assert [len(found) for found in places.values()] == [6] * 4
-    assert [len(set(found)) for found in places.values()] == [1] * 4
+    places, where = await homes.published(tmp_path, 2, 6)
+    assert [len(found) for found in places.values()] == [6] * 2
+    assert [len(set(found)) for found in places.values()] == [1] * 2
     for key, found in places.items():
         # The middle of a square of 1 km.
         assert location.metres(found[0], where[key]) < 710
-
-

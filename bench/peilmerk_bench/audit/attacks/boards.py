@@ -56,19 +56,21 @@ class Board:
             "began": BEGAN,
             "root": f"{firmware or firmware_folder()}/",
         }
-        told |= {"counts": self.counts} if self.counts else {"samples": self.samples}
+        rows = self.counts or self.samples
+        told |= {"windows": len(rows), "counts": bool(self.counts)}
+        lines = [json.dumps(told), *map(json.dumps, rows)]
         with tempfile.TemporaryDirectory(prefix="peilmerk-board-") as folder:
             said = answer_of(
                 [*start, str(SCRIPTS / "street.py"), folder],
                 environment,
                 f"the board {self.name}",
                 PATIENCE_S,
-                json.dumps(told),
+                "\n".join(lines) + "\n",
             )
-        rows = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+        said_rows = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
         return [
             Sealed(row["kind"], row["seq"], row["end"], bytes.fromhex(row["payload"]), row["us"])
-            for row in rows
+            for row in said_rows
         ]
 
     def delivery(self, sealed: Sealed) -> Delivery:

@@ -25,7 +25,7 @@ from peilmerk_gateway.open import Keyring
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.store import Store
 
-PIECE = 1 << 20
+PIECE = 1 << 16
 TOTALS = ("reports", "days", "statements", "observations", "withheld")
 
 

@@ -44,6 +44,8 @@ def suspicions(figures: Sequence[Figure], occupied: Mapping[float, int]) -> dict
         # Two days in a row together, so that a habit of every other day is in either half.
         known = {day for place, day in enumerate(days) if place // 2 % 2 == parity}
         rows = features(figures, sorted(occupied), known)
+        if not known:
+            continue
         train = [moment for moment in occupied if moment_day(moment) in known]
         weights = discriminant(
             [rows[moment] for moment in train if occupied[moment]],
@@ -93,7 +95,7 @@ def discriminant(ones: Sequence[Row], others: Sequence[Row]) -> Row:
     little on its diagonal. Noughts where there is only one kind.
     """
     if not ones or not others or not ones[0]:
-        return [0.0] * len((ones or others or [[]])[0])
+        return [0.0] * len((*ones, *others, [])[0])
     size = len(ones[0])
     means = [[statistics.fmean(column) for column in zip(*rows, strict=True)] for rows in (ones, others)]
     scatter = [[0.0] * size for _ in range(size)]

@@ -138,7 +138,7 @@ class OurStreet:
         return f"{('zomer', 'winter')[data_set]}-{self._pole(number, data_set)}"
 
     def _pole(self, number: int, data_set: int) -> int:
-        return (number + 3 * data_set) % len(self.counters)
+        return (number + data_set) % len(self.counters)
 
     def write_records(self, data_set: int, firmware: bytes) -> None:
         """Put the records of the first or the second data set in force, and take the other's away."""
@@ -153,7 +153,8 @@ class OurStreet:
                 for n, board in enumerate(self.counters)
                 if board.profile == profile
             ]
-            records.write(self.records, f"{kind}-{season}", poles, profile, firmware)
+            if poles:
+                records.write(self.records, f"{kind}-{season}", poles, profile, firmware)
         # Both at one home, in one place.
         place = self.points[-1]
         inside = records.Pole("huis", self.indoor.device.device_id, place)

@@ -27,8 +27,11 @@ PYTHON_INT = re.compile(
 
 def numbers_in(data: bytes) -> Counter[int]:
     """Count numbers of five digits in some bytes, written out, and those below 2^16 as Python keeps them."""
-    found = Counter(int(match[0]) for match in DIGITS.finditer(data))
-    found.update(int.from_bytes(match[1], "little") for match in PYTHON_INT.finditer(data))
+    found: Counter[int] = Counter()
+    for text, times in Counter(DIGITS.findall(data)).items():
+        found[int(text)] += times
+    for low, times in Counter(PYTHON_INT.findall(data)).items():
+        found[int.from_bytes(low, "little")] += times
     return found
 
 

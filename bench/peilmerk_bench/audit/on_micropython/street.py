@@ -1,13 +1,16 @@
 """A board's own loop of windows on a world that is given window by window, at the speed of the machine.
 
     street.py FOLDER < {"device_id", "key", "profile": [nine numbers], "began": s, "root": "...",
-                        "counts": [[...], ...] | "samples": [[[quantity, value], ...], ...]}
+                        "windows": n, "counts": true | false}
+                       [...]
+                       ...
 
-Window by window from Unix second `began`: how many pass in each direction (a counter), or what is sampled
-halfway (an air node). The loop (node.cycle), windows, noise, seal and outbox are the board's; waiting moves
-the tick counter on to the end of the window at once, and what is sealed counts as acknowledged. Prints a line
-of JSON for everything that was sealed: kind, seq, end, payload, and how long the board took for it from the
-end of its window, in microseconds of this machine.
+The first line tells of the board, each following one of a window from Unix second `began` on: how many pass
+in each direction (counts), or [[quantity, value], ...] that is sampled halfway. The loop (node.cycle),
+windows, noise, seal and outbox are the board's; waiting moves the tick counter on to the end of the window at
+once, and what is sealed counts as acknowledged. Prints a line of JSON for everything that was sealed: kind,
+seq, end, payload, and how long the board took for it from the end of its window, in microseconds of this
+machine.
 """
 
 import json
@@ -24,14 +27,15 @@ from peilmerk_protocol import profile as profiles
 from peilmerk_protocol import quantities
 
 folder = sys.argv[1]
-world = json.load(sys.stdin)
+world = json.loads(sys.stdin.readline())
 profile = profiles.from_fields(world["profile"])
 window_ms = 1000 * profile.window_s
 start_ms = 1000 * world["began"]
-counts = world.get("counts", ())
-samples = world.get("samples", ())
-number = max(len(counts), len(samples))
+number = world["windows"]
 tick = 0
+# What happens in the window at hand, and which one that is. A whole year would not fit into the heap.
+row: list = []
+at = -1
 woken_us = 0
 
 
@@ -44,14 +48,17 @@ class Sleep:
 
     @staticmethod
     async def sleep_ms(ms):
-        global tick, woken_us
+        global tick, woken_us, row, at
         window = tick // window_ms
         if window >= number:
             raise Over()
-        if samples and tick % window_ms == 0:
-            tick += window_ms // 2
-            for quantity, value in samples[window]:
-                node.record(quantity, value)
+        if window > at:
+            row = json.loads(sys.stdin.readline())
+            at = window
+            if not world["counts"]:
+                tick += window_ms // 2
+                for quantity, value in row:
+                    node.record(quantity, value)
         tick = (window + 1) * window_ms
         woken_us = time.ticks_us()
 
@@ -67,9 +74,8 @@ class Turnstile(Driver):
         super().__init__()
 
     def take(self, tally):
-        if tally.index and counts:
-            passed = counts[tally.index - world["began"] // profile.window_s]
-            for quantity, events in zip(self.quantities, passed):
+        if tally.index and world["counts"] and tally.index - world["began"] // profile.window_s == at:
+            for quantity, events in zip(self.quantities, row):
                 tally.count(quantity, events)
 
 
