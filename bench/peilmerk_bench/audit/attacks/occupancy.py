@@ -25,7 +25,7 @@ from peilmerk_bench.audit.attacks.score import SIGMAS, Score, auc
 MEASURE = "area under the ROC curve, somebody at home against nobody"
 CHANCE = 0.5
 LIMIT = 0.55
-LONG_DAYS = 300
+LONG_DAYS = 240
 """A world of ours that is so long has one outcome, seeded as it is; a shorter one leaves chance more room."""
 DAY_S, HOUR_S = 86_400, 3_600
 MOST = 5.0

@@ -35,7 +35,7 @@ from peilmerk_protocol.profile import AIR, AIR_FULL, STANDARD_COUNTER, Profile
 DAYS = 120
 MOVES_AFTER = 2
 """Days after which every board moves to another pole; after as many more the platform gets nothing more."""
-HOME_DAYS = 300
+HOME_DAYS = 240
 BORDER_DAYS = 60
 QUIET_BELOW = STANDARD_COUNTER.k
 STRICT = Profile(1, 3600, STANDARD_COUNTER.set, (7, 20), (3, 20), 10, 4)
