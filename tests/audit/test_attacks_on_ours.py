@@ -84,6 +84,13 @@ def test_a_gateway_at_work_holds_no_exact_count_and_takes_nothing_twice(tmp_path
     assert set(found) == set(IN_GATEWAY.values())
 
 
+def test_the_gateway_that_logs_too_much_still_fits_the_sources(tmp_path: Path) -> None:
+    room = insider.talkative_gateway(tmp_path)
+    text = (room / "peilmerk_gateway" / "flow.py").read_text("utf-8")
+    compile(text, "flow.py", "exec")
+    assert "payload.hex()" in text
+
+
 def test_older_firmware_and_older_terms_are_refused(tmp_path: Path) -> None:
     ours, weak = downgrade.updates(tmp_path / "updates")
     assert (ours.score, ours.size, weak.won) == (0.0, 9, True)

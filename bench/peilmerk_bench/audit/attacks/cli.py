@@ -64,8 +64,8 @@ def attacks(
     With --file a city's own export is attacked: columns stream, start, end and value, and perhaps thing,
     longitude, latitude, sent_at, bytes and occupied (docs/operator.md). Nothing is sent anywhere.
 
-    Takes about five minutes of two processors; with --file, one. Exit code 1 when an attack wins on our output or on the file,
-    or loses on the weak publisher; 2 when the audit could not be made.
+    Takes about ten minutes on two processors; with --file, one. Exit code 1 when an attack wins on our output
+    or on the file, or loses on the weak publisher; 2 when the audit could not be made.
 
     \b
     Examples:
