@@ -14,7 +14,7 @@ from peilmerk_protocol import topics
 from peilmerk_protocol.profile import STANDARD_COUNTER
 
 WINDOWS = 9_600
-"""A sampler that works when the window ends has a correlation of 0.10 to 0.14: ten standard deviations."""
+"""A sampler that works when the window ends has a correlation of 0.08 to 0.14, eight standard deviations."""
 
 
 def attacked(firmware: Path | None = None, windows: int = WINDOWS) -> Score:

@@ -30,7 +30,7 @@ from peilmerk_bench.audit.attacks.weak_publisher import THRESHOLD, WeakPublisher
 EPSILON = 0.7
 HOUR_S = 3_600
 STREET_DAYS, NUMBERED_DAYS, QUIET_DAYS, HOME_DAYS = 7, 28, 50, 30
-ASKED, MESSAGES, HOMES, PUBLICATIONS = 50, 10_000, 20, 600
+ASKED, MESSAGES, HOMES, PUBLICATIONS = 50, 10_000, 20, 1_000
 SERIALS = tuple(f"ESP32-84F3EB{n:06X}" for n in range(10))
 
 
