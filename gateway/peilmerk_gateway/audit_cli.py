@@ -35,8 +35,11 @@ class Audits(Groups):
     """The audits of every room that is installed."""
 
     announced_under = "peilmerk.audit"
-    summaries = {"privacy": "Measure what the release functions give away; kill the mutants."}  # noqa: RUF012
-    extras = {"privacy": "bench"}  # noqa: RUF012
+    summaries = {  # noqa: RUF012
+        "privacy": "Measure what the release functions give away; kill the mutants.",
+        "attacks": "Attack what is published, ours and any city's, and a weak publisher beside it.",
+    }
+    extras = {"privacy": "bench", "attacks": "bench"}  # noqa: RUF012
 
 
 app = typer.Typer(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from peilmerk_bench.audit.children import answer_of
 from peilmerk_bench.audit.overlay import AuditError
 from peilmerk_protocol.profile import Profile
 from peilmerk_provisioning.bundle import firmware_folder, protocol_folder
@@ -57,18 +57,13 @@ def draw(wanted: Draw) -> dict[str, Figures]:
         "samples": wanted.samples,
         "what": wanted.what,
     }
-    done = subprocess.run(
+    said = answer_of(
         [*start, str(SCRIPTS / "draws.py"), json.dumps(told)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
+        environment,
+        "the firmware that drew",
+        PATIENCE_S,
     )
-    if done.returncode:
-        last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-        raise AuditError(f"the firmware ended with {done.returncode} while it drew: {last}")
-    found: dict[str, Any] = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(said)
     return {name: dict(rows) for name, rows in found.items()}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterable
@@ -13,8 +12,8 @@ from typing import Any
 
 import peilmerk_gateway
 from peilmerk_bench.audit import gateway_child
+from peilmerk_bench.audit.children import answer_of
 from peilmerk_bench.audit.device_side import Figures
-from peilmerk_bench.audit.overlay import AuditError
 from peilmerk_protocol import topics
 from peilmerk_protocol.profile import Profile
 
@@ -24,23 +23,19 @@ PATIENCE_S = 300
 
 def ask(what: str, gateway: Path | None = None, **more: Any) -> Any:
     """Ask gateway_child; `gateway` is the folder that holds another peilmerk_gateway. Raises AuditError."""
+    return json.loads(in_gateway("peilmerk_bench.audit.gateway_child", {"what": what, **more}, gateway))
+
+
+def in_gateway(module: str, told: dict[str, Any], gateway: Path | None = None) -> str:
+    """Run a module on the gateway that is shipped, or on the one in a folder, and return what it says.
+    Raises AuditError.
+    """
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     if gateway is not None:
         before = os.environ.get("PYTHONPATH")
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, (str(gateway), before)))
-    done = subprocess.run(
-        [sys.executable, "-m", "peilmerk_bench.audit.gateway_child"],
-        input=json.dumps({"what": what, **more}),
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:]
-        raise AuditError(f"the gateway ended with {done.returncode} in the audit: {last}")
-    return json.loads(done.stdout)
+    command = [sys.executable, "-m", module]
+    return answer_of(command, environment, "the gateway in the audit", PATIENCE_S, json.dumps(told))
 
 
 class Publication:

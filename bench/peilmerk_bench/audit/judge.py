@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from peilmerk_bench.audit import claims, integers, once
+from peilmerk_bench.audit import claims, integers, late, once
 from peilmerk_bench.audit.device_side import Draw, Figures, draw
 from peilmerk_bench.audit.divergence import chi_square_sigma, hockey_stick
 from peilmerk_bench.audit.gateway_side import SOURCES, Publication, ask
@@ -68,6 +68,7 @@ def judge(mutant: Mutant, samples: int, folder: Path) -> Verdict:
         "once": lambda: once.run(firmware)["wrong"],
         "publication": lambda: publication(gateway),
         "ledger": lambda: ask("crash", gateway)["wrong"],
+        "timing": lambda: late.wrong(firmware),
     }
     found = finder[mutant.found_by]()
     return Verdict(mutant, bool(found), found[0] if found else "nothing was found")

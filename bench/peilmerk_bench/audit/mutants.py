@@ -10,6 +10,7 @@ a few words changed (overlay.Change); which of the audit's findings must tell it
     once         a window or a day is drawn for, or sealed, more than once
     publication  what the gateway keeps or publishes of what is below the threshold, or what it spends
     ledger       a crash of the gateway leaves the ledger wrong
+    timing       the noise can be told from when a report is ready
 """
 
 from __future__ import annotations
@@ -269,6 +270,12 @@ MUTANTS = (
         "a day's total that was released is not known any more",
         "once",
         _in(OUTBOX, "return self._day > 0 and day <= self._day", "return False"),
+    ),
+    Mutant(
+        "drawn-late",
+        "noise is drawn when the window ends, while the report waits for it",
+        "timing",
+        _in(CYCLE, "            if not self._pool.ready():\n                self._draw()\n", ""),
     ),
     Mutant(
         "withheld-digest-kept",
