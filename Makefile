@@ -10,7 +10,7 @@ STUBS := $(VENV)/board-stubs/.ready
 DEBIAN_FOR_TESTS := chromium chromium-driver mosquitto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench soak lock clean debian-for-tests
+.PHONY: help setup demo test lint format bench soak sbom audit lock clean debian-for-tests
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -61,6 +61,14 @@ soak: $(STAMP)  ## longer campaigns: the street for ten minutes, the decoders un
 	HYPOTHESIS_PROFILE=soak $(BIN)/python -m pytest --numprocesses 2 --timeout 3600 tests/protocol tests/gateway tests/updates \
 	  tests/firmware/test_node_outbox_power.py tests/firmware/test_node_endures.py tests/firmware/test_node_air_parsers.py tests/firmware/test_node_link.py
 	$(BIN)/peilmerk demo --for 600 --json
+
+sbom: $(STAMP)  ## write dist/sbom.json: everything that is installed, in CycloneDX, checked against its schema
+	@mkdir -p dist
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --spec-version 1.6 --output-format JSON --output-reproducible --validate $(BIN)/python -o dist/sbom.json
+	@echo "wrote dist/sbom.json"
+
+audit: $(STAMP)  ## known weaknesses of the locked packages; says so where the database cannot be reached
+	$(BIN)/python -m peilmerk_bench.dependencies
 
 lock: $(STAMP)  ## write requirements.lock anew from pyproject.toml
 	$(BIN)/python -m uv pip compile --quiet --all-extras --universal --generate-hashes --python-version 3.11 \

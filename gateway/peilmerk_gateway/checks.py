@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import asdict
 from typing import Any
 
-from peilmerk_gateway import retention
+from peilmerk_gateway import retention, secret_files
 from peilmerk_gateway.broker import program_path
 from peilmerk_gateway.broker_access import ensure_broker_trust, mqtt_access
 from peilmerk_gateway.deployments.catalogue import Catalogue
@@ -52,6 +52,7 @@ async def check_gateway(settings: Settings) -> tuple[dict[str, Any], list[str]]:
             complaints.append(
                 f"{settings.file}: sinks: found no file {sink.token_file}, wanted {sink.name}'s token"
             )
+    complaints += secret_files.complaints(settings)
     catalogue = await asyncio.to_thread(Catalogue, settings.deployments.directory)
     complaints += [line for error in catalogue.broken for line in str(error).splitlines()]
     figures = {

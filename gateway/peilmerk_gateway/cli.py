@@ -1,7 +1,7 @@
-"""`peilmerk gateway`: set up, check, run and inspect a gateway.
+"""`peilmerk gateway`: set up, check, run, inspect and keep a gateway.
 
 Results go to stdout (one JSON object with --json), logs and errors to stderr. Exit codes: 0 ok, 1 a check
-failed, 2 bad input, with the reason in a line.
+failed or a part of a running gateway did, 2 bad input with the reason in a line, 130 ended in the middle.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from rich.table import Table
 from peilmerk_gateway import settings as gateway_settings
 from peilmerk_gateway.commands.cli import app as command_app
 from peilmerk_gateway.errors import PeilmerkError
+from peilmerk_gateway.operation import cli as operation
 from peilmerk_gateway.trust import ensure_trust
 
 app = typer.Typer(
@@ -108,12 +109,19 @@ def init(
 def run(folder: FolderArgument = HERE) -> None:
     """Run the gateway until SIGTERM or Ctrl-C; it ends in good order within ten seconds.
 
+    On SIGHUP the settings are read anew. Ends with 1 when a part of it failed: start it anew; with 2 when
+    something that was given is wrong.
+
     Once everything listens, one JSON line {"event": "gateway.ready", ...} goes to stdout. Logs go to stderr.
     """
     from peilmerk_gateway import logs
     from peilmerk_gateway.service import Ready, Service
 
+    started = False
+
     def announce(ready: Ready) -> None:
+        nonlocal started
+        started = True
         print(json.dumps({"event": "gateway.ready", **asdict(ready)}), flush=True)
 
     with told_to_people():
@@ -125,6 +133,12 @@ def run(folder: FolderArgument = HERE) -> None:
             asyncio.run(_serve(Service, settings, announce))
         except (KeyboardInterrupt, asyncio.CancelledError):
             raise typer.Exit(130) from None
+        except PeilmerkError as reason:
+            if not started:
+                raise
+            # It ran, so nothing that was given is wrong: whoever supervises it is to start it anew.
+            typer.echo(f"error: the gateway ended: {reason}", err=True)
+            raise typer.Exit(1) from None
 
 
 async def _serve(service: Any, settings: gateway_settings.Settings, announce: Any) -> None:
@@ -234,6 +248,87 @@ def broker_config(
         typer.echo(f"wrote {out}: mosquitto.conf, acl, passwords, server.pem, server.key, store")
     _print(report | {"limits": {"devices_left_out": 0}}, as_json)
     raise typer.Exit(0 if report["ok"] else 1)
+
+
+@app.command(
+    epilog="Examples: peilmerk gateway backup /srv/peilmerk --out /backup/monday    "
+    "peilmerk gateway backup --out monday --json"
+)
+def backup(
+    folder: FolderArgument = HERE,
+    *,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="A new folder for it.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Copy everything that a gateway must not lose into a new folder, also while it runs.
+
+    The folder holds keys: keep it where keys belong. Write the printed head down elsewhere. The broker's
+    stream and the store of hosts are not in it (docs/operator.md says why).
+    """
+    with told_to_people():
+        report = operation.made(gateway_settings.load(folder), out)
+    _print(report, as_json)
+
+
+@app.command(
+    epilog="Examples: peilmerk gateway restore /backup/monday /srv/peilmerk    "
+    "peilmerk gateway restore monday new "
+    "--expect 1812:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+)
+def restore(
+    source: Annotated[Path, typer.Argument(metavar="BACKUP", help="Folder that `backup` wrote.")],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where gateway.toml is to lie.")],
+    *,
+    expect: Annotated[
+        str | None, typer.Option(metavar="NUMBER:DIGEST", help="The head that was printed then.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put a backup back, where its settings say; nothing that is there is overwritten.
+
+    Command counters go up, so that none is used twice, and commands that waited are withdrawn. What the
+    platforms have is looked up before it is sent again. What is to be done by hand is said on stderr. Ends
+    with 1 when the audit trail does not verify.
+    """
+    with told_to_people():
+        report, todo = operation.put_back(source, folder, expect)
+    for line in todo:
+        typer.echo(f"see to it: {line}", err=True)
+    _print(report, as_json)
+    raise typer.Exit(0 if report["ok"] else 1)
+
+
+@app.command(
+    epilog="Examples: peilmerk gateway migrate /srv/peilmerk --check    "
+    "peilmerk gateway migrate /srv/peilmerk"
+)
+def migrate(
+    folder: FolderArgument = HERE,
+    *,
+    check: Annotated[bool, typer.Option("--check", help="Say whether it is due; change nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring store and registry to this version's tables, as a start does, while the gateway is stopped.
+
+    Make a backup first: an older peilmerk cannot read what a newer one wrote. With --check it ends with 1
+    when there is something to do.
+    """
+    with told_to_people():
+        report = operation.migrated(gateway_settings.load(folder), check=check)
+    _print(report, as_json)
+    raise typer.Exit(0 if report["ok"] else 1)
+
+
+@app.command(
+    epilog="Examples: peilmerk gateway show systemd /srv/peilmerk > /etc/systemd/system/peilmerk.service    "
+    "peilmerk gateway show alerts > peilmerk.rules.yml"
+)
+def show(
+    what: Annotated[operation.Piece, typer.Argument(help="Which file.")],
+    folder: FolderArgument = HERE,
+) -> None:
+    """Print what runs or watches a gateway: alert rules, Grafana dashboard, systemd unit, container file."""
+    typer.echo(operation.piece(what, folder), nl=False)
 
 
 def _print(report: dict[str, Any], as_json: bool) -> None:

@@ -38,7 +38,7 @@ LABEL_CHARACTERS = 80
 BCRYPT_ROUNDS = 4
 BUSY_SECONDS = 30.0
 
-_SCHEMA_VERSION = 3
+SCHEMA_VERSION = 3
 _SCHEMA = """
 CREATE TABLE device (
     device_id     TEXT PRIMARY KEY,
@@ -121,9 +121,9 @@ class Registry:
     def _migrate(self) -> None:
         with self._transaction() as db:
             (version,) = db.execute("PRAGMA user_version").fetchone()
-            if version > _SCHEMA_VERSION:
+            if version > SCHEMA_VERSION:
                 raise RegistryError(
-                    f"{self.path}: found a registry of version {version}, wanted at most {_SCHEMA_VERSION}: "
+                    f"{self.path}: found a registry of version {version}, wanted at most {SCHEMA_VERSION}: "
                     "it was written by a newer peilmerk"
                 )
             if version < 1:
@@ -133,7 +133,7 @@ class Registry:
                 db.execute(_MOSQUITTO)
             if version < 3:
                 registry_trail.begin(db, time.time())
-                db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -1,9 +1,10 @@
 """The gateway as one process: broker, stages, publishers and page, started in order and stopped in order.
 
-Up: store, records, broker (which lets devices in), page, then everything that runs. Down, within `STOP_S`:
+Up: store, records, broker (which lets devices in), page, then everything that runs. Down, within ten seconds:
 nothing new is taken, the batch at hand is stored and acknowledged, publishers write down what the platforms
 said, then the broker and the store close. A crash of any part ends the whole; whoever supervises it starts it
-anew, and nothing is lost by that (see `flow` and `publish.outbox`).
+anew, and nothing is lost by that (see `flow` and `publish.outbox`). On SIGHUP the settings are read anew
+(`operation.reload`).
 """
 
 from __future__ import annotations
@@ -18,27 +19,34 @@ from importlib.metadata import version
 
 import structlog
 
+from peilmerk_gateway import secret_files
 from peilmerk_gateway.clock import Clock, ScaledClock
 from peilmerk_gateway.commands.sender import Sender
 from peilmerk_gateway.deployments.catalogue import Catalogue
 from peilmerk_gateway.deployments.history import FOLDER as HISTORY
 from peilmerk_gateway.deployments.history import History, Texts
+from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.flow import Flow
 from peilmerk_gateway.ingest import Ingest
 from peilmerk_gateway.open import Keyring
-from peilmerk_gateway.publish.outbox import publish_loop
-from peilmerk_gateway.publish.sensorthings import open_sink
+from peilmerk_gateway.operation import supervisor
+from peilmerk_gateway.operation.condition import Condition
+from peilmerk_gateway.operation.metrics import Facts
+from peilmerk_gateway.operation.reload import changes
+from peilmerk_gateway.publish.workers import Workers
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.retention import retain_loop
-from peilmerk_gateway.settings import Settings
+from peilmerk_gateway.settings import Settings, SettingsError, is_loopback, load
 from peilmerk_gateway.store import STORE_FILE, Store
+from peilmerk_gateway.trust import Trust
 from peilmerk_gateway.updates.server import FirmwareServer
-from peilmerk_gateway.way_in import open_way_in
+from peilmerk_gateway.way_in import WayIn, open_way_in
 from peilmerk_gateway.web import WebServer, create_app
+from peilmerk_gateway.web.insiders import Insiders
 
 WATCH_S = 1.0
-# Of the ten seconds that a supervisor gives: what is under way, then broker and store.
-FINISH_S = 5.0
+# Of the ten seconds that a supervisor gives: what is under way, then broker (`child.TERM_S`) and store.
+FINISH_S = 4.0
 
 _log = structlog.get_logger(__name__)
 
@@ -62,7 +70,9 @@ class Service:
         self._settings = settings
         self._announce = announce
         self._stop = asyncio.Event()
+        self._hang_up = asyncio.Event()
         self._broker_seen: float | None = None
+        self._reloads = [0, 0]
 
     def stop(self) -> None:
         """Ask the service to end in good order."""
@@ -74,6 +84,8 @@ class Service:
         Raises PeilmerkError (settings, ports, certificates, store) when it cannot be started.
         """
         settings = self._settings
+        if wrong := secret_files.complaints(settings):
+            raise secret_files.SecretFileError("\n".join(wrong))
         clock = settings.make_clock()
         if isinstance(clock, ScaledClock):
             _log.warning("bench clock: this gateway does not live in real time", speed=clock.speed)
@@ -89,11 +101,26 @@ class Service:
             _tell_broken(catalogue)
             await store.note_rules(version("peilmerk"), clock.now())
             await store.note_records(catalogue.facts, clock.now())
-            sinks = [open_sink(sink, store) for sink in settings.sinks]
             broker = await open_way_in(settings, registry, stack)
             ingest = broker.ingest
-            app = create_app(store, catalogue, clock, settings, broker_seen=lambda: self._seen(ingest))
-            web = WebServer(app, settings.web.host, settings.web.port)
+            condition = Condition(
+                store,
+                clock,
+                settings.gateway.data_dir,
+                settings.gateway.least_free_mib << 20,
+                lambda: self._seen(ingest),
+                pending=getattr(ingest, "pending", None),
+            )
+            app = create_app(
+                store,
+                catalogue,
+                clock,
+                settings,
+                condition=condition,
+                facts=self._facts(catalogue, registry, broker),
+                insiders=Insiders(settings.web.metrics_token_file),
+            )
+            web = WebServer(app, settings.web.host, settings.web.port, **_web_tls(settings, broker.trust))
             await web.start()
             stack.push_async_callback(web.stop)
             servers = [web]
@@ -104,18 +131,17 @@ class Service:
                 stack.push_async_callback(servers[-1].stop)
             sender = Sender(store, registry, clock, broker.courier)
             flow = Flow(Keyring(registry), catalogue, store, clock, listener=sender.heard)
+            workers = Workers(store, catalogue, clock, await store.restored_at())
+            await workers.take({sink.name: sink for sink in settings.sinks})
             work = [
                 asyncio.create_task(flow.run(ingest, self._stop), name="flow"),
                 asyncio.create_task(flow.settle_loop(self._stop), name="settle"),
                 asyncio.create_task(sender.run(self._stop), name="send"),
                 asyncio.create_task(retain_loop(store, catalogue, clock, self._stop), name="retain"),
-                *(
-                    asyncio.create_task(
-                        publish_loop(store, sink, catalogue, clock, self._stop), name=f"publish {sink.name}"
-                    )
-                    for sink in sinks
-                ),
+                asyncio.create_task(workers.run(self._stop), name="publish"),
                 asyncio.create_task(self._watch(catalogue, store, clock, ingest), name="watch"),
+                asyncio.create_task(condition.watch(self._stop, _still_alive), name="condition"),
+                asyncio.create_task(self._reload(workers, condition), name="reload"),
                 *(asyncio.create_task(server.wait(), name=server.name) for server in servers),
             ]
             self._announce(
@@ -127,17 +153,70 @@ class Service:
                     update=servers[1].url if servers[1:] else "",
                 )
             )
+            supervisor.tell("READY=1")
             _log.info("gateway ready", web=web.url, mqtt_port=broker.mqtt_port, clock=_name(clock))
             try:
                 await self._until_stopped(work)
             finally:
                 self._stop.set()
+                supervisor.tell("STOPPING=1")
                 _log.info("gateway stopping")
                 await asyncio.gather(
-                    ingest.close(), *(server.stop() for server in servers), return_exceptions=True
+                    ingest.close(),
+                    *(server.stop() for server in servers),
+                    _finish(work),
+                    return_exceptions=True,
                 )
-                await _finish(work)
         _log.info("gateway stopped")
+
+    def _facts(self, catalogue: Catalogue, registry: Registry, broker: WayIn) -> Facts:
+        def devices() -> tuple[int, int]:
+            every = registry.all()
+            revoked = sum(device.revoked for device in every)
+            return len(every) - revoked, revoked
+
+        return Facts(
+            deployments=lambda: len(catalogue.deployments),
+            broken_records=lambda: len(catalogue.broken),
+            devices=devices,
+            broker_connected=lambda: broker.ingest.connected,
+            certificate_ends=None if broker.trust is None else broker.trust.expires.timestamp(),
+            reloads=lambda: (self._reloads[0], self._reloads[1]),
+        )
+
+    async def _reload(self, workers: Workers, condition: Condition) -> None:
+        """Read the settings anew whenever told to; what cannot be used changes nothing."""
+        while not self._stop.is_set():
+            waits = [asyncio.create_task(event.wait()) for event in (self._hang_up, self._stop)]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for task in waits:
+                task.cancel()
+            if self._stop.is_set():
+                return
+            self._hang_up.clear()
+            supervisor.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}")
+            try:
+                await self._take_settings(workers, condition)
+                self._reloads[0] += 1
+            except PeilmerkError as reason:
+                self._reloads[1] += 1
+                for line in str(reason).splitlines():
+                    _log.error("settings not taken, the old ones hold", reason=line)
+            supervisor.tell("READY=1")
+
+    async def _take_settings(self, workers: Workers, condition: Condition) -> None:
+        after = await asyncio.to_thread(load, self._settings.file)
+        if wrong := secret_files.complaints(after):
+            raise secret_files.SecretFileError("\n".join(wrong))
+        taken, restart = changes(self._settings, after)
+        await workers.take({sink.name: sink for sink in after.sinks})
+        condition.least_free_bytes = after.gateway.least_free_mib << 20
+        # What needs a restart is named again at every reload until there was one.
+        held = self._settings.gateway.model_copy(update={"least_free_mib": after.gateway.least_free_mib})
+        self._settings = self._settings.model_copy(
+            update={"sinks": after.sinks, "hosts": after.hosts, "gateway": held}
+        )
+        _log.info("settings read anew", changed=taken, needs_restart=restart)
 
     async def _until_stopped(self, work: list[asyncio.Task[None]]) -> None:
         """Return when asked to stop; raise what ended a part that should not have ended."""
@@ -181,7 +260,7 @@ class Service:
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Stop in good order on SIGTERM and Ctrl-C, at once on the second one."""
+        """Stop in good order on SIGTERM and Ctrl-C, at once on the second one; read settings on SIGHUP."""
         loop = asyncio.get_running_loop()
         task = asyncio.current_task()
 
@@ -192,10 +271,11 @@ class Service:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up.set)
         try:
             yield
         finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.remove_signal_handler(number)
 
 
@@ -218,3 +298,22 @@ def _tell_broken(catalogue: Catalogue) -> None:
 
 def _name(clock: Clock) -> str:
     return "bench" if isinstance(clock, ScaledClock) else "system"
+
+
+def _still_alive() -> None:
+    supervisor.tell("WATCHDOG=1")
+
+
+def _web_tls(settings: Settings, trust: Trust | None) -> dict[str, str]:
+    """Return what the pages are served over TLS with; nothing on the loopback interface."""
+    web = settings.web
+    if web.certificate is not None and web.key is not None:
+        return {"ssl_certfile": str(web.certificate), "ssl_keyfile": str(web.key)}
+    if is_loopback(web.host):
+        return {}
+    if trust is None:
+        raise SettingsError(
+            f"{settings.file}: web.host: found {web.host!r} and no certificate, wanted web.certificate and "
+            "web.key: off this machine pages are served over TLS only"
+        )
+    return {"ssl_certfile": str(trust.certificate), "ssl_keyfile": str(trust.key)}

@@ -8,12 +8,14 @@ setting that silently does not hold.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -62,8 +64,19 @@ def _from_file(path: Path, info: ValidationInfo) -> Path:
     return base / path.expanduser()
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is this machine's own, as far as can be told without asking anybody."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
 def _http_url(text: str) -> str:
     HttpUrl(text)
+    parts = urlsplit(text)
+    if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+        raise ValueError(f"found {text!r}, wanted https: only this machine itself is spoken to without TLS")
     return text.rstrip("/")
 
 
@@ -82,6 +95,8 @@ class GatewaySettings(_Section):
     """`[gateway]`: where the gateway keeps what it must not lose."""
 
     data_dir: LocalPath
+    least_free_mib: Annotated[int, Field(strict=True, ge=0)] = 512
+    """With less room on the disk of `data_dir`, MiB, the gateway says that it is not ready."""
 
     @property
     def registry(self) -> Path:
@@ -164,10 +179,24 @@ class SinkSettings(_Section):
 
 
 class WebSettings(_Section):
-    """`[web]`: where the gateway's pages are served; port 0 means any free one."""
+    """`[web]`: where the gateway's pages are served; port 0 means any free one.
+
+    On another address than the loopback interface's they are served over TLS, with `certificate` and `key`
+    (PEM), or else with the broker's. Whoever asks from elsewhere for the metrics needs the first line of
+    `metrics_token_file`; without that file only this machine gets them.
+    """
 
     host: HostName = "127.0.0.1"
     port: Port = 8080
+    certificate: LocalPath | None = None
+    key: LocalPath | None = None
+    metrics_token_file: LocalPath | None = None
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> WebSettings:
+        if (self.certificate is None) is not (self.key is None):
+            raise ValueError("found one of certificate and key, wanted both or none")
+        return self
 
 
 class UpdateSettings(_Section):
@@ -352,6 +381,8 @@ def write_default(
         "[gateway]",
         "# What must not be lost: registry of devices, store, undelivered messages, keys.",
         f"data_dir = {_toml(data_dir)}",
+        "# With less room on its disk, MiB, the gateway says that it is not ready.",
+        "least_free_mib = 512",
         "",
         "[broker]",
         'kind = "nats"',
@@ -372,8 +403,14 @@ def write_default(
         f"directory = {_toml(deployments)}",
         "",
         "[web]",
+        "# The page. On another address than this machine's own it is served over TLS.",
         f"host = {_toml(web_host)}",
         f"port = {_toml(web_port)}",
+        "# A certificate of its own, PEM; without these two it is the broker's.",
+        '# certificate = "web.pem"',
+        '# key = "web.key"',
+        "# Who may read the metrics from elsewhere; without it only this machine may.",
+        '# metrics_token_file = "metrics.token"',
         "",
         "[update]",
         "# Where boards fetch the firmware that they are offered, over TLS. Port 0: any free one.",

@@ -67,14 +67,14 @@ def is_told_elsewhere(problem: Any) -> bool:
     return problem["type"] == "too_short" and bool(problem["input"])
 
 
-def found_and_wanted(problem: Any) -> str:
-    """Return 'found …, wanted …' of a value that is there and is not right."""
+def found_and_wanted(problem: Any, *, shown: bool = True) -> str:
+    """Return 'found …, wanted …' of a value that is there and is not right; not `shown`, the value is not."""
     wanted = _WANTED.get(problem["type"]) or problem["msg"].removeprefix("Input should be ")
     try:
         wanted = wanted.format_map(problem.get("ctx", {}))
     except KeyError:
         pass
-    return f"found {found(problem['input'])}, wanted {wanted}"
+    return f"found {found(problem['input']) if shown else 'something else'}, wanted {wanted}"
 
 
 def nearest(model: type[BaseModel], location: Sequence[str | int], hidden: Collection[str] = ()) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import httpx
 import pytest
 from street_of_test import TestStreet
 
+from peilmerk_gateway.operation.condition import Condition
 from peilmerk_gateway.web import create_app
 
 
@@ -26,7 +28,14 @@ def visit(street: TestStreet) -> Callable[..., httpx.AsyncClient]:
     """Make a client that asks the street's app; keyword arguments go to `create_app`."""
 
     def make(**options: object) -> httpx.AsyncClient:
-        app = create_app(street.store, street.catalogue, street.clock, street.settings, **options)
+        condition = Condition(street.store, street.clock, street.settings.gateway.data_dir, 0, time.time)
+        app = create_app(
+            street.store,
+            street.catalogue,
+            street.clock,
+            street.settings,
+            **{"condition": condition} | options,
+        )
         transport = httpx.ASGITransport(app=app)
         return httpx.AsyncClient(transport=transport, base_url="http://gateway.test")
 

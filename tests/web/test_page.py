@@ -9,7 +9,6 @@ from html.parser import HTMLParser
 from itertools import pairwise
 
 import httpx
-import pytest
 from street_of_test import DEVICES, LATITUDE, LONGITUDE, MIDNIGHT, NOON, NOW, WINDOW
 
 from peilmerk_gateway.clock import ScaledClock
@@ -464,28 +463,6 @@ async def test_pages_are_small_on_the_wire(street, visit):
         assert int(answer.headers["content-length"]) < 20_000
 
 
-async def test_health(street, visit):
-    await street.count("canal-north", NOON - WINDOW, 47, 12)
-    async with visit() as client:
-        answer = await client.get("/healthz")
-        assert answer.status_code == 200
-        assert answer.json() == {
-            "ok": True,
-            "database": "ok",
-            "broker": None,
-            "sinks": {"city": {"waiting": 2, "published": 0, "rejected": 0}},
-        }
-    async with visit(broker_seen=lambda: time.time() - 2) as client:
-        answer = await client.get("/healthz")
-        assert answer.json()["broker"]["seen_seconds_ago"] == pytest.approx(2, abs=1)
-    async with visit(broker_seen=lambda: time.time() - 60) as client:
-        assert (await client.get("/healthz")).status_code == 503
-    async with visit(broker_seen=lambda: None) as client:
-        answer = await client.get("/healthz")
-        assert answer.status_code == 503
-        assert answer.json()["broker"] == {"seen_seconds_ago": None}
-
-
 async def test_a_store_that_fails_gives_a_page_and_no_details(street, visit, monkeypatch):
     async def broken(*arguments):
         raise StoreError("sqlite:////secret/path: disk I/O error")
@@ -496,12 +473,6 @@ async def test_a_store_that_fails_gives_a_page_and_no_details(street, visit, mon
         assert answer.status_code == 503
         assert Page(answer.text).texts("h1") == ["This does not work just now"]
         assert "secret" not in answer.text
-        assert (await client.get("/healthz")).json() == {
-            "ok": False,
-            "database": "unreachable",
-            "broker": None,
-            "sinks": {},
-        }
 
 
 async def test_a_fault_of_ours_gives_a_page_with_the_security_headers(street, visit, monkeypatch):

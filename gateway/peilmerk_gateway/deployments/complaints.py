@@ -68,6 +68,9 @@ def gate(location: Sequence[str | int]) -> Reason:
     return Reason.G1 if names in (("devices",), ("datastreams",)) else Reason.RECORD_BROKEN
 
 
+_OF_PERSONS = ("owner", "public_contact", "signed_by")
+
+
 def _text(model: type[BaseModel], problem: Any) -> str:
     kind = problem["type"]
     if "point" in problem["loc"] and kind not in ("missing", "extra_forbidden"):
@@ -81,4 +84,5 @@ def _text(model: type[BaseModel], problem: Any) -> str:
         return str(problem["ctx"]["error"])
     if kind in ("model_type", "model_attributes_type"):
         return f"found {toml_words.found(problem['input'])}, wanted a table"
-    return toml_words.found_and_wanted(problem)
+    # Who somebody is and how to reach them: complaints go into logs.
+    return toml_words.found_and_wanted(problem, shown=problem["loc"][0] not in _OF_PERSONS)

@@ -27,6 +27,8 @@ from peilmerk_gateway.publish import Unavailable
 
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 _REASON_CHARACTERS = 300
+# What is longer is a text to whoever reads it.
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 _LITERAL = re.compile(r"\(('(?:[^']|'')*'|[^()']+)\)/?$")
 
 
@@ -131,7 +133,7 @@ def id_of(literal: str) -> str | int:
     """Turn an id as written in a link into the value that JSON wants for `@iot.id`."""
     if literal.startswith("'"):
         return literal[1:-1].replace("''", "'")
-    return int(literal) if literal.lstrip("-").isdigit() else literal
+    return int(literal) if _WHOLE.fullmatch(literal) else literal
 
 
 def values(answer: Any) -> list[Any]:
@@ -183,8 +185,9 @@ def _words(error: httpx.RequestError) -> str:
 def _retry_after(answer: httpx.Response) -> float:
     """Read Retry-After (RFC 9110, 10.2.3): seconds or a date; at most an hour is granted."""
     value = answer.headers.get("Retry-After", "").strip()
-    if value.isdigit():
-        return float(min(int(value), 3600))
+    if value.isascii() and value.isdigit():
+        # More than a few digits are more than an hour, and more than Python reads as a number.
+        return float(min(int(value[:9]), 3600))
     try:
         return min(max(parsedate_to_datetime(value).timestamp() - time(), 0.0), 3600.0)
     except (TypeError, ValueError):

@@ -29,11 +29,13 @@ from peilmerk_gateway.store.rows import (
     WithheldRow,
 )
 from peilmerk_gateway.store.store import STORE_FILE, Store
+from peilmerk_gateway.store.upkeep import Backlog
 
 __all__ = [
     "STORE_FILE",
     "AnswerRow",
     "AttestationRow",
+    "Backlog",
     "BatchRows",
     "BudgetLine",
     "CommandRow",

@@ -73,7 +73,7 @@ def queue(
     )
     values = {name: getattr(row, name) for name in CommandRow.__slots__}
     connection.execute(insert(connection, schema.command), values)
-    _note(connection, device_id, counter, beacon)
+    note_counters(connection, device_id, counter, beacon)
     _tell(connection, "queued", row, now)
     return row
 
@@ -89,7 +89,7 @@ def beacon(connection: Connection, device_id: str) -> int | None:
         counter += 1
     if counter > MOST_COUNTER or (oldest is not None and counter > oldest):
         return None
-    _note(connection, device_id, last, counter)
+    note_counters(connection, device_id, last, counter)
     return counter
 
 
@@ -100,7 +100,8 @@ def _counters(connection: Connection, device_id: str) -> tuple[int, int]:
     return (0, 0) if row is None else (row[0], row[1])
 
 
-def _note(connection: Connection, device_id: str, command: int, beacon: int) -> None:
+def note_counters(connection: Connection, device_id: str, command: int, beacon: int) -> None:
+    """Write down the last counters that a device's commands and its beacons took."""
     statement = insert(connection, schema.command_counter)
     connection.execute(
         statement.on_conflict_do_update(

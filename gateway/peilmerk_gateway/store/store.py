@@ -33,6 +33,7 @@ from peilmerk_gateway.store import (
     spent,
     trail,
     trail_check,
+    upkeep,
 )
 from peilmerk_gateway.store.engine import StoreError
 from peilmerk_gateway.store.removal import Removed, Term
@@ -353,6 +354,28 @@ class Store:
     async def ping(self) -> None:
         """Ask the database for a sign of life. Raises StoreError."""
         await self._read(lambda connection: connection.execute(text("SELECT 1")))
+
+    # What whoever keeps it running asks and writes.
+
+    async def probe(self) -> None:
+        """Write something, to see that it can be done. Raises StoreError."""
+        await self._write(upkeep.probe, tell=False)
+
+    async def backlog(self, now: float) -> dict[str, upkeep.Backlog]:
+        """Return what could be sent to each sink at `now`, or is on its way."""
+        return await self._read(lambda connection: upkeep.backlog(connection, self.sinks, now))
+
+    async def resume(self, device_ids: Sequence[str], backed_up_at: float, now: float) -> upkeep.Resumed:
+        """Make a store that was restored from a backup fit to go on; see `upkeep`."""
+        return await self._write(lambda c: upkeep.resume(c, device_ids, backed_up_at, now))
+
+    async def restored_at(self) -> float | None:
+        """Return when the store was restored the last time (unix seconds), None for never."""
+        return await self._read(upkeep.restored_at)
+
+    async def trail_head(self) -> tuple[int, str]:
+        """Return number and digest of the audit trail's last entry; (0, "") before the first."""
+        return await self._read(upkeep.head)
 
     # Who waits for news.
 

@@ -21,6 +21,8 @@ crash. However many messages are refused, a batch of them is one entry.
 `rows` are those of ROWS below. A trail of the first form bound reports and publications only: its entries
 `judged` have one root over REPORT_LEAF, its `published` one over PUBLISHED_LEAF.
     host       a host's word {action, device_id, unqueued?}: pause, resume, withdraw
+    restored   the store was put back from a backup {backed_up_at, entry, counters_raised_by, devices};
+               see `peilmerk_gateway.store.upkeep`
     removed    figures and reports were deleted; see `peilmerk_gateway.store.removal`
 
 `peilmerk_gateway.store.trail_check` verifies it.

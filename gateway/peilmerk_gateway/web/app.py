@@ -3,16 +3,17 @@
     /           the page, Dutch or English (?lang=, Accept-Language), ?part= for more sensors
     /fragments  parts of the page as JSON, for the script: ?names=a,b
     /events     server-sent events: which fragments changed
-    /healthz    JSON for whoever watches the gateway; 200 when it works, 503 when not
+    /healthz    JSON: 200 while it is alive, 503 when a restart would help
+    /readyz     JSON: 200 when what boards send gets through, 503 with what stands in the way
+    /metrics    for Prometheus; from this machine, or with the token of the settings
     /static/    style sheet, script, mark
 
-Everything is read only: there is nothing to post, no cookie, no session.
+docs/operator.md says of each why it is there, and a test compares. Everything is read only: there is nothing
+to post, no cookie, no session.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import cast
 
 import structlog
@@ -28,9 +29,12 @@ from starlette.types import Scope
 
 from peilmerk_gateway.clock import Clock
 from peilmerk_gateway.deployments.catalogue import Catalogue
+from peilmerk_gateway.operation import metrics
+from peilmerk_gateway.operation.condition import CHECKS, Condition
 from peilmerk_gateway.settings import Settings
 from peilmerk_gateway.store import Store, StoreError
 from peilmerk_gateway.web.events import Pulse, View
+from peilmerk_gateway.web.insiders import Insiders
 from peilmerk_gateway.web.language import choose
 from peilmerk_gateway.web.pages import Pages
 from peilmerk_gateway.web.render import STATIC
@@ -40,8 +44,6 @@ log = structlog.get_logger(__name__)
 
 # More fragments than a page asks for in one go.
 MOST_NAMES = 64
-# The broker is started anew when it dies; how long that may take before the gateway counts as unwell, s.
-BROKER_PATIENCE = 30.0
 
 
 def create_app(
@@ -50,14 +52,18 @@ def create_app(
     clock: Clock,
     settings: Settings,
     *,
-    broker_seen: Callable[[], float | None] | None = None,
+    condition: Condition | None = None,
+    facts: metrics.Facts | None = None,
+    insiders: Insiders | None = None,
 ) -> Starlette:
     """Make the web app of a gateway.
 
-    `broker_seen` tells when the broker last answered (wall clock, unix s), None for never. The app has no
-    tasks of its own while nobody listens; before its server stops, `app.state.pulse.close()` ends the
-    event streams, which `WebServer.stop` does.
+    `condition` says how it is, `facts` what else the metrics tell; without `condition` the app has no
+    /healthz, /readyz and /metrics. `insiders` tells who may read the last, and the words of the others. The
+    app has no tasks of its own while nobody listens; before its server stops, `app.state.pulse.close()` ends
+    the event streams, which `WebServer.stop` does.
     """
+    insiders = insiders or Insiders()
     pages = Pages(store, catalogue, clock, settings)
     pulse = Pulse(pages.stamp, pages.versions)
 
@@ -84,10 +90,6 @@ def create_app(
             pulse.stream(_view(request)), headers=headers, media_type="text/event-stream"
         )
 
-    async def healthz(request: Request) -> Response:
-        report = await _health(store, broker_seen)
-        return JSONResponse(report, 200 if report["ok"] else 503, {"cache-control": "no-store"})
-
     async def unanswered(request: Request, error: Exception) -> Response:
         status = cast(HTTPException, error).status_code
         headers = cast(HTTPException, error).headers
@@ -107,7 +109,7 @@ def create_app(
             Route("/", page),
             Route("/fragments", fragments),
             Route("/events", events),
-            Route("/healthz", healthz),
+            *([] if condition is None else _watched(store, condition, facts or metrics.Facts(), insiders)),
             Mount("/static", _Static(directory=STATIC)),
         ],
         middleware=[
@@ -136,23 +138,34 @@ def _html(content: str, request: Request, status: int = 200) -> HTMLResponse:
     return HTMLResponse(content, status, headers)
 
 
-async def _health(store: Store, broker_seen: Callable[[], float | None] | None) -> dict[str, object]:
-    report: dict[str, object] = {"ok": True, "database": "ok", "broker": None, "sinks": {}}
-    try:
-        await store.ping()
-        sinks = (await store.figures()).sinks
-    except StoreError:
-        return report | {"ok": False, "database": "unreachable"}
-    report["sinks"] = {
-        name: {"waiting": sink.waiting + sink.sending, "published": sink.published, "rejected": sink.rejected}
-        for name, sink in sinks.items()
-    }
-    if broker_seen is not None:
-        seen = broker_seen()
-        ago = None if seen is None else round(max(0.0, time.time() - seen), 1)
-        report["broker"] = {"seen_seconds_ago": ago}
-        report["ok"] = ago is not None and ago < BROKER_PATIENCE
-    return report
+def _watched(store: Store, condition: Condition, facts: metrics.Facts, insiders: Insiders) -> list[Route]:
+    """Return the routes for whoever watches the gateway."""
+
+    async def healthz(request: Request) -> Response:
+        return _told({"ok": condition.alive}, condition.alive)
+
+    async def readyz(request: Request) -> Response:
+        troubles = condition.troubles()
+        report: dict[str, object] = {
+            "ok": not troubles,
+            "checks": {name: name not in troubles for name in CHECKS},
+        }
+        if insiders.may(request):
+            report["reasons"] = troubles
+        return _told(report, not troubles)
+
+    async def exposed(request: Request) -> Response:
+        if not insiders.may(request):
+            # Not even that there are metrics is a stranger's business.
+            raise HTTPException(404)
+        content = await metrics.exposition(store, condition, facts)
+        return Response(content, headers={"cache-control": "no-store"}, media_type=metrics.CONTENT_TYPE)
+
+    return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", exposed)]
+
+
+def _told(report: dict[str, object], ok: bool) -> JSONResponse:
+    return JSONResponse(report, 200 if ok else 503, {"cache-control": "no-store"})
 
 
 class _Static(StaticFiles):

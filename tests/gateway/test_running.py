@@ -1,0 +1,315 @@
+"""A real gateway while it runs: what its logs tell, changed settings, being told to stop at a bad moment."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from mqtt_board import Board, until, village, with_password
+from sealed_street import Counter, record
+from test_service import Gateway, connected, gateway, reached
+
+from peilmerk_bench.platform import SensorThingsServer
+from peilmerk_gateway import child, service
+from peilmerk_gateway.operation.backup import back_up
+from peilmerk_gateway.operation.restore import restore
+from peilmerk_gateway.registry import Registry
+from peilmerk_gateway.settings import Settings, load
+from peilmerk_gateway.store import Store
+from peilmerk_gateway.trust import ensure_trust
+from peilmerk_gateway.web import server
+from peilmerk_protocol import topics
+
+EMAIL = "canary-of-a-host@thuis.example"
+SINK = '\n[[sinks]]\nname = "city"\nkind = "sensorthings"\nurl = "{url}"\n'
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return village(tmp_path / "village", web_port=0)
+
+
+@pytest.fixture
+def counter(settings: Settings) -> Counter:
+    """An enrolled counter with a record."""
+    with Registry(settings.gateway.registry) as registry:
+        counter = Counter(registry.enrol("counter", "the one"))
+    text = record("street", [("fietspad-1", counter.id)])
+    (settings.deployments.directory / "street.toml").write_text(text)
+    return counter
+
+
+@contextmanager
+def deaf_platform() -> Iterator[str]:
+    """A platform that takes every connection and answers nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1.1"
+
+
+def add_sink(settings: Settings, url: str, more: str = "") -> None:
+    with settings.file.open("a") as file:
+        file.write(SINK.format(url=url) + more)
+
+
+async def send(board: Board, counter: Counter, seqs: Iterator[int] | range, last: int) -> None:
+    for seq in seqs:
+        await asyncio.to_thread(board.report, counter.report(seq, last - 400 + seq).payload)
+
+
+async def published(settings: Settings, wanted: int) -> None:
+    async def there() -> int:
+        async with await Store.look(settings.gateway.data_dir / "store.db") as store:
+            sinks = (await store.figures()).sinks
+            return sinks["city"].published if "city" in sinks else 0
+
+    await eventually(there, wanted)
+
+
+async def eventually(ask: Callable[[], Awaitable[object]], wanted: object) -> None:
+    end = time.monotonic() + 60
+    while (found := await ask()) != wanted:
+        assert time.monotonic() < end, f"found {found}, wanted {wanted}"
+        await asyncio.sleep(0.1)
+
+
+# Logs.
+
+
+def forms(canary: bytes | str) -> set[str]:
+    """How something could stand in a log."""
+    raw = canary.encode() if isinstance(canary, str) else canary
+    found = {raw.hex(), raw.hex(" "), base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()}
+    found |= {repr(raw), repr(raw)[2:-1], json.dumps(raw.decode("latin-1"))[1:-1]}
+    return {form for form in found | {form.upper() for form in found} if len(form) >= 8}
+
+
+async def test_no_canary_is_in_any_log_when_it_takes_refuses_and_crashes(
+    settings: Settings, counter: Counter
+) -> None:
+    token = settings.file.parent / "city.token"
+    token.write_text("canary-of-the-citys-token\n")
+    token.chmod(0o600)
+    window = int(time.time()) // 900 - 1
+    accepted = counter.report(2, window - 1).payload
+    rubbish = b"canary-in-a-message-that-is-refused"
+    forged = accepted[:-1] + bytes([accepted[-1] ^ 1])
+    wrong = "canary-of-a-wrong-password"
+    good = (settings.deployments.directory / "street.toml").read_text()
+    assert counter.device.mqtt_password is not None
+    canaries: dict[str, bytes | str] = {
+        "device key": counter.device.root_key,
+        "MQTT password": counter.device.mqtt_password,
+        "wrong MQTT password": wrong,
+        "payload that was taken": accepted,
+        "payload that was refused": rubbish,
+        "forged payload": forged,
+        "e-mail": EMAIL,
+        "token": "canary-of-the-citys-token",
+        "token that was shown": "canary-of-a-shown-token",
+        "device": counter.id,
+    }
+    with deaf_platform() as url:
+        add_sink(settings, url, 'token_file = "city.token"\n')
+        async with (
+            gateway(settings) as running,
+            connected(settings, running, counter) as one,
+            httpx.AsyncClient() as client,
+        ):
+            await asyncio.to_thread(
+                one.publish, topics.topic(counter.id, topics.STATEMENT), counter.statement(1).payload
+            )
+            for payload in (accepted, rubbish, forged, accepted):
+                await asyncio.to_thread(one.report, payload)
+            await reached(settings, 1, {"malformed": 1, "forged": 1, "replayed": 1})
+            stranger = Board(_place(settings, running), with_password(counter.device, wrong))
+            assert await asyncio.to_thread(stranger.connect) == "Not authorized"
+            shown = {"authorization": "Bearer canary-of-a-shown-token"}
+            await client.get(running.ready["web"] + "metrics", headers=shown)
+            canaries["broker password"] = (
+                settings.gateway.data_dir / "broker" / "gateway.credential"
+            ).read_text()
+            # A record that cannot be used: what stands in it is a person's.
+            broken = good.replace(
+                'organisation = "Gemeente Voorbeeld"', f'organisation = "G"\nemail = ["{EMAIL}"]'
+            )
+            assert broken != good
+            (settings.deployments.directory / "street.toml").write_text(broken)
+            await until(lambda: "its record is unusable" in running.log.read_text(), "the record to break")
+            # The store goes away under it: a part of it fails, and so all of it does.
+            for file in settings.gateway.data_dir.glob("store.db*"):
+                file.write_bytes(b"spoilt" * 10_000)
+            await asyncio.to_thread(one.report, counter.report(3, window).payload)
+            os.kill(int((settings.gateway.data_dir / "broker" / "child.pid").read_text()), signal.SIGKILL)
+            code = await asyncio.wait_for(running.process.wait(), 60)
+        said = running.log.read_text()
+    assert code == 1, said
+    assert "error: the gateway ended: " in said
+    assert "Traceback" not in said
+    # The log has what an operator needs all the same.
+    assert {"batch stored", "deployment stopped: its record is unusable"} <= {
+        json.loads(line)["event"] for line in said.splitlines() if line.startswith("{")
+    }
+    for name, canary in canaries.items():
+        found = [form for form in forms(canary) if form in said]
+        assert not found, f"{name}: {found}"
+
+
+def _place(settings: Settings, running: Gateway) -> Any:
+    from types import SimpleNamespace
+
+    return SimpleNamespace(mqtt_port=running.ready["mqtt_port"], trust=ensure_trust(settings))
+
+
+def test_the_search_for_canaries_finds_them() -> None:
+    for said in (
+        bytes(range(40, 60)).hex(),
+        base64.b64encode(bytes(range(40, 60))).decode(),
+        repr(bytes(range(40, 60))),
+    ):
+        assert any(form in f"x {said} y" for form in forms(bytes(range(40, 60))))
+
+
+# Stopping.
+
+
+async def test_told_to_stop_with_batches_in_flight_it_ends_all_the_same_and_loses_nothing(
+    settings: Settings, counter: Counter
+) -> None:
+    window = int(time.time()) // 900
+    with deaf_platform() as url:
+        add_sink(settings, url)
+        async with gateway(settings) as running, connected(settings, running, counter) as one:
+            await asyncio.to_thread(
+                one.publish, topics.topic(counter.id, topics.STATEMENT), counter.statement(1).payload
+            )
+            await asyncio.to_thread(one.report, counter.report(2, window - 398).payload)
+            await reached(settings, 1)
+            # Sent without waiting: some are stored, some on their way, some with the broker.
+            sent = [
+                one.send(topics.REPORT, counter.report(seq, window - 400 + seq).payload)
+                for seq in range(3, 103)
+            ]
+            assert await asyncio.to_thread(one.wait, lambda: len(one.acknowledged) > 20)
+            running.process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(running.process.wait(), 60) == 0
+            # The platform would keep a publisher waiting for half a minute; nobody waits for that.
+            late = [json.loads(line) for line in running.log.read_text().splitlines() if "in time" in line]
+            assert [line["part"] for line in late] == ["publish"]
+            kept = {mid for mid in sent if mid in one.acknowledged}
+            assert "gateway stopped" in running.log.read_text()
+        assert kept
+        # What was not acknowledged the board keeps, and sends again.
+        async with gateway(settings) as running, connected(settings, running, counter) as one:
+            for mid, seq in zip(sent, range(3, 103), strict=True):
+                if mid not in kept:
+                    await asyncio.to_thread(one.report, counter.report(seq, window - 400 + seq).payload)
+            end = time.monotonic() + 60
+            async with await Store.look(settings.gateway.data_dir / "store.db") as store:
+                while (now := await store.figures()).reports < 101:
+                    assert time.monotonic() < end, now
+                    await asyncio.sleep(0.1)
+                assert now.observations == 202
+                # What came twice was known by its number.
+                assert set(now.refused) <= {"replayed"}
+                assert (await store.check_trail()).ok
+            assert await running.end(signal.SIGTERM) == 0
+
+
+def test_what_a_stop_waits_for_is_less_than_ten_seconds() -> None:
+    assert service.FINISH_S + child.TERM_S < 10
+    assert service.FINISH_S > server.GRACE
+
+
+# Changed settings, and a platform that outlives a gateway.
+
+
+async def test_platforms_come_and_go_by_sighup_and_a_restored_gateway_publishes_nothing_twice(
+    settings: Settings, counter: Counter, tmp_path: Path
+) -> None:
+    window = int(time.time()) // 900
+    async with SensorThingsServer(tmp_path / "platform") as platform:
+        async with gateway(settings) as running, connected(settings, running, counter) as one:
+            await asyncio.to_thread(
+                one.publish, topics.topic(counter.id, topics.STATEMENT), counter.statement(1).payload
+            )
+            plain = settings.file.read_text()
+            settings.file.write_text(
+                plain.replace("client_port = 0", "client_port = 1").replace(
+                    "least_free_mib = 512", "least_free_mib = 1"
+                )
+            )
+            add_sink(settings, platform.url)
+            running.process.send_signal(signal.SIGHUP)
+            await until(
+                lambda: "settings read anew" in running.log.read_text(), "the settings to be read anew"
+            )
+            (told,) = [
+                json.loads(line) for line in running.log.read_text().splitlines() if "read anew" in line
+            ]
+            assert told["changed"] == [
+                "gateway.least_free_mib",
+                "sinks.city.kind",
+                "sinks.city.name",
+                "sinks.city.token_file",
+                "sinks.city.url",
+            ]
+            assert told["needs_restart"] == ["broker.client_port"]
+            await send(one, counter, range(2, 5), window)
+            await published(settings, 6)
+            back_up(load(settings.file.parent), tmp_path / "monday", time.time())
+            # What is published after the backup, the backup does not know.
+            await send(one, counter, range(5, 8), window)
+            await published(settings, 12)
+            # A file that cannot be used changes nothing.
+            settings.file.write_text(settings.file.read_text() + "nonsense\n")
+            running.process.send_signal(signal.SIGHUP)
+            await until(lambda: "settings not taken" in running.log.read_text(), "the settings to be refused")
+            await send(one, counter, range(8, 9), window)
+            await published(settings, 14)
+            async with httpx.AsyncClient() as client:
+                told = (await client.get(running.ready["web"] + "metrics")).text
+                assert 'peilmerk_settings_reloads_total{result="taken"} 1.0' in told
+                assert 'peilmerk_settings_reloads_total{result="refused"} 1.0' in told
+                assert (await client.get(running.ready["web"] + "readyz")).status_code == 200
+            # Without the platform nothing is queued for it.
+            settings.file.write_text(plain)
+            running.process.send_signal(signal.SIGHUP)
+            await until(
+                lambda: running.log.read_text().count("settings read anew") == 2, "the platform to go"
+            )
+            await send(one, counter, range(9, 10), window)
+            await reached(settings, 8)
+            await published(settings, 14)
+            assert await running.end(signal.SIGTERM) == 0
+
+        restored = await restore(tmp_path / "monday", tmp_path / "restored")
+        assert restored.verdict.ok
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            free = taken.getsockname()[1]
+        text = restored.settings.file.read_text().replace("client_port = 1\n", f"client_port = {free}\n")
+        restored.settings.file.write_text(text)
+        older = restored.settings
+        async with gateway(older) as running, connected(older, running, counter) as one:
+            # The reports of 5 to 8 come again, as if nobody had stored them: the platform has their figures.
+            await send(one, counter, range(5, 9), window)
+            await reached(older, 7)
+            await send(one, counter, range(10, 11), window)
+            await published(older, 16)
+            assert await running.end(signal.SIGTERM) == 0
+        async with httpx.AsyncClient() as client:
+            answer = await client.get(f"{platform.url}/Observations", params={"$count": "true", "$top": "1"})
+            assert answer.json()["@iot.count"] == 16
+            things = await client.get(f"{platform.url}/Things", params={"$count": "true"})
+            assert things.json()["@iot.count"] == 1
