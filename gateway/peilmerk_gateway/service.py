@@ -32,6 +32,7 @@ from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.retention import retain_loop
 from peilmerk_gateway.settings import Settings
 from peilmerk_gateway.store import STORE_FILE, Store
+from peilmerk_gateway.store.quarantine import Bounds
 from peilmerk_gateway.updates.server import FirmwareServer
 from peilmerk_gateway.way_in import open_way_in
 from peilmerk_gateway.web import WebServer, create_app
@@ -84,6 +85,8 @@ class Service:
                 settings.gateway.data_dir / STORE_FILE, [sink.name for sink in settings.sinks]
             )
             stack.push_async_callback(store.close)
+            kept = settings.quarantine
+            store.bounds = Bounds(messages=kept.messages, size=kept.mib << 20)
             history = History(Texts(settings.gateway.data_dir / HISTORY), await store.records_told())
             catalogue = await asyncio.to_thread(Catalogue, settings.deployments.directory, history)
             _tell_broken(catalogue)
@@ -108,7 +111,9 @@ class Service:
                 asyncio.create_task(flow.run(ingest, self._stop), name="flow"),
                 asyncio.create_task(flow.settle_loop(self._stop), name="settle"),
                 asyncio.create_task(sender.run(self._stop), name="send"),
-                asyncio.create_task(retain_loop(store, catalogue, clock, self._stop), name="retain"),
+                asyncio.create_task(
+                    retain_loop(store, catalogue, clock, self._stop, kept.days), name="retain"
+                ),
                 *(
                     asyncio.create_task(
                         publish_loop(store, sink, catalogue, clock, self._stop), name=f"publish {sink.name}"

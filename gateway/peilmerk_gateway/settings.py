@@ -161,6 +161,9 @@ class SinkSettings(_Section):
     kind: Literal["sensorthings"]
     url: Url
     token_file: LocalPath | None = None
+    quota_rows: Annotated[int, Field(strict=True, ge=1_000)] = 2_000_000
+    """How many figures may wait for it; beyond that, and beyond `quota_days`, the oldest are dropped."""
+    quota_days: Annotated[int, Field(strict=True, ge=1, le=3650)] = 30
 
 
 class WebSettings(_Section):
@@ -180,6 +183,18 @@ class UpdateSettings(_Section):
     folder: LocalPath
     host: HostName = "0.0.0.0"
     port: Port = UPDATE_PORT
+
+
+class QuarantineSettings(_Section):
+    """`[quarantine]`: for how long, and how much of, what was refused for a record's sake is kept.
+
+    `days` is also how long what a platform rejected stays. A quarter of a year is as old as a report may be
+    when it is judged.
+    """
+
+    days: Annotated[int, Field(strict=True, ge=1, le=92)] = 30
+    messages: Annotated[int, Field(strict=True, ge=1_000)] = 500_000
+    mib: Annotated[int, Field(strict=True, ge=1)] = 128
 
 
 class HostsSettings(_Section):
@@ -215,6 +230,7 @@ class Settings(_Section):
     web: WebSettings = WebSettings()
     update: UpdateSettings | None = None
     hosts: HostsSettings = HostsSettings()
+    quarantine: QuarantineSettings = QuarantineSettings()
     clock: ClockSettings | None = None
 
     @model_validator(mode="after")
@@ -394,7 +410,8 @@ def write_default(
         ]
     for sink in sinks:
         lines += ["", "[[sinks]]"]
-        lines += [f"{key} = {_toml(value)}" for key, value in sink if value is not None]
+        given = sink.model_dump(exclude_defaults=True)
+        lines += [f"{key} = {_toml(value)}" for key, value in given.items()]
     if clock is not None:
         lines += ["", "# A world in its own time: unix seconds, unix seconds, factor.", "[clock]"]
         lines += [f"{key} = {_toml(value)}" for key, value in clock]

@@ -27,6 +27,7 @@ from peilmerk_gateway.store import (
     held,
     outbox,
     probe,
+    quarantine,
     records,
     removal,
     schema,
@@ -35,6 +36,7 @@ from peilmerk_gateway.store import (
     trail_check,
 )
 from peilmerk_gateway.store.engine import StoreError
+from peilmerk_gateway.store.keeping import Keeping
 from peilmerk_gateway.store.removal import Removed, Term
 from peilmerk_gateway.store.restated import Left
 from peilmerk_gateway.store.rows import (
@@ -60,7 +62,7 @@ READERS = 3
 STORE_FILE = "store.db"
 
 
-class Store:
+class Store(Keeping):
     """An open store. Make it with `await Store.open(...)`, close it with `await store.close()`.
 
     `where` is the path of an SQLite file or a database URL. `sinks` are the names of the platforms for which
@@ -71,6 +73,8 @@ class Store:
     def __init__(self, where: str | os.PathLike[str], sinks: Sequence[str] = ()) -> None:
         self.url = engine.database_url(where)
         self.sinks = tuple(sinks)
+        self.bounds = quarantine.Bounds()
+        """How much of what was refused is kept."""
         self._writing = engine.open_engine(self.url, writer=True)
         self._reading = engine.open_engine(self.url, writer=False)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
@@ -152,7 +156,9 @@ class Store:
         """Write a judged batch in one transaction; on return it is on the disk. The same again changes no
         row.
         """
-        return await self._write(lambda connection: batch.write_batch(connection, rows, self.sinks, now))
+        return await self._write(
+            lambda connection: batch.write_batch(connection, rows, self.sinks, now, self.bounds)
+        )
 
     # What hosts say.
 
