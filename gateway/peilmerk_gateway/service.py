@@ -28,10 +28,11 @@ from peilmerk_gateway.ingest import Ingest
 from peilmerk_gateway.open import Keyring
 from peilmerk_gateway.publish.outbox import publish_loop
 from peilmerk_gateway.publish.sensorthings import open_sink
+from peilmerk_gateway.quota import quota_loop, quotas_of
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.retention import retain_loop
 from peilmerk_gateway.settings import Settings
-from peilmerk_gateway.store import STORE_FILE, Store
+from peilmerk_gateway.store import STORE_FILE, Store, StoreError
 from peilmerk_gateway.store.quarantine import Bounds
 from peilmerk_gateway.updates.server import FirmwareServer
 from peilmerk_gateway.way_in import open_way_in
@@ -120,6 +121,9 @@ class Service:
                     )
                     for sink in sinks
                 ),
+                asyncio.create_task(
+                    quota_loop(store, quotas_of(settings.sinks), clock, self._stop), name="quota"
+                ),
                 asyncio.create_task(self._watch(catalogue, store, clock, ingest), name="watch"),
                 *(asyncio.create_task(server.wait(), name=server.name) for server in servers),
             ]
@@ -169,20 +173,28 @@ class Service:
         """Take changed records into force, and note whether the broker is there."""
         while not self._stop.is_set():
             self._seen(ingest)
-            if (reading := await asyncio.to_thread(catalogue.look)) is not None:
-                # In the trail first, so that nothing is judged by what the trail does not tell.
-                await store.note_records(reading.facts, clock.now())
-                catalogue.take(reading)
-                _log.info(
-                    "deployment records read anew",
-                    deployments=len(catalogue.deployments),
-                    broken=len(catalogue.broken),
-                )
-                _tell_broken(catalogue)
+            try:
+                await self._take_records(catalogue, store, clock)
+            except StoreError as trouble:
+                _log.error("changed records not in force yet, trying again", reason=str(trouble))
             try:
                 await asyncio.wait_for(self._stop.wait(), WATCH_S)
             except TimeoutError:
                 pass
+
+    async def _take_records(self, catalogue: Catalogue, store: Store, clock: Clock) -> None:
+        """Take changed records into force. Raises StoreError when the trail cannot be told of them."""
+        if (reading := await asyncio.to_thread(catalogue.look)) is None:
+            return
+        # In the trail first, so that nothing is judged by what the trail does not tell.
+        await store.note_records(reading.facts, clock.now())
+        catalogue.take(reading)
+        _log.info(
+            "deployment records read anew",
+            deployments=len(catalogue.deployments),
+            broken=len(catalogue.broken),
+        )
+        _tell_broken(catalogue)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

@@ -82,7 +82,10 @@ class Keeping:
 
     async def enforce_quota(self, sink: str, limits: quota.Quota, limit: int, now: float) -> int:
         """Drop up to `limit` of the oldest rows beyond a platform's quota; return how many."""
-        return await self._write(lambda c: quota.enforce(c, self._left, sink, limits, limit, now))
+        going = await self._read(lambda c: quota.beyond(c, sink, limits, limit, now))
+        if not going:
+            return 0
+        return await self._write(lambda c: quota.drop(c, self._left, sink, going, now))
 
     async def note_barred(self, device_ids: Sequence[str]) -> None:
         """Count that these devices are kept out for a while."""

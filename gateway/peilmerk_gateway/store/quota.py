@@ -7,6 +7,7 @@ platform in the tally. What is on its way (sending) and what was rejected is lef
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, func, select
@@ -27,8 +28,8 @@ class Quota:
     days: int
 
 
-def enforce(connection: Connection, left: Left, sink: str, quota: Quota, limit: int, now: float) -> int:
-    """Drop up to `limit` of the oldest rows that are beyond a quota; return how many."""
+def beyond(connection: Connection, sink: str, quota: Quota, limit: int, now: float) -> list[int]:
+    """Return up to `limit` observations, the oldest first, that wait beyond a quota."""
     waiting = connection.execute(
         select(func.count()).where(_outbox.sink == sink, _outbox.state == schema.WAITING, schema.unfinished)
     ).scalar_one()
@@ -39,6 +40,11 @@ def enforce(connection: Connection, left: Left, sink: str, quota: Quota, limit: 
             _observation.id.in_(first), _observation.stored_at < now - quota.days * 86_400
         )
         going = sorted({*going, *connection.execute(old).scalars()})
+    return going
+
+
+def drop(connection: Connection, left: Left, sink: str, going: Sequence[int], now: float) -> int:
+    """Take these out of a platform's queue for good; return how many still waited."""
     dropped = removal.unqueue_rows(connection, left, [(sink, number) for number in going], removal.QUOTA, now)
     raise_tally(connection, {f"dropped:{sink}": dropped})
     return dropped
