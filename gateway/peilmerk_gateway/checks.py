@@ -45,6 +45,7 @@ async def check_gateway(settings: Settings) -> tuple[dict[str, Any], list[str]]:
         try:
             async with await Store.look(file) as store:
                 await store.ping()
+                complaints += [f"{file}: malformed: {found}" for found in await store.damaged()]
         except PeilmerkError as reason:
             complaints.append(str(reason))
     for sink in settings.sinks:

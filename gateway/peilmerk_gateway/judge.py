@@ -138,6 +138,15 @@ class Judge:
         await self._admit(self._open_waiting(waiting, verdicts, now), verdicts, now)
         return verdicts.rows(0, self._keyring.trail_head)
 
+    def spoiled(self, delivery: Delivery, now: float) -> BatchRows:
+        """Refuse what cannot be stored as a fault of ours; a report that opens is kept."""
+        verdicts = _Verdicts()
+        for case in self._open([delivery], verdicts, now):
+            refusal = Refusal(Reason.INTERNAL, case.opened.device_id, case.opened.size, now)
+            verdicts.refusals.append(refusal)
+            _turn_away(case, refusal, verdicts)
+        return verdicts.rows(1, self._keyring.trail_head)
+
     async def again(self, kept: Sequence[QuarantinedRow], now: float) -> tuple[BatchRows, dict[Key, Reason]]:
         """Judge for good what was refused and kept, as if it came now; return what to write, and why some of
         it is refused still. What is in neither is stored already. Raises StoreError.

@@ -19,12 +19,14 @@ from importlib.metadata import version
 import structlog
 
 from peilmerk_gateway.clock import Clock, ScaledClock
+from peilmerk_gateway.clock_watch import RETAIN_AHEAD_S, RETAIN_HOLD_S, WatchedClock, believed
 from peilmerk_gateway.commands.sender import Sender
 from peilmerk_gateway.deployments.catalogue import Catalogue
 from peilmerk_gateway.deployments.history import FOLDER as HISTORY
 from peilmerk_gateway.deployments.history import History, Texts
 from peilmerk_gateway.flow import Flow
 from peilmerk_gateway.ingest import Ingest
+from peilmerk_gateway.meter import Meter, MeteredIngest, meter_loop
 from peilmerk_gateway.open import Keyring
 from peilmerk_gateway.publish.outbox import publish_loop
 from peilmerk_gateway.publish.sensorthings import open_sink
@@ -76,7 +78,7 @@ class Service:
         Raises PeilmerkError (settings, ports, certificates, store) when it cannot be started.
         """
         settings = self._settings
-        clock = settings.make_clock()
+        shown = clock = settings.make_clock()
         if isinstance(clock, ScaledClock):
             _log.warning("bench clock: this gateway does not live in real time", speed=clock.speed)
         async with AsyncExitStack() as stack:
@@ -88,6 +90,7 @@ class Service:
             stack.push_async_callback(store.close)
             kept = settings.quarantine
             store.bounds = Bounds(messages=kept.messages, size=kept.mib << 20)
+            clock, retain_clock = await self._watched(store, clock)
             history = History(Texts(settings.gateway.data_dir / HISTORY), await store.records_told())
             catalogue = await asyncio.to_thread(Catalogue, settings.deployments.directory, history)
             _tell_broken(catalogue)
@@ -96,7 +99,7 @@ class Service:
             sinks = [open_sink(sink, store) for sink in settings.sinks]
             broker = await open_way_in(settings, registry, stack)
             ingest = broker.ingest
-            app = create_app(store, catalogue, clock, settings, broker_seen=lambda: self._seen(ingest))
+            app = create_app(store, catalogue, shown, settings, broker_seen=lambda: self._seen(ingest))
             web = WebServer(app, settings.web.host, settings.web.port)
             await web.start()
             stack.push_async_callback(web.stop)
@@ -108,12 +111,14 @@ class Service:
                 stack.push_async_callback(servers[-1].stop)
             sender = Sender(store, registry, clock, broker.courier)
             flow = Flow(Keyring(registry), catalogue, store, clock, listener=sender.heard)
+            meter = Meter(catalogue, clock)
             work = [
-                asyncio.create_task(flow.run(ingest, self._stop), name="flow"),
+                asyncio.create_task(flow.run(MeteredIngest(ingest, meter), self._stop), name="flow"),
+                asyncio.create_task(meter_loop(meter, store, broker.bar, self._stop), name="meter"),
                 asyncio.create_task(flow.settle_loop(self._stop), name="settle"),
                 asyncio.create_task(sender.run(self._stop), name="send"),
                 asyncio.create_task(
-                    retain_loop(store, catalogue, clock, self._stop, kept.days), name="retain"
+                    retain_loop(store, catalogue, retain_clock, self._stop, kept.days), name="retain"
                 ),
                 *(
                     asyncio.create_task(
@@ -136,7 +141,7 @@ class Service:
                     update=servers[1].url if servers[1:] else "",
                 )
             )
-            _log.info("gateway ready", web=web.url, mqtt_port=broker.mqtt_port, clock=_name(clock))
+            _log.info("gateway ready", web=web.url, mqtt_port=broker.mqtt_port, clock=_name(shown))
             try:
                 await self._until_stopped(work)
             finally:
@@ -162,6 +167,17 @@ class Service:
                 _log.error("a part of the gateway ended", part=task.get_name())
                 task.result()
                 raise RuntimeError(f"{task.get_name()} ended unasked")
+
+    async def _watched(self, store: Store, clock: Clock) -> tuple[Clock, Clock]:
+        """Return the clock to go by and the one to delete by, once the first can be believed; a bench's clock
+        is what the bench says.
+        """
+        if isinstance(clock, ScaledClock):
+            return clock, clock
+        last = await store.last_written()
+        watched = WatchedClock(clock, last)
+        await believed(watched, self._stop)
+        return watched, WatchedClock(clock, last, hold_s=RETAIN_HOLD_S, away_s=RETAIN_AHEAD_S)
 
     def _seen(self, ingest: Ingest) -> float | None:
         """Return when the broker was last there (wall clock, unix seconds), None for never."""

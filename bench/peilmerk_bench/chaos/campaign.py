@@ -46,7 +46,7 @@ KINDS = ("gateway", "broker", "publisher")
 FIRMWARE = bytes(range(32))
 # Boards bring windows of the past: so long back is the first one.
 DAYS_BACK = 85
-# Seconds: how long a gateway, and a broker, lives before it is killed; how long to wait for a figure under way.
+# Seconds: how long a gateway, and a broker, lives at most; how long to wait for a figure under way.
 GATEWAY_LIVES_S = 5.0
 BROKER_LIVES_S = 2.0
 PUBLISHING_WITHIN_S = 25.0
@@ -244,6 +244,9 @@ class Chaos:
             self._starting = None
 
     async def _kill_gateway(self) -> None:
+        # A process that is being born cannot be killed yet.
+        while self._starting and not self._starting.done() and self._gateway.pid is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
         self._look_at_memory()
         starting, self._starting = self._starting, None
         if starting is not None and not starting.done():

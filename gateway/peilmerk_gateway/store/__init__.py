@@ -3,7 +3,7 @@
 `Store` is the front door; `rows` holds what goes in and out, `schema` the tables.
 """
 
-from peilmerk_gateway.store.engine import StoreError
+from peilmerk_gateway.store.engine import StoreError, StoreRefused
 from peilmerk_gateway.store.rows import (
     AnswerRow,
     AttestationRow,
@@ -55,6 +55,7 @@ __all__ = [
     "SpentLine",
     "Store",
     "StoreError",
+    "StoreRefused",
     "Stored",
     "Window",
     "WithheldRow",

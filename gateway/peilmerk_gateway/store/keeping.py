@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from peilmerk_gateway.store import outbox, quarantine, quota, removal, replay, tally
+from peilmerk_gateway.store import engine, outbox, quarantine, quota, removal, replay, tally, trail
 from peilmerk_gateway.store.restated import Left
 from peilmerk_gateway.store.rows import BatchRows, OutboxRow, QuarantinedRow, Stored
 
@@ -75,6 +75,14 @@ class Keeping:
     async def unqueue(self, rows: Sequence[tuple[str, int]], why: str, now: float) -> int:
         """Take (sink, observation) that wait or were rejected out of the queues; return how many."""
         return await self._write(lambda c: removal.unqueue_rows(c, self._left, rows, why, now))
+
+    async def last_written(self) -> float | None:
+        """Return when the last entry of the audit trail was written, unix seconds; None before the first."""
+        return await self._read(trail.last_at)
+
+    async def damaged(self) -> list[str]:
+        """Return what is wrong with an SQLite file, page by page; nothing for any other database."""
+        return await self._read(engine.damaged)
 
     async def waiting_sinks(self) -> list[str]:
         """Return the platforms for which something waits."""

@@ -36,6 +36,7 @@ KEPT = frozenset(
         Reason.DEVICE_INACTIVE,
         Reason.RECORD_BROKEN,
         Reason.WINDOW_AHEAD,
+        Reason.WINDOW_BEHIND,
         Reason.G1,
         Reason.G2,
         Reason.G3,
@@ -47,7 +48,7 @@ KEPT = frozenset(
         Reason.INTERNAL,
     }
 )
-"""A window that is said to lie ahead is kept too: it may be the gateway's clock that was wrong."""
+"""A window that is said to lie ahead, or too far back, is kept too: the gateway's clock may be wrong."""
 
 FULL, EXPIRED, DROPPED, REPLAYED, WITHDRAWN, ERASED = (
     "full",

@@ -229,6 +229,10 @@ class Stored:
     answers: int = 0
     epsilon_micro: int = 0
 
+    def plus(self, other: Stored) -> Stored:
+        """Return both together."""
+        return Stored(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+
 
 @dataclass(frozen=True, slots=True)
 class Probe:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from peilmerk_gateway.refusal import Refusal
 from peilmerk_gateway.registry_trail import RegistryTrail
@@ -35,7 +35,7 @@ from peilmerk_gateway.store import (
     trail,
     trail_check,
 )
-from peilmerk_gateway.store.engine import StoreError
+from peilmerk_gateway.store.engine import StoreError, StoreRefused
 from peilmerk_gateway.store.keeping import Keeping
 from peilmerk_gateway.store.removal import Removed, Term
 from peilmerk_gateway.store.restated import Left
@@ -399,4 +399,5 @@ class Store(Keeping):
         try:
             return await asyncio.shield(future)
         except DBAPIError as reason:
-            raise StoreError(f"{self.url.render_as_string()}: {reason.orig}") from reason
+            kind = StoreRefused if isinstance(reason, (IntegrityError, DataError)) else StoreError
+            raise kind(f"{self.url.render_as_string()}: {engine.why(reason.orig)}") from reason

@@ -127,6 +127,12 @@ def next_number(connection: Connection, now: float) -> int:
     return _last(connection, now)[0] + 1
 
 
+def last_at(connection: Connection) -> float | None:
+    """Return when the last entry was written, unix seconds; None before the first."""
+    statement = select(_entry.at).order_by(_entry.number.desc()).limit(1)
+    return connection.execute(statement).scalar_one_or_none()
+
+
 def append(connection: Connection, kind: str, body: Mapping[str, Any], now: float) -> int:
     """Add an entry within the transaction at hand; return its number."""
     number, before = _last(connection, now)
