@@ -281,7 +281,7 @@ class Hands:
         self.run += seconds
 
 
-@pytest.mark.parametrize("jump", [-121.0, -40 * 86_400.0, 3_601.0, 10 * 365 * 86_400.0])
+@pytest.mark.parametrize("jump", [-121.0, 10 * 365 * 86_400.0])
 async def test_a_clock_that_jumps_is_waited_out(street: Street, jump: float) -> None:
     hands = Hands()
     clock = WatchedClock(hands, None, elapsed=hands.elapsed)
