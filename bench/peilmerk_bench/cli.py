@@ -267,6 +267,47 @@ def faults(
 
 
 @app.command()
+def chaos(
+    kills: Annotated[int, typer.Option(min=1, help="How many SIGKILLs, in turn.")] = 100,
+    seed: Annotated[int, typer.Option(help="Makes the same moments again.")] = 1,
+    boards: Annotated[int, typer.Option(min=1, max=200, help="Boards in software.")] = 12,
+    rate: Annotated[float, typer.Option(min=0.1, help="Reports a second of each board.")] = 5.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Kill gateway, broker and publisher in turn at random moments under load; compare what was promised.
+
+    Real MQTT over TLS, a real broker, store and SensorThings platform. Whatever a board was acknowledged must
+    be stored, paid for once, and on the platform once. About eight seconds a kill. Exit code 1 when anything
+    was lost, doubled or paid twice.
+
+    \b
+    Examples:
+      peilmerk bench chaos
+      peilmerk bench chaos --kills 12 --seed 7
+      peilmerk bench chaos --kills 100 --json
+    """
+    from peilmerk_bench.chaos.campaign import Chaos
+    from peilmerk_gateway.errors import PeilmerkError
+
+    def told(words: str) -> None:
+        print(words, file=sys.stderr, flush=True)
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="peilmerk-chaos-") as folder:
+            report = asyncio.run(Chaos(Path(folder), kills, seed, boards, rate, told).run())
+    except PeilmerkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(BAD_INPUT) from None
+    if as_json:
+        print(json.dumps(report))
+    else:
+        for name, value in report["figures"].items():
+            print(f"{name.replace('_', ' '):28} {value}")
+        print("ok" if report["ok"] else "NOT ok")
+    raise typer.Exit(0 if report["ok"] else 1)
+
+
+@app.command()
 def power(
     hours: Annotated[float, typer.Option(min=0.25, help="Hours of the world to count over.")] = 2.0,
     every: Annotated[int, typer.Option(min=30, max=3600, help="Seconds between two samples.")] = 300,

@@ -10,7 +10,8 @@ acknowledgement,
 - Devices that are enrolled or revoked while it runs are let in or thrown out within about `POLL_S`; the
 others'
   connections are not touched.
-- It comes back by itself, with back-off, when it dies; it ends when the gateway ends, however that ends.
+- It comes back by itself, with back-off, when it dies or cannot write to its disk any more; it ends when the
+  gateway ends, however that ends.
 - An error at the start names the setting to change.
 
 Everything it needs lies in `data_dir/broker`: configuration and credentials (mode 0600), the lock, the store.
@@ -40,7 +41,7 @@ from peilmerk_gateway import child, mqtt_knock
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.ingest.jetstream import ACK_WAIT_S, Access, Unreachable, connect, ensure_consumer
 from peilmerk_gateway.nats_config import GATEWAY_USER, KNOCKER_USER, Doors, render
-from peilmerk_gateway.registry import BCRYPT_ROUNDS, Registry
+from peilmerk_gateway.registry import BCRYPT_ROUNDS, Device, Registry
 from peilmerk_gateway.settings import Settings
 from peilmerk_gateway.trust import Trust, ensure_trust
 
@@ -55,6 +56,10 @@ BACKOFF_FIRST_S = 0.2
 BACKOFF_MOST_S = 15.0
 # A broker that stayed up this long was well: the next death starts the back-off anew.
 WELL_AFTER_S = 60.0
+
+# What the server says of a stream that it could not write to, on a full disk say. It acknowledges nothing on
+# it from then on, also when there is room again, until it is started anew.
+CANNOT_WRITE = "critical write error"
 
 _ADDRESS = re.compile(r"\[[0-9a-fA-F:.%\w]+\]:\d+|\b\d{1,3}(?:\.\d{1,3}){3}:\d+")
 _STAMP = re.compile(r"^\[\d+\] \S+ \S+ ")
@@ -110,6 +115,9 @@ class NatsBroker:
         self.restarts = 0
         self.revision = -1
         """The registry's revision whose devices are admitted."""
+        self._cannot_write = ""
+        self._barred: frozenset[str] = frozenset()
+        self._barred_now: frozenset[str] = frozenset()
 
     @property
     def mqtt_port(self) -> int:
@@ -141,6 +149,10 @@ class NatsBroker:
         if self._doors is None:
             raise BrokerError("the broker was not started")
         return self._doors
+
+    def bar(self, device_ids: frozenset[str]) -> None:
+        """Keep these devices out, and no others, until told otherwise; in force within about `POLL_S`."""
+        self._barred = device_ids
 
     async def start(self) -> None:
         """Start the server, admit the devices, and keep it so until `stop`.
@@ -190,7 +202,8 @@ class NatsBroker:
             if self._process is not None and self.state == "up":
                 await self._follow_registry(self._process)
                 self.state = "down"
-                log.error("broker: ended unasked (status %s), starting it anew", self._process.returncode)
+                why = self._cannot_write or f"ended unasked (status {self._process.returncode})"
+                log.error("broker: %s, starting it anew", why)
             if time.monotonic() > well_at:
                 pause = BACKOFF_FIRST_S
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))
@@ -204,13 +217,14 @@ class NatsBroker:
                 log.error("broker: cannot be started: %s", reason)
 
     async def _follow_registry(self, process: asyncio.subprocess.Process) -> None:
-        """Admit and throw out devices as the registry changes, until the server dies."""
+        """Admit and throw out devices as the registry changes, until the server dies or cannot write."""
         ended = asyncio.create_task(process.wait())
         try:
-            while not ended.done():
+            while not (ended.done() or self._cannot_write):
                 await asyncio.wait([ended], timeout=POLL_S)
                 try:
-                    if not ended.done() and self._registry.revision() != self.revision:
+                    changed = self._registry.revision() != self.revision or self._barred != self._barred_now
+                    if not ended.done() and changed:
                         await self._admit(process)
                 except Exception as reason:  # whatever it is, the devices that are in stay in
                     if not ended.done():
@@ -222,6 +236,7 @@ class NatsBroker:
         """Open the doors to the gateway, see to its durable interest, then admit the devices."""
         assert self._lease is not None
         self.state = "starting"
+        self._cannot_write = ""
         self._tail.clear()
         self._ready.clear()
         self.revision = -1
@@ -299,7 +314,7 @@ class NatsBroker:
 
     async def _admit(self, process: asyncio.subprocess.Process) -> None:
         """Give the server today's devices, without touching the connections of those who stay."""
-        revision = self._registry.revision()
+        revision, barred = self._registry.revision(), self._barred
         self._write_config(devices=True)
         self._reloaded = asyncio.get_running_loop().create_future()
         try:
@@ -313,7 +328,7 @@ class NatsBroker:
             self._reloaded = None
         if complaint is not None:
             raise BrokerError(f"{PROGRAM} refused its users: {complaint}")
-        self.revision = revision
+        self.revision, self._barred_now = revision, barred
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         """Read what the server says, so that it never blocks on it; addresses go no further than here."""
@@ -332,6 +347,8 @@ class NatsBroker:
     def _hear(self, line: str) -> None:
         self._tail.append(line)
         log.log(logging.ERROR if "[FTL]" in line else logging.DEBUG, "%s: %s", PROGRAM, line)
+        if CANNOT_WRITE in line.lower():
+            self._cannot_write = f"cannot write to its disk ({line.rsplit(': ', 1)[-1]})"
         if "[INF] Server is ready" in line:
             self._ready.set()
         if self._reloaded is not None and not self._reloaded.done():
@@ -355,10 +372,13 @@ class NatsBroker:
             store_bytes=self._settings.broker.store_mib << 20,
             gateway_hash=self._gateway_hash,
             knocker_hash=self._knocker_hash,
-            devices=self._registry.all() if devices else (),
+            devices=self._let_in() if devices else (),
             sync=self._sync,
         )
         _write_private(self._config, text)
+
+    def _let_in(self) -> list[Device]:
+        return [device for device in self._registry.all() if device.device_id not in self._barred]
 
     def _any_port(self) -> bool:
         return 0 in (self._settings.broker.mqtt_port, self._settings.broker.client_port)

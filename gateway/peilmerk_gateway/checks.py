@@ -45,6 +45,7 @@ async def check_gateway(settings: Settings) -> tuple[dict[str, Any], list[str]]:
         try:
             async with await Store.look(file) as store:
                 await store.ping()
+                complaints += [f"{file}: malformed: {found}" for found in await store.damaged()]
         except PeilmerkError as reason:
             complaints.append(str(reason))
     for sink in settings.sinks:
@@ -106,11 +107,14 @@ async def retained(settings: Settings, *, dry_run: bool, rewrite: bool) -> dict[
         history = History(Texts(settings.gateway.data_dir / HISTORY), await store.records_told())
         catalogue = await asyncio.to_thread(Catalogue, settings.deployments.directory, history)
         wanted = await retention.plan(store, catalogue, now)
+        expired = (0, 0)
         if dry_run:
             removed = await retention.overdue(store, catalogue, now)
         else:
             removed = await retention.retain(store, catalogue, now)
+            expired = await retention.expire(store, catalogue, settings.quarantine.days, now)
         if rewrite and not dry_run:
             await store.rewrite()
-    figures = asdict(removed) | {"dry_run": dry_run, "undecided": len(wanted.undecided)}
+    figures = asdict(removed) | {"quarantined": expired[0], "rejected": expired[1]}
+    figures |= {"dry_run": dry_run, "undecided": len(wanted.undecided)}
     return {"name": "gateway retain", "ok": True, "figures": figures, "limits": {}}

@@ -24,6 +24,7 @@ from peilmerk_gateway import settings as gateway_settings
 from peilmerk_gateway.commands.cli import app as command_app
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.operation import cli as operation
+from peilmerk_gateway.quarantine.cli import app as quarantine_app
 from peilmerk_gateway.trust import ensure_trust
 
 app = typer.Typer(
@@ -34,6 +35,7 @@ app = typer.Typer(
 )
 
 app.add_typer(command_app, name="command")
+app.add_typer(quarantine_app, name="quarantine")
 
 FolderArgument = Annotated[
     Path, typer.Argument(metavar="FOLDER", help="Folder of gateway.toml, or the file itself.")

@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from contextlib import aclosing, suppress
 
 import structlog
 
 from peilmerk_gateway.clock import Clock
+from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.ingest import Batch, Delivery, Ingest
 from peilmerk_gateway.judge import PATIENCE_S, Judge, Mandates
 from peilmerk_gateway.open import Keyring
-from peilmerk_gateway.store import Store, Stored, StoreError
+from peilmerk_gateway.store import Store, Stored, StoreError, StoreRefused
 
 BACKOFF_FIRST_S = 0.2
 BACKOFF_MOST_S = 10.0
 SETTLE_S = 5.0
+# After so many tries a batch that fails, while the store is well, is taken apart.
+POISON_TRIES = 2
 
 _log = structlog.get_logger(__name__)
 
@@ -32,6 +36,13 @@ Listener = Callable[[Collection[str], Collection[str]], None]
 
 def _nobody(heard: Collection[str], stated: Collection[str]) -> None:
     """Tell nobody."""
+
+
+class Poisoned(PeilmerkError):
+    """A message of a batch makes it fail, and will again; the text tells what kind of fault it is."""
+
+    def __init__(self, fault: Exception) -> None:
+        super().__init__(type(fault).__name__)
 
 
 class Flow:
@@ -68,10 +79,14 @@ class Flow:
     async def _take(self, batch: Batch, stop: asyncio.Event) -> None:
         """Store a batch and acknowledge it; give up, unacknowledged, only when told to stop."""
         pause = BACKOFF_FIRST_S
+        tries = 0
         while True:
             try:
-                stored = await self.store(batch.deliveries)
-            except StoreError as trouble:
+                # One that spoils its batch is found by taking each alone.
+                alone = tries >= POISON_TRIES
+                stored = await (self._each(batch.deliveries) if alone else self.store(batch.deliveries))
+            except (PeilmerkError, OSError, sqlite3.Error) as trouble:
+                tries += isinstance(trouble, Poisoned)
                 _log.error("batch not stored, trying again", reason=str(trouble), pause_s=pause)
                 try:
                     await asyncio.wait_for(stop.wait(), pause * random.uniform(0.5, 1.0))
@@ -92,12 +107,36 @@ class Flow:
                 return
 
     async def store(self, deliveries: Sequence[Delivery]) -> Stored:
-        """Judge deliveries and write the outcome in one transaction. Raises StoreError and nothing else."""
+        """Judge deliveries and write the outcome in one transaction.
+
+        Raises StoreError, RegistryError or OSError for what may pass, Poisoned for what does not.
+        """
         async with self._one_at_a_time:
             now = self._clock.now()
-            rows = await self._judge.batch(deliveries, now)
-            stored = await self._store.commit_batch(rows, now)
+            try:
+                rows = await self._judge.batch(deliveries, now)
+                stored = await self._store.commit_batch(rows, now)
+            except StoreRefused as refused:
+                raise Poisoned(refused) from refused
+            except (PeilmerkError, OSError, sqlite3.Error):
+                raise
+            except Exception as fault:
+                raise Poisoned(fault) from fault
         self._listener(rows.heard, {row.device_id for row in rows.attestations})
+        return stored
+
+    async def _each(self, deliveries: Sequence[Delivery]) -> Stored:
+        """Store each alone; what cannot be stored even so is refused as a fault of ours, and kept."""
+        stored = Stored()
+        for delivery in deliveries:
+            try:
+                some = await self.store([delivery])
+            except Poisoned as fault:
+                _log.error("message cannot be stored, kept in quarantine", fault=str(fault))
+                async with self._one_at_a_time:
+                    now = self._clock.now()
+                    some = await self._store.commit_batch(self._judge.spoiled(delivery, now), now)
+            stored = stored.plus(some)
         return stored
 
     async def settle(self) -> Stored:
@@ -115,5 +154,7 @@ class Flow:
                     _log.info("waited reports judged", reports=stored.reports, refused=stored.refused)
             except StoreError as trouble:
                 _log.error("waiting reports not judged, trying again", reason=str(trouble))
+            except Exception as fault:  # whatever it is, what devices bring goes on
+                _log.error("waiting reports not judged, trying again", fault=type(fault).__name__)
             with suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), SETTLE_S)

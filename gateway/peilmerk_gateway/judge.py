@@ -23,8 +23,18 @@ from peilmerk_gateway.ingest import Delivery
 from peilmerk_gateway.memory import BatchMemory
 from peilmerk_gateway.open import Keyring, Opened, open_delivery
 from peilmerk_gateway.refusal import Reason, Refusal
-from peilmerk_gateway.store import AnswerRow, AttestationRow, BatchRows, Entry, ParkedRow, Probe, Store
+from peilmerk_gateway.store import (
+    AnswerRow,
+    AttestationRow,
+    BatchRows,
+    Entry,
+    ParkedRow,
+    Probe,
+    QuarantinedRow,
+    Store,
+)
 from peilmerk_gateway.store.halts import Halt
+from peilmerk_gateway.store.quarantine import KEPT, Key
 from peilmerk_protocol.command import Ack
 from peilmerk_protocol.report import Report
 from peilmerk_protocol.statement import Statement
@@ -75,6 +85,8 @@ class _Verdicts:
     parked: list[ParkedRow] = field(default_factory=list)
     unparked: list[tuple[str, int]] = field(default_factory=list)
     answers: list[AnswerRow] = field(default_factory=list)
+    turned_away: list[QuarantinedRow] = field(default_factory=list)
+    """Reports among the refusals, as they were sealed."""
     redelivered: int = 0
     halts: int | None = None
 
@@ -91,6 +103,7 @@ class _Verdicts:
             self.answers,
             registry,
             self.halts,
+            [row for row in self.turned_away if row.reason in KEPT],
         )
 
 
@@ -124,6 +137,36 @@ class Judge:
         waiting = await self._store.parked(before=time.time() - self._patience_s)
         await self._admit(self._open_waiting(waiting, verdicts, now), verdicts, now)
         return verdicts.rows(0, self._keyring.trail_head)
+
+    def spoiled(self, delivery: Delivery, now: float) -> BatchRows:
+        """Refuse what cannot be stored as a fault of ours; a report that opens is kept."""
+        verdicts = _Verdicts()
+        for case in self._open([delivery], verdicts, now):
+            refusal = Refusal(Reason.INTERNAL, case.opened.device_id, case.opened.size, now)
+            verdicts.refusals.append(refusal)
+            _turn_away(case, refusal, verdicts)
+        return verdicts.rows(1, self._keyring.trail_head)
+
+    async def again(self, kept: Sequence[QuarantinedRow], now: float) -> tuple[BatchRows, dict[Key, Reason]]:
+        """Judge for good what was refused and kept, as if it came now; return what to write, and why some of
+        it is refused still. What is in neither is stored already. Raises StoreError.
+        """
+        self._keyring.refresh()
+        verdicts = _Verdicts()
+        cases: list[_Case] = []
+        still: dict[Key, Reason] = {}
+        for row in kept:
+            # Waiting since ever: it waits for no statement.
+            waited = ParkedRow(row.device_id, row.seq, row.sealed, b"", 0.0, row.kind)
+            opened = self._open_waiting([waited], verdicts, now)
+            cases += opened
+            if not opened:
+                still[row.device_id, row.seq] = verdicts.refusals[-1].reason
+        await self._admit(cases, verdicts, now)
+        still |= {(row.device_id, row.seq): Reason(row.reason) for row in verdicts.turned_away}
+        already = {key for key, reason in still.items() if reason is Reason.REPLAYED}
+        rows = BatchRows(verdicts.entries, registry=self._keyring.trail_head, halts=verdicts.halts)
+        return rows, {key: reason for key, reason in still.items() if key not in already}
 
     def _open(self, deliveries: Iterable[Delivery], verdicts: _Verdicts, now: float) -> list[_Case]:
         cases = []
@@ -171,7 +214,9 @@ class Judge:
                 _judge(case, terms, halted, memory, verdicts, now, too_long)
             except Exception as fault:
                 opened = case.opened
-                verdicts.refusals.append(_fault(fault, opened.device_id, opened.size, now))
+                refusal = _fault(fault, opened.device_id, opened.size, now)
+                verdicts.refusals.append(refusal)
+                _turn_away(case, refusal, verdicts)
                 if case.waited is not None:
                     verdicts.unparked.append((case.waited.device_id, case.waited.seq))
 
@@ -246,6 +291,25 @@ def _judge(
         verdicts.redelivered += 1
     else:
         verdicts.refusals.append(judged)
+        _turn_away(case, judged, verdicts)
+
+
+def _turn_away(case: _Case, refusal: Refusal, verdicts: _Verdicts) -> None:
+    """Note a refused report as it was sealed; a message of another kind cannot be judged anew."""
+    opened, message = case.opened, case.opened.message
+    if isinstance(message, Report):
+        verdicts.turned_away.append(
+            QuarantinedRow(
+                opened.device_id,
+                message.seq,
+                opened.kind,
+                message.window,
+                case.sealed,
+                opened.size,
+                refusal.reason,
+                refusal.at,
+            )
+        )
 
 
 def _judge_ack(opened: Opened, message: Ack, memory: BatchMemory, verdicts: _Verdicts, now: float) -> None:

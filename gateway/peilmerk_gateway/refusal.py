@@ -1,8 +1,9 @@
 """Why a message was not taken: stable reason codes, and a sentence for each in Dutch and English.
 
 A refusal never stops anything. It is counted and kept as (device, reason, size, time), the device only when
-the message was authenticated, the content never. The codes are part of the interface: dashboards and tests go
-by them, so a code is not renamed. G1 to G8 are the privacy gate's, from the governance record.
+the message was authenticated; the message itself only in the quarantine (see `store.quarantine`). The codes
+are part of the interface: dashboards and tests go by them, so a code is not renamed. G1 to G8 are the privacy
+gate's, from the governance record.
 """
 
 from __future__ import annotations

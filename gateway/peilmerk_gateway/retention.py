@@ -10,6 +10,9 @@ and is what the privacy of the past is accounted by.
 A report without its figures is kept longer, for as long as its device could send it again (`admit.BEHIND_S`):
 it is by the report that a repetition is known. Where a record cannot be read nothing is deleted on the word
 of a default; where there is none any more, the default holds.
+
+What was refused and kept (`store.quarantine`) goes after days of its own, and before that when the figures in
+it would be too old for the record that its device has now; what a platform rejected is then sent no more.
 """
 
 from __future__ import annotations
@@ -26,7 +29,9 @@ from peilmerk_gateway.clock import Clock
 from peilmerk_gateway.deployments.catalogue import Catalogue
 from peilmerk_gateway.deployments.record import RETENTION_DAYS
 from peilmerk_gateway.store import Store, StoreError
-from peilmerk_gateway.store.removal import Removed, Term
+from peilmerk_gateway.store.quarantine import Until
+from peilmerk_gateway.store.removal import EXPIRED, Removed, Term
+from peilmerk_protocol import topics
 
 DAY_S = 86_400
 REPORT_DAYS = BEHIND_S // DAY_S + 1
@@ -104,10 +109,57 @@ async def retain(
     return removed
 
 
-async def retain_loop(store: Store, catalogue: Catalogue, clock: Clock, stop: asyncio.Event) -> None:
+async def expire(
+    store: Store,
+    catalogue: Catalogue,
+    days: int,
+    now: float,
+    stop: asyncio.Event | None = None,
+    rows: int = ROWS,
+) -> tuple[int, int]:
+    """Delete what was kept in the quarantine for longer than `days`, or than its record lets figures be kept;
+    return how many messages, and how many rows that a platform rejected. Raises StoreError.
+    """
+    stop = stop or asyncio.Event()
+    before = now - days * DAY_S
+    until = Until(before, await _windows(store, catalogue, now))
+    messages = rejected = 0
+    while not stop.is_set() and (some := await store.expire_quarantined(until, rows, now)):
+        messages += some
+        await _pause(stop, PAUSE_S)
+    while not stop.is_set() and (found := await store.rejected_by_platforms(until=before, limit=rows)):
+        keys = [(row.sink, row.observation_id) for _, row in found]
+        rejected += await store.unqueue(keys, EXPIRED, now)
+        await _pause(stop, PAUSE_S)
+    return messages, rejected
+
+
+async def _windows(store: Store, catalogue: Catalogue, now: float) -> list[tuple[str, int, int, int]]:
+    """Return since when each device's windows are kept, by the shortest term that its record has."""
+    terms: dict[str, int] = {}
+    for declared in catalogue.datastreams.values():
+        device_id, days = declared.device.device_id, declared.datastream.retention_days
+        terms[device_id] = min(terms.get(device_id, days), days)
+    found = []
+    for device_id in await store.quarantined_devices():
+        mandate = catalogue.mandate(device_id)
+        if mandate is not None and device_id in terms:
+            since = _since(terms[device_id], now)
+            found += [
+                (device_id, kind, mandate.length_s(kind), since) for kind in (topics.REPORT, topics.DAY)
+            ]
+    return found
+
+
+async def retain_loop(
+    store: Store, catalogue: Catalogue, clock: Clock, stop: asyncio.Event, quarantine_days: int = 30
+) -> None:
     """Retain at the start and every hour until `stop`; trouble with the store waits for the next hour."""
     while not stop.is_set():
         try:
+            messages, rejected = await expire(store, catalogue, quarantine_days, clock.now(), stop)
+            if messages or rejected:
+                _log.info("kept in quarantine long enough, deleted", messages=messages, rejected=rejected)
             removed = await retain(store, catalogue, clock.now(), stop)
             if removed.rows:
                 _log.info(

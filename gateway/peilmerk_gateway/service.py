@@ -21,6 +21,7 @@ import structlog
 
 from peilmerk_gateway import secret_files
 from peilmerk_gateway.clock import Clock, ScaledClock
+from peilmerk_gateway.clock_watch import RETAIN_AHEAD_S, RETAIN_HOLD_S, WatchedClock, believed
 from peilmerk_gateway.commands.sender import Sender
 from peilmerk_gateway.deployments.catalogue import Catalogue
 from peilmerk_gateway.deployments.history import FOLDER as HISTORY
@@ -28,16 +29,19 @@ from peilmerk_gateway.deployments.history import History, Texts
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.flow import Flow
 from peilmerk_gateway.ingest import Ingest
+from peilmerk_gateway.meter import Meter, MeteredIngest, meter_loop
 from peilmerk_gateway.open import Keyring
 from peilmerk_gateway.operation import supervisor
 from peilmerk_gateway.operation.condition import Condition
 from peilmerk_gateway.operation.metrics import Facts
 from peilmerk_gateway.operation.reload import changes
 from peilmerk_gateway.publish.workers import Workers
+from peilmerk_gateway.quota import quota_loop, quotas_of
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.retention import retain_loop
 from peilmerk_gateway.settings import Settings, SettingsError, is_loopback, load
-from peilmerk_gateway.store import STORE_FILE, Store
+from peilmerk_gateway.store import STORE_FILE, Store, StoreError
+from peilmerk_gateway.store.quarantine import Bounds
 from peilmerk_gateway.trust import Trust
 from peilmerk_gateway.updates.server import FirmwareServer
 from peilmerk_gateway.way_in import WayIn, open_way_in
@@ -73,6 +77,8 @@ class Service:
         self._hang_up = asyncio.Event()
         self._broker_seen: float | None = None
         self._reloads = [0, 0]
+        # Changed in place when settings are read anew.
+        self._quotas = quotas_of(settings.sinks)
 
     def stop(self) -> None:
         """Ask the service to end in good order."""
@@ -86,7 +92,7 @@ class Service:
         settings = self._settings
         if wrong := secret_files.complaints(settings):
             raise secret_files.SecretFileError("\n".join(wrong))
-        clock = settings.make_clock()
+        shown = clock = settings.make_clock()
         if isinstance(clock, ScaledClock):
             _log.warning("bench clock: this gateway does not live in real time", speed=clock.speed)
         async with AsyncExitStack() as stack:
@@ -96,6 +102,9 @@ class Service:
                 settings.gateway.data_dir / STORE_FILE, [sink.name for sink in settings.sinks]
             )
             stack.push_async_callback(store.close)
+            kept = settings.quarantine
+            store.bounds = Bounds(messages=kept.messages, size=kept.mib << 20)
+            clock, retain_clock = await self._watched(store, clock)
             history = History(Texts(settings.gateway.data_dir / HISTORY), await store.records_told())
             catalogue = await asyncio.to_thread(Catalogue, settings.deployments.directory, history)
             _tell_broken(catalogue)
@@ -105,7 +114,7 @@ class Service:
             ingest = broker.ingest
             condition = Condition(
                 store,
-                clock,
+                shown,
                 settings.gateway.data_dir,
                 settings.gateway.least_free_mib << 20,
                 lambda: self._seen(ingest),
@@ -114,7 +123,7 @@ class Service:
             app = create_app(
                 store,
                 catalogue,
-                clock,
+                shown,
                 settings,
                 condition=condition,
                 facts=self._facts(catalogue, registry, broker),
@@ -133,12 +142,17 @@ class Service:
             flow = Flow(Keyring(registry), catalogue, store, clock, listener=sender.heard)
             workers = Workers(store, catalogue, clock, await store.restored_at())
             await workers.take({sink.name: sink for sink in settings.sinks})
+            meter = Meter(catalogue, clock)
             work = [
-                asyncio.create_task(flow.run(ingest, self._stop), name="flow"),
+                asyncio.create_task(flow.run(MeteredIngest(ingest, meter), self._stop), name="flow"),
+                asyncio.create_task(meter_loop(meter, store, broker.bar, self._stop), name="meter"),
                 asyncio.create_task(flow.settle_loop(self._stop), name="settle"),
                 asyncio.create_task(sender.run(self._stop), name="send"),
-                asyncio.create_task(retain_loop(store, catalogue, clock, self._stop), name="retain"),
+                asyncio.create_task(
+                    retain_loop(store, catalogue, retain_clock, self._stop, kept.days), name="retain"
+                ),
                 asyncio.create_task(workers.run(self._stop), name="publish"),
+                asyncio.create_task(quota_loop(store, self._quotas, clock, self._stop), name="quota"),
                 asyncio.create_task(self._watch(catalogue, store, clock, ingest), name="watch"),
                 asyncio.create_task(condition.watch(self._stop, _still_alive), name="condition"),
                 asyncio.create_task(self._reload(workers, condition), name="reload"),
@@ -154,7 +168,7 @@ class Service:
                 )
             )
             supervisor.tell("READY=1")
-            _log.info("gateway ready", web=web.url, mqtt_port=broker.mqtt_port, clock=_name(clock))
+            _log.info("gateway ready", web=web.url, mqtt_port=broker.mqtt_port, clock=_name(shown))
             try:
                 await self._until_stopped(work)
             finally:
@@ -210,6 +224,8 @@ class Service:
             raise secret_files.SecretFileError("\n".join(wrong))
         taken, restart = changes(self._settings, after)
         await workers.take({sink.name: sink for sink in after.sinks})
+        self._quotas.clear()
+        self._quotas.update(quotas_of(after.sinks))
         condition.least_free_bytes = after.gateway.least_free_mib << 20
         # What needs a restart is named again at every reload until there was one.
         held = self._settings.gateway.model_copy(update={"least_free_mib": after.gateway.least_free_mib})
@@ -233,6 +249,17 @@ class Service:
                 task.result()
                 raise RuntimeError(f"{task.get_name()} ended unasked")
 
+    async def _watched(self, store: Store, clock: Clock) -> tuple[Clock, Clock]:
+        """Return the clock to go by and the one to delete by, once the first can be believed; a bench's clock
+        is what the bench says.
+        """
+        if isinstance(clock, ScaledClock):
+            return clock, clock
+        last = await store.last_written()
+        watched = WatchedClock(clock, last)
+        await believed(watched, self._stop)
+        return watched, WatchedClock(clock, last, hold_s=RETAIN_HOLD_S, away_s=RETAIN_AHEAD_S)
+
     def _seen(self, ingest: Ingest) -> float | None:
         """Return when the broker was last there (wall clock, unix seconds), None for never."""
         if ingest.connected:
@@ -243,20 +270,28 @@ class Service:
         """Take changed records into force, and note whether the broker is there."""
         while not self._stop.is_set():
             self._seen(ingest)
-            if (reading := await asyncio.to_thread(catalogue.look)) is not None:
-                # In the trail first, so that nothing is judged by what the trail does not tell.
-                await store.note_records(reading.facts, clock.now())
-                catalogue.take(reading)
-                _log.info(
-                    "deployment records read anew",
-                    deployments=len(catalogue.deployments),
-                    broken=len(catalogue.broken),
-                )
-                _tell_broken(catalogue)
+            try:
+                await self._take_records(catalogue, store, clock)
+            except StoreError as trouble:
+                _log.error("changed records not in force yet, trying again", reason=str(trouble))
             try:
                 await asyncio.wait_for(self._stop.wait(), WATCH_S)
             except TimeoutError:
                 pass
+
+    async def _take_records(self, catalogue: Catalogue, store: Store, clock: Clock) -> None:
+        """Take changed records into force. Raises StoreError when the trail cannot be told of them."""
+        if (reading := await asyncio.to_thread(catalogue.look)) is None:
+            return
+        # In the trail first, so that nothing is judged by what the trail does not tell.
+        await store.note_records(reading.facts, clock.now())
+        catalogue.take(reading)
+        _log.info(
+            "deployment records read anew",
+            deployments=len(catalogue.deployments),
+            broken=len(catalogue.broken),
+        )
+        _tell_broken(catalogue)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

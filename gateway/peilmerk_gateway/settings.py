@@ -176,6 +176,9 @@ class SinkSettings(_Section):
     kind: Literal["sensorthings"]
     url: Url
     token_file: LocalPath | None = None
+    quota_rows: Annotated[int, Field(strict=True, ge=1_000)] = 2_000_000
+    """How many figures may wait for it; beyond that, and beyond `quota_days`, the oldest are dropped."""
+    quota_days: Annotated[int, Field(strict=True, ge=1, le=3650)] = 30
 
 
 class WebSettings(_Section):
@@ -211,6 +214,18 @@ class UpdateSettings(_Section):
     port: Port = UPDATE_PORT
 
 
+class QuarantineSettings(_Section):
+    """`[quarantine]`: for how long, and how much of, what was refused for a record's sake is kept.
+
+    `days` is also how long what a platform rejected stays. A quarter of a year is as old as a report may be
+    when it is judged.
+    """
+
+    days: Annotated[int, Field(strict=True, ge=1, le=92)] = 30
+    messages: Annotated[int, Field(strict=True, ge=1_000)] = 500_000
+    mib: Annotated[int, Field(strict=True, ge=1)] = 128
+
+
 class HostsSettings(_Section):
     """`[hosts]`: who has a sensor at home, which only the `peilmerk host` commands read.
 
@@ -244,6 +259,7 @@ class Settings(_Section):
     web: WebSettings = WebSettings()
     update: UpdateSettings | None = None
     hosts: HostsSettings = HostsSettings()
+    quarantine: QuarantineSettings = QuarantineSettings()
     clock: ClockSettings | None = None
 
     @model_validator(mode="after")
@@ -431,7 +447,8 @@ def write_default(
         ]
     for sink in sinks:
         lines += ["", "[[sinks]]"]
-        lines += [f"{key} = {_toml(value)}" for key, value in sink if value is not None]
+        given = sink.model_dump(exclude_defaults=True)
+        lines += [f"{key} = {_toml(value)}" for key, value in given.items()]
     if clock is not None:
         lines += ["", "# A world in its own time: unix seconds, unix seconds, factor.", "[clock]"]
         lines += [f"{key} = {_toml(value)}" for key, value in clock]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -27,6 +28,8 @@ class WayIn:
     """Where boards connect."""
     trust: Trust | None
     """The gateway's own certificates; None where another broker's authority is all there is."""
+    bar: Callable[[frozenset[str]], None] | None = None
+    """Keeps these devices out, and no others; None with a broker that others run."""
 
 
 async def open_way_in(settings: Settings, registry: Registry, stack: AsyncExitStack) -> WayIn:
@@ -45,4 +48,4 @@ async def open_way_in(settings: Settings, registry: Registry, stack: AsyncExitSt
     stack.push_async_callback(broker.stop)
     own = JetStreamIngest(broker.access)
     stack.push_async_callback(own.close)
-    return WayIn(own, NatsCourier(broker.access), broker.mqtt_port, broker.trust)
+    return WayIn(own, NatsCourier(broker.access), broker.mqtt_port, broker.trust, broker.bar)

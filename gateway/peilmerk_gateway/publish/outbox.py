@@ -29,11 +29,13 @@ import structlog
 from peilmerk_gateway.clock import Clock
 from peilmerk_gateway.publish import OutboxRow, Outcome, Sink, Unavailable, Verdict
 from peilmerk_gateway.publish.describe import Describes
-from peilmerk_gateway.store import Store
+from peilmerk_gateway.store import Store, StoreError
 
 _log = structlog.get_logger(__name__)
 
 LOOKUP_ROWS = 500
+# The longest pause when it is our own store that cannot be used.
+STORE_PAUSE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,16 +72,20 @@ async def publish_loop(
 ) -> None:
     """Feed `sink` until `stop` is set; then finish the batch at hand and return.
 
-    `catalogue` says what may be published of each datastream now: what it does not know waits. Raises only
-    what the store raises: whatever the platform does is waited out.
+    `catalogue` says what may be published of each datastream now: what it does not know waits. Whatever the
+    platform does is waited out, and so is a store that cannot be used (a full disk): what was sent meanwhile
+    is in doubt then.
     """
     worker = _Worker(store, sink, catalogue, clock, pace or Pace())
     failures = 0
-    doubt = bool(await store.in_doubt(sink.name, 1))
+    doubt: bool | None = None
+    """None for not known."""
     try:
         while not stop.is_set():
             news = store.changes
             try:
+                if doubt is None:
+                    doubt = bool(await store.in_doubt(sink.name, 1))
                 if doubt:
                     await _sleep(stop, sink.settle_s)
                     if stop.is_set():
@@ -93,7 +99,14 @@ async def publish_loop(
                 _log.warning(
                     "sink unavailable", sink=sink.name, reason=trouble.reason, pause_s=round(pause, 1)
                 )
-                doubt = bool(await store.in_doubt(sink.name, 1))
+                doubt = None
+                await _sleep(stop, pause)
+                continue
+            except StoreError as trouble:
+                failures += 1
+                pause = min(worker.pace.pause(failures), STORE_PAUSE_S)
+                _log.error("publishing waits for the store", sink=sink.name, reason=str(trouble))
+                doubt = None
                 await _sleep(stop, pause)
                 continue
             if failures:

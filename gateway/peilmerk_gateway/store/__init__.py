@@ -3,7 +3,7 @@
 `Store` is the front door; `rows` holds what goes in and out, `schema` the tables.
 """
 
-from peilmerk_gateway.store.engine import StoreError
+from peilmerk_gateway.store.engine import StoreError, StoreRefused
 from peilmerk_gateway.store.rows import (
     AnswerRow,
     AttestationRow,
@@ -20,6 +20,7 @@ from peilmerk_gateway.store.rows import (
     OutboxRow,
     ParkedRow,
     Probe,
+    QuarantinedRow,
     ReportRow,
     Seen,
     SinkFigures,
@@ -49,12 +50,14 @@ __all__ = [
     "OutboxRow",
     "ParkedRow",
     "Probe",
+    "QuarantinedRow",
     "ReportRow",
     "Seen",
     "SinkFigures",
     "SpentLine",
     "Store",
     "StoreError",
+    "StoreRefused",
     "Stored",
     "Window",
     "WithheldRow",

@@ -11,15 +11,16 @@ entry of the audit trail.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
-from peilmerk_gateway.store import commands, halts, levels, schema, trail
+from peilmerk_gateway.store import commands, halts, levels, quarantine, schema, trail
 from peilmerk_gateway.store.engine import StoreError
 from peilmerk_gateway.store.rows import BatchRows, Entry, ObservationRow, Stored, WithheldRow
 from peilmerk_gateway.store.sql import insert
+from peilmerk_gateway.store.tally import raise_tally
 from peilmerk_protocol import topics
 
 # Details of refusals are for finding a cause; the totals are kept for ever. A flood must not fill the disk.
@@ -32,7 +33,13 @@ OTHER_BOARD = "other-board"
 Rows = Sequence[Any]
 
 
-def write_batch(connection: Connection, batch: BatchRows, sinks: Sequence[str], now: float) -> Stored:
+def write_batch(
+    connection: Connection,
+    batch: BatchRows,
+    sinks: Sequence[str],
+    now: float,
+    bounds: quarantine.Bounds = quarantine.BOUNDS,
+) -> Stored:
     """Write everything of `batch` that is new, one publish row a sink for what is public; return what was
     new. Raises StoreError, having written nothing, when a host's word changed since the batch was judged.
     """
@@ -58,6 +65,7 @@ def write_batch(connection: Connection, batch: BatchRows, sinks: Sequence[str], 
     refusals = _write_refusals(connection, batch, number)
     written["refusals"] = [row[1:] for row in refusals]
     _park(connection, batch)
+    quarantined = quarantine.keep(connection, batch.quarantined)
     days = sum(row.kind == topics.DAY for row in written["reports"])
     withheld = Counter(row.reason for row in written["withheld"])
     stored = Stored(
@@ -82,6 +90,7 @@ def write_batch(connection: Connection, batch: BatchRows, sinks: Sequence[str], 
             "observations": stored.observations,
             "withheld": stored.withheld,
             "answers": stored.answers,
+            "quarantine:kept": quarantined,
             **{f"refused:{reason}": n for reason, n in refused.items()},
         },
     )
@@ -96,8 +105,11 @@ def write_batch(connection: Connection, batch: BatchRows, sinks: Sequence[str], 
             "epsilon_micro": stored.epsilon_micro,
             "rows": trail.bind(written),
             "refusals_from": min((row.id for row in refusals), default=0),
+            **({"quarantined": quarantined} if quarantined else {}),
         }
         trail.append(connection, trail.JUDGED, body, now)
+    if quarantined:
+        quarantine.push_out(connection, {row.device_id for row in batch.quarantined}, bounds, now)
     return stored
 
 
@@ -236,18 +248,3 @@ def _park(connection: Connection, batch: BatchRows) -> None:
     if batch.parked:
         rows = [_columns(row) for row in batch.parked]
         connection.execute(insert(connection, schema.parked).on_conflict_do_nothing(), rows)
-
-
-def raise_tally(connection: Connection, by: Mapping[str, int]) -> None:
-    """Raise running totals within the transaction at hand; names that are new begin at nought."""
-    # Always in the same order, so that two workers' transactions cannot wait for each other.
-    rows = [{"name": name, "n": n} for name, n in sorted(by.items()) if n]
-    if not rows:
-        return
-    statement = insert(connection, schema.tally)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=[schema.tally.c.name], set_={"n": schema.tally.c.n + statement.excluded.n}
-        ),
-        rows,
-    )

@@ -32,6 +32,21 @@ class StoreError(PeilmerkError):
     """The store cannot be opened or used."""
 
 
+def why(reason: BaseException | None) -> str:
+    """Say what a driver complains of, and what can be done where it does not go over by itself."""
+    text = str(reason)
+    if "malformed" in text:
+        text += (
+            ": a page of the file is damaged; stop the gateway and put the last backup in its place. "
+            "What boards brought meanwhile waits at the broker"
+        )
+    return text
+
+
+class StoreRefused(StoreError):
+    """The database will not have these rows, however often it is asked."""
+
+
 def database_url(where: str | os.PathLike[str]) -> URL:
     """Read a database URL, or take a path as an SQLite file.
 
@@ -110,7 +125,9 @@ def migrate(engine: Engine) -> None:
             f"{engine.url.render_as_string()}: the store was written by a newer peilmerk: {reason}"
         ) from reason
     except DBAPIError as reason:
-        raise StoreError(f"{engine.url.render_as_string()}: cannot open the store: {reason.orig}") from reason
+        raise StoreError(
+            f"{engine.url.render_as_string()}: cannot open the store: {why(reason.orig)}"
+        ) from reason
 
 
 def revisions(engine: Engine) -> tuple[str | None, str | None]:
@@ -118,6 +135,14 @@ def revisions(engine: Engine) -> tuple[str | None, str | None]:
     with engine.connect() as connection:
         found = MigrationContext.configure(connection).get_current_revision()
         return found, ScriptDirectory.from_config(_config(connection)).get_current_head()
+
+
+def damaged(connection: Connection) -> list[str]:
+    """Return what SQLite finds wrong with its file, five things at most; reads the whole of it."""
+    if connection.dialect.name != "sqlite":
+        return []
+    found = [str(row[0]) for row in connection.exec_driver_sql("PRAGMA quick_check(5)")]
+    return [] if found == ["ok"] else found
 
 
 def give_back(engine: Engine, most_pages: int) -> int:

@@ -2,7 +2,7 @@
 heard.
 
 Totals come from the table `tally`: received, redelivered, reports, days, statements, observations, withheld,
-answers, refused:<reason>, published:<sink>.
+answers, refused:<reason>, published:<sink>, dropped:<sink>, barred:<device>, quarantine:<what>.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, case, exists, func, select
 
 from peilmerk_gateway.refusal import Refusal
-from peilmerk_gateway.store import commands, schema
+from peilmerk_gateway.store import commands, quarantine, quota, schema
 from peilmerk_gateway.store.rows import AttestationRow, BudgetLine, Figures, Seen, SinkFigures, Window
 from peilmerk_protocol import topics
 
@@ -33,7 +33,8 @@ def figures(connection: Connection, sinks: Sequence[str] = ()) -> Figures:
         )
     }
     published = _with_prefix(tally, "published:")
-    names = sorted({*sinks, *published, *(sink for sink, _ in states)})
+    dropped = _with_prefix(tally, "dropped:")
+    names = sorted({*sinks, *published, *dropped, *(sink for sink, _ in states)})
     return Figures(
         received=tally.get("received", 0),
         redelivered=tally.get("redelivered", 0),
@@ -46,12 +47,17 @@ def figures(connection: Connection, sinks: Sequence[str] = ()) -> Figures:
         answers=tally.get("answers", 0),
         commands=commands.by_state(connection),
         refused=_with_prefix(tally, "refused:"),
+        quarantined=quarantine.by_reason(connection),
+        quarantine=_with_prefix(tally, "quarantine:"),
+        barred=_with_prefix(tally, "barred:"),
         sinks={
             sink: SinkFigures(
                 published=published.get(sink, 0),
                 waiting=states.get((sink, schema.WAITING), 0),
                 sending=states.get((sink, schema.SENDING), 0),
                 rejected=states.get((sink, schema.REJECTED), 0),
+                dropped=dropped.get(sink, 0),
+                oldest_waiting=quota.oldest(connection, sink),
             )
             for sink in names
         },

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Select, func, select, update
 
 from peilmerk_gateway.errors import PeilmerkError
-from peilmerk_gateway.store import removal, schema, trail
+from peilmerk_gateway.store import quarantine, removal, schema, trail
 from peilmerk_gateway.store.sql import insert
 
 PAUSED, WITHDRAWN = "paused", "withdrawn"
@@ -78,7 +78,8 @@ def now_halted() -> Select[tuple[str]]:
 def change(connection: Connection, device_id: str, action: str, now: float) -> bool:
     """Pause, resume or withdraw a device; return whether that changed anything. Raises HaltRefused.
 
-    Withdrawing takes what waits to be published out of every queue; it cannot be undone.
+    Withdrawing takes what waits to be published out of every queue, and what was refused and kept out of the
+    quarantine; it cannot be undone.
     """
     standing = _open(connection, device_id)
     if standing == WITHDRAWN:
@@ -102,6 +103,7 @@ def change(connection: Connection, device_id: str, action: str, now: float) -> b
     body: dict[str, object] = {"action": action, "device_id": device_id}
     if action == WITHDRAW:
         body["unqueued"] = removal.unqueue(connection, device_id, now)
+        body["unquarantined"] = quarantine.forget_device(connection, device_id)
     trail.append(connection, trail.HOST, body, now)
     return True
 

@@ -18,6 +18,7 @@ _TABLES = {
     "privacy_spent": schema.ledger,
     "statements": schema.attestation,
     "waiting": schema.parked,
+    "quarantined": schema.quarantine,
     "commands": schema.command,
     "refused": schema.refusal,
     "pauses": schema.halt,

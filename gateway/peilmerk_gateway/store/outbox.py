@@ -17,9 +17,9 @@ from typing import Any
 from sqlalchemy import Connection, Select, bindparam, func, select, update
 
 from peilmerk_gateway.store import halts, schema, trail
-from peilmerk_gateway.store.batch import raise_tally
 from peilmerk_gateway.store.rows import OutboxRow
 from peilmerk_gateway.store.sql import insert
+from peilmerk_gateway.store.tally import raise_tally
 
 _outbox = schema.publish_outbox.c
 _observation = schema.observation.c
@@ -63,6 +63,33 @@ def in_state(connection: Connection, sink: str, state: str, limit: int) -> list[
         .limit(limit)
     )
     return _rows(connection, statement)
+
+
+def rejected_rows(
+    connection: Connection,
+    sink: str | None = None,
+    device_id: str | None = None,
+    since: float | None = None,
+    until: float | None = None,
+    limit: int = 1_000,
+) -> list[tuple[str, OutboxRow]]:
+    """Return (device, row) of what platforms rejected for good, oldest rejection first.
+
+    Of such a row `next_attempt_at` is when it was rejected; `since` and `until` go by that.
+    """
+    statement = _SELECT.add_columns(_observation.device_id).where(
+        _outbox.state == schema.REJECTED, schema.unfinished
+    )
+    if sink is not None:
+        statement = statement.where(_outbox.sink == sink)
+    if device_id is not None:
+        statement = statement.where(_observation.device_id == device_id)
+    if since is not None:
+        statement = statement.where(_outbox.next_attempt_at >= since)
+    if until is not None:
+        statement = statement.where(_outbox.next_attempt_at < until)
+    statement = statement.order_by(_outbox.next_attempt_at, _outbox.observation_id).limit(limit)
+    return [(row[-1], OutboxRow(*row[:-1])) for row in connection.execute(statement)]
 
 
 def claim(connection: Connection, sink: str, limit: int, now: float) -> list[OutboxRow]:
@@ -142,7 +169,13 @@ def rejected(connection: Connection, sink: str, refused: Sequence[tuple[int, str
         connection,
         sink,
         [
-            {"b_id": observation_id, "state": schema.REJECTED, "error": error[:ERROR_CHARACTERS]}
+            # Of what is sent no more, the next attempt tells since when.
+            {
+                "b_id": observation_id,
+                "state": schema.REJECTED,
+                "error": error[:ERROR_CHARACTERS],
+                "next_attempt_at": now,
+            }
             for observation_id, error in refused
         ],
     )

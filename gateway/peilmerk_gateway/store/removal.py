@@ -42,6 +42,7 @@ from peilmerk_gateway.store import restated, schema, trail
 from peilmerk_gateway.store.restated import PUBLISHED, Left
 
 AGE, ERASED, WITHDRAWN = "age", "erased", "withdrawn"
+QUOTA, DROPPED, EXPIRED = "quota", "dropped", "expired"
 
 _report = schema.report.c
 _outbox = schema.publish_outbox.c
@@ -145,7 +146,8 @@ def erase(connection: Connection, left: Left, device_id: str, limit: int, now: f
             _attestation.device_id == device_id
         )
         gone.statements += connection.execute(statements).all()
-        connection.execute(delete(schema.parked).where(schema.parked.c.device_id == device_id))
+        for table in (schema.parked, schema.quarantine):
+            connection.execute(delete(table).where(table.c.device_id == device_id))
     return _remove(connection, left, ERASED, gone, now)
 
 
@@ -159,6 +161,28 @@ def unqueue(connection: Connection, device_id: str, now: float) -> int:
     ).all()
     _remove(connection, Left(), WITHDRAWN, _Gone(queued=[(row[0], row[1]) for row in waiting]), now)
     return len(waiting)
+
+
+def unqueue_rows(
+    connection: Connection, left: Left, rows: Sequence[tuple[str, int]], why: str, now: float
+) -> int:
+    """Take (sink, observation) that wait or were rejected out of the queues for good; return how many. The
+    figures stay.
+    """
+    going: list[tuple[str, int]] = []
+    by_sink: dict[str, list[int]] = defaultdict(list)
+    for sink, observation in rows:
+        by_sink[sink].append(observation)
+    for sink, observations in by_sink.items():
+        statement = select(_outbox.observation_id).where(
+            _outbox.sink == sink,
+            _outbox.state.in_((schema.WAITING, schema.REJECTED)),
+            schema.unfinished,
+            _outbox.observation_id.in_(observations),
+        )
+        going += [(sink, observation) for observation in connection.execute(statement).scalars()]
+    _remove(connection, left, why, _Gone(queued=going), now)
+    return len(going)
 
 
 @dataclass(slots=True)
@@ -241,7 +265,9 @@ def _remove(connection: Connection, left: Left, why: str, gone: _Gone, now: floa
     loose_before = trail.loose(connection) if any(None in found for found in touched.values()) else {}
     rejected: dict[str, list[int]] = defaultdict(list)
     for sink, observation in connection.execute(
-        select(_outbox.sink, _outbox.observation_id).where(of_figures, _outbox.state == schema.REJECTED)
+        select(_outbox.sink, _outbox.observation_id).where(
+            or_(of_figures, unqueued), _outbox.state == schema.REJECTED
+        )
     ):
         rejected[sink].append(observation)
     connection.execute(update(schema.report).where(telling).values(digest=None))

@@ -123,6 +123,23 @@ class ParkedRow:
 
 
 @dataclass(frozen=True, slots=True)
+class QuarantinedRow:
+    """An authentic report that was refused at `at` for something that a person can mend.
+
+    `window` is its index, as the report has it; `sealed` what the device sent, `size` bytes.
+    """
+
+    device_id: str
+    seq: int
+    kind: int
+    window: int
+    sealed: bytes = field(repr=False)
+    size: int
+    reason: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class CommandRow:
     """One command to one device, and what became of it; `argument` is CBOR, outcome None until answered.
 
@@ -171,6 +188,7 @@ class BatchRows:
     """One batch of deliveries, judged: all of it goes into one transaction.
 
     `parked` begin to wait; `unparked` (device, number) end waiting, because they are among the rest.
+    `quarantined` are among the refusals, and kept.
     `received` counts deliveries, `redelivered` those among them that the broker brought again although they
     were stored.
     """
@@ -187,6 +205,7 @@ class BatchRows:
     """Number and digest of the last action of the registry, by which the batch was judged."""
     halts: int | None = None
     """The revision of the halts by which it was judged; None for judged by none."""
+    quarantined: Sequence[QuarantinedRow] = ()
 
     @property
     def heard(self) -> set[str]:
@@ -209,6 +228,10 @@ class Stored:
     refused: int = 0
     answers: int = 0
     epsilon_micro: int = 0
+
+    def plus(self, other: Stored) -> Stored:
+        """Return both together."""
+        return Stored(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,12 +360,17 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class SinkFigures:
-    """How far one sink is."""
+    """How far one sink is; `dropped` were taken out of its queue by its quota, never to be sent.
+
+    `oldest_waiting` is when the oldest that waits was stored, unix seconds.
+    """
 
     published: int = 0
     waiting: int = 0
     sending: int = 0
     rejected: int = 0
+    dropped: int = 0
+    oldest_waiting: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,4 +391,10 @@ class Figures:
     commands: Mapping[str, int] = field(default_factory=dict)
     """How many commands are in which state now."""
     refused: Mapping[str, int] = field(default_factory=dict)
+    quarantined: Mapping[str, int] = field(default_factory=dict)
+    """How many refused reports are kept now, by reason."""
+    quarantine: Mapping[str, int] = field(default_factory=dict)
+    """How many were ever kept, replayed, dropped, expired, and pushed out by newer ones (full)."""
+    barred: Mapping[str, int] = field(default_factory=dict)
+    """How often a device was kept out for a while, because it sent far more than any board can."""
     sinks: Mapping[str, SinkFigures] = field(default_factory=dict)

@@ -5,7 +5,7 @@ whole number that came over the wire (physical value = figure * scale, see `peil
 epsilon is in millionths, so that no privacy figure is ever a binary fraction.
 
 What is *not* here is as deliberate: no exact count (it never left the device), no figure that was withheld,
-no payload of a refused message, no place, no name of a person.
+no payload of a refused message (but see `quarantine`), no place, no name of a person.
 
 The statements built on these tables are plain SQLAlchemy Core and run on SQLite and PostgreSQL alike. A
 change here needs a migration beside it; a test compares the two.
@@ -150,6 +150,26 @@ parked = Table(
     Column("digest", LargeBinary(32), nullable=False),
     # By the wall clock, as the broker's patience is.
     Column("at", Float, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# Authentic reports that were refused for what a person can mend: the record, or what the device stated. Kept
+# as they were sealed, for a while, so that they can be judged anew: see `store.quarantine`.
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("device_id", String(16), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", Integer, nullable=False),
+    # Its index, as the report has it: how long it is, only a record tells.
+    Column("window", BigInteger, nullable=False),
+    Column("sealed", LargeBinary(512), nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("reason", String(32), nullable=False),
+    # When it was refused first.
+    Column("at", Float, nullable=False),
+    # How many there are and how large, without reading them.
+    Index(None, "at", "size"),
     sqlite_with_rowid=False,
 )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from peilmerk_gateway.refusal import Refusal
 from peilmerk_gateway.registry_trail import RegistryTrail
@@ -27,6 +27,7 @@ from peilmerk_gateway.store import (
     held,
     outbox,
     probe,
+    quarantine,
     records,
     removal,
     schema,
@@ -35,7 +36,8 @@ from peilmerk_gateway.store import (
     trail_check,
     upkeep,
 )
-from peilmerk_gateway.store.engine import StoreError
+from peilmerk_gateway.store.engine import StoreError, StoreRefused
+from peilmerk_gateway.store.keeping import Keeping
 from peilmerk_gateway.store.removal import Removed, Term
 from peilmerk_gateway.store.restated import Left
 from peilmerk_gateway.store.rows import (
@@ -61,7 +63,7 @@ READERS = 3
 STORE_FILE = "store.db"
 
 
-class Store:
+class Store(Keeping):
     """An open store. Make it with `await Store.open(...)`, close it with `await store.close()`.
 
     `where` is the path of an SQLite file or a database URL. `sinks` are the names of the platforms for which
@@ -72,6 +74,8 @@ class Store:
     def __init__(self, where: str | os.PathLike[str], sinks: Sequence[str] = ()) -> None:
         self.url = engine.database_url(where)
         self.sinks = tuple(sinks)
+        self.bounds = quarantine.Bounds()
+        """How much of what was refused is kept."""
         self._writing = engine.open_engine(self.url, writer=True)
         self._reading = engine.open_engine(self.url, writer=False)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
@@ -153,7 +157,9 @@ class Store:
         """Write a judged batch in one transaction; on return it is on the disk. The same again changes no
         row.
         """
-        return await self._write(lambda connection: batch.write_batch(connection, rows, self.sinks, now))
+        return await self._write(
+            lambda connection: batch.write_batch(connection, rows, self.sinks, now, self.bounds)
+        )
 
     # What hosts say.
 
@@ -416,4 +422,5 @@ class Store:
         try:
             return await asyncio.shield(future)
         except DBAPIError as reason:
-            raise StoreError(f"{self.url.render_as_string()}: {reason.orig}") from reason
+            kind = StoreRefused if isinstance(reason, (IntegrityError, DataError)) else StoreError
+            raise kind(f"{self.url.render_as_string()}: {engine.why(reason.orig)}") from reason

@@ -9,7 +9,8 @@ crash. However many messages are refused, a batch of them is one entry.
     begun      the trail begins; how many rows of before have no entry, and how many were counted
                {loose: {rows: n}, counted: {total: n}}
     judged     a batch: {reports, observations, withheld: {reason: n}, statements, answers,
-               refused: {reason: n}, epsilon_micro, rows: {rows: [n, root]}, refusals_from: first id}
+               refused: {reason: n}, epsilon_micro, rows: {rows: [n, root]}, refusals_from: first id,
+               quarantined?: n}
     published  a platform has observations {sink, observations, root, form: 2}
     rejected   a platform refuses observations for good {sink, observations: [id]}
     command    an operator queued or withdrew a command {action, device_id, counter, verb, expiry, argument}
@@ -20,10 +21,13 @@ crash. However many messages are refused, a batch of them is one entry.
 
 `rows` are those of ROWS below. A trail of the first form bound reports and publications only: its entries
 `judged` have one root over REPORT_LEAF, its `published` one over PUBLISHED_LEAF.
-    host       a host's word {action, device_id, unqueued?}: pause, resume, withdraw
+    host       a host's word {action, device_id, unqueued?, unquarantined?}: pause, resume, withdraw
     restored   the store was put back from a backup {backed_up_at, entry, counters_raised_by, devices};
                see `peilmerk_gateway.store.upkeep`
     removed    figures and reports were deleted; see `peilmerk_gateway.store.removal`
+    quarantine refused reports that were kept went {action, messages, reasons: {reason: n}}: replayed (what
+               came of them is the batch judged before it), dropped, expired, or full for newer ones; or
+               again: a platform is to be sent what it had rejected {action, sink, observations: [id]}
 
 `peilmerk_gateway.store.trail_check` verifies it.
 """
@@ -44,7 +48,7 @@ __all__ = ["NOTHING", "digest", "leaf", "merkle_root", "root_of"]
 
 BEGUN, JUDGED, PUBLISHED, REJECTED = "begun", "judged", "published", "rejected"
 COMMAND, RECORDS, REGISTRY, RULES, WIDENED = "command", "records", "registry", "rules", "widened"
-HOST, REMOVED = "host", "removed"
+HOST, REMOVED, QUARANTINE = "host", "removed", "quarantine"
 FORM = 2
 """Of the trail as it is written now."""
 
@@ -123,6 +127,12 @@ def next_number(connection: Connection, now: float) -> int:
     Ask before the first change: what is there when a trail begins is taken to be older.
     """
     return _last(connection, now)[0] + 1
+
+
+def last_at(connection: Connection) -> float | None:
+    """Return when the last entry was written, unix seconds; None before the first."""
+    statement = select(_entry.at).order_by(_entry.number.desc()).limit(1)
+    return connection.execute(statement).scalar_one_or_none()
 
 
 def append(connection: Connection, kind: str, body: Mapping[str, Any], now: float) -> int:

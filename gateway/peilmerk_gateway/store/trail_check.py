@@ -131,7 +131,10 @@ class _Check:
             trail.COMMAND: self._command,
             trail.REGISTRY: self._anchor,
             trail.REMOVED: self._removal,
+            trail.QUARANTINE: self._quarantine,
         }
+        # What a platform had rejected and was to be sent again: from then on its queue tells of it.
+        self._again = _sent_again(connection)
         # What was stated of entries when rows of theirs were deleted, which is told after them.
         self._left = restated.Left().read(connection)
 
@@ -241,6 +244,8 @@ class _Check:
                     outbox.sink == body["sink"], outbox.observation_id == observation_id
                 )
             ).scalar_one_or_none()
+            if (body["sink"], observation_id) in self._again:
+                continue
             if state is None and (body["sink"], observation_id) in self._left.rejected:
                 continue
             if state != schema.REJECTED:
@@ -272,6 +277,9 @@ class _Check:
         for name, n in body["loose"].items():
             self._told.loose[name] = self._told.loose.get(name, 0) - int(n)
         self._told.rejected -= sum(map(len, body["rejected"].values()))
+
+    def _quarantine(self, _number: int, body: Mapping[str, Any]) -> None:
+        self._told.rejected -= len(body.get("observations", ()))
 
     def totals(self) -> None:
         """Compare with the rows that no entry tells of, and with the running totals."""
@@ -336,6 +344,19 @@ def check(
         verdict.wrong(0, f"found {number} entries, and a head that tells of {kept.number}")
     walk.totals()
     return verdict
+
+
+def _sent_again(connection: Connection) -> set[tuple[str, int]]:
+    """Return (sink, observation) of what the trail says was to be sent again; broken entries tell nothing."""
+    found: set[tuple[str, int]] = set()
+    columns = schema.audit_entry.c
+    for (body,) in connection.execute(select(columns.body).where(columns.kind == trail.QUARANTINE)):
+        try:
+            told = cbor2.loads(body)
+            found.update((told["sink"], number) for number in told.get("observations", ()))
+        except (cbor2.CBORError, KeyError, TypeError, ValueError, AttributeError):
+            continue
+    return found
 
 
 def _entries(connection: Connection) -> Iterator[Any]:

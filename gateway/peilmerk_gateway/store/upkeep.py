@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from peilmerk_gateway.store import commands, halts, schema, trail
-from peilmerk_gateway.store.batch import raise_tally
+from peilmerk_gateway.store.tally import raise_tally
 
 RESTORED_ENTRY = "restored"
 # A multiple of commands.GAP. A board that made a statement, and so took a number, every half minute would
