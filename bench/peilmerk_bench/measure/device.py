@@ -86,6 +86,10 @@ def write_flash(kind: str, bundle: bundles.Bundle, flash: Path) -> Path:
         with contextlib.redirect_stdout(io.StringIO()):
             image = make_romfs(folder, mpy_cross=False)
     (flash / "image").write_bytes(image)
+    if bundle.program:
+        (flash / "guest").mkdir()
+        script = (wasm32.GUESTS / "node_heap.py").read_text("utf-8")
+        (flash / "guest/node_heap.py").write_text(bundle.program.guest(script))
     return flash / "image"
 
 
