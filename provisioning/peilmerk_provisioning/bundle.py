@@ -7,9 +7,10 @@ machine, so the same source and the same mpy-cross give the same bytes everywher
 digest: it is what a board attests at boot and what a deployment record names.
 
 A bundle for a kind of node carries the drivers of that kind and none else; a board pays for what it has. Its
-modules are joined and their names shortened (`linking`), which leaves two thirds of the bytes; without a kind
-they come one by one under their own names, for a developer. Files come without line numbers (mpy-cross -O3), which would be 7 % of the flash and of the heap: a traceback
-still names file and function.
+modules are joined and their names shortened (`linking`), which leaves three quarters of the bytes; without a
+kind they come one by one under their own names, for a developer. Files come without line numbers (mpy-cross
+-O3), which would be 7 % of the flash and of the heap: a traceback names function and file, in short names
+that `peilmerk device traceback` reads.
 
     digest = SHA-256 over, for each file sorted by path: path in UTF-8, a zero byte, SHA-256 of the file's
     bytes
@@ -24,7 +25,7 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from peilmerk_provisioning import portal_pages
@@ -47,6 +48,8 @@ REGISTERS = re.compile(r"^register\(", re.MULTILINE)
 VERSION = re.compile(r"^VERSION = \((\d+), (\d+), (\d+)\)$", re.MULTILINE)
 # What a kind can never use: who counts passers-by does not sleep.
 NEVER_IN = {"counter": {"power.py"}}
+# What only a board on batteries uses.
+BATTERY = f"{NODE}/power.mpy"
 NOT_FOR_BOARDS = frozenset({".html", ".md", ".pyi", ".pyc", ".typed", ".ini", ".toml"})
 MICROPYTHON_AT_LEAST = (1, 24)
 
@@ -75,6 +78,10 @@ class Bundle:
     def size(self) -> int:
         """Bytes of all files together."""
         return sum(len(data) for data in self.files.values())
+
+    def on_mains(self) -> Bundle:
+        """Return it without what only a board on batteries uses."""
+        return replace(self, files={path: data for path, data in self.files.items() if path != BATTERY})
 
     def check(self, board: Inspection, port: str) -> None:
         """Raise BundleError when this board would not load the bytecode."""
@@ -179,7 +186,7 @@ def build(
             texts[path] = source.read_text("utf-8")
     program = None
     if kind is not None if joined is None else joined:
-        program = _program(dict(sources), texts)
+        program = _program(dict(sources), texts, kind)
         texts = {_path(name, texts): text for name, text in program.modules.items()}
     versions = set()
     with tempfile.TemporaryDirectory(prefix="peilmerk-") as folder:
@@ -221,11 +228,12 @@ def _with_version(source: Path, version: tuple[int, int, int]) -> str:
     return text
 
 
-def _program(sources: dict[str, Path], texts: dict[str, str]) -> Program:
+def _program(sources: dict[str, Path], texts: dict[str, str], kind: str | None) -> Program:
     """Join the modules in `texts`, {path: source}."""
     named = {_dotted(path): text for path, text in texts.items()}
-    # A driver is loaded by the name in node.json.
-    separate = {name for name, text in named.items() if REGISTERS.search(text)}
+    # A driver is loaded by the name in node.json; those that every board of the kind has are there already.
+    always = {f"{NODE}.{SENSING}.{one['driver']}" for one in KINDS[kind]["sensors"]} if kind else set()
+    separate = {name for name, text in named.items() if REGISTERS.search(text)} - always
     try:
         return Program(named, PARTS, separate)
     except SyntaxError as reason:

@@ -31,7 +31,8 @@ from peilmerk_bench.measure import wasm32
 from peilmerk_provisioning import bundle as bundles
 from peilmerk_provisioning.kinds import node_settings
 
-KINDS = ("counter", "air")
+KINDS = ("counter", "air", "air, battery")
+"""What boards are; one on batteries is measured as it is until it sleeps."""
 WINDOWS = 12
 HEAP = 1024 * 1024
 KIB = 1024
@@ -95,7 +96,10 @@ def write_flash(kind: str, bundle: bundles.Bundle, flash: Path) -> Path:
 
 def measure(kind: str, windows: int = WINDOWS) -> dict[str, Any]:
     """Measure one kind of node; figures in bytes. Raises WasmError, BundleError."""
+    kind, _, power = kind.partition(", ")
     bundle = bundles.build(kind=kind)
+    if not power:
+        bundle = bundle.on_mains()
     bytecode = sum(len(data) for path, data in bundle.files.items() if path.endswith(".mpy"))
     figures: dict[str, Any] = {"mpy_bytes": bytecode, "files_bytes": bundle.size, "windows": windows}
     for way in ("in_ram", "in_place"):

@@ -106,7 +106,7 @@ def program_of(found: Inspection, port: str) -> Program | None:
     here = {Path(path).stem for path in found.files if path.startswith("node/sensing/")}
     major, minor, patch = found.firmware or bundles.source_version()
     bundle = bundles.build(kind=kind, drivers=sorted(here - own), version=(major, minor, patch))
-    if bundle.digest != found.digest:
+    if found.digest not in (bundle.digest, bundle.on_mains().digest):
         raise BoardError(
             f"the board on {port} carries the firmware {(found.digest or '')[:16]}…, wanted "
             f"{bundle.digest[:16]}… as it is built here: run `peilmerk device deploy`"
@@ -123,21 +123,21 @@ async def run_on(port: str, chosen: list[str], on_result: Callable[[dict[str, An
     outcome = Outcome(port, found.machine, found.micropython, found.digest or "")
     with tempfile.TemporaryDirectory(prefix="peilmerk-unit-") as folder:
         write_folder(Path(folder), program)
-        program = "import unit\n" + "".join(f"unit.run({name!r})\n" for name in chosen)
+        code = "import unit\n" + "".join(f"unit.run({name!r})\n" for name in chosen)
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "mpremote", "connect", port, "mount", folder, "exec", program),
+            *(sys.executable, "-m", "mpremote", "connect", port, "mount", folder, "exec", code),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
         try:
             tail = await _listen(process, outcome, on_result)
-            code = await process.wait()
+            ended = await process.wait()
         finally:
             with suppress(ProcessLookupError):
                 process.kill()
     await asyncio.to_thread(Board(port).do, [Reset()])
-    if code:
+    if ended:
         raise BoardError(f"the board on {port} did not finish its tests: {tail}")
     return outcome
 

@@ -1,4 +1,4 @@
-"""Which modules of the firmware become one: what a board always has loaded, and what it loads now and then."""
+"""Which modules of the firmware become one: what is always loaded, and what is loaded now and then."""
 
 from __future__ import annotations
 
@@ -10,16 +10,14 @@ CORE = "node.app"
 PARTS: dict[str, tuple[str, ...]] = {
     "node": (),
     # What takes an update by cable, without the rest of the firmware: with all that these need.
-    "node.update.slots": ("node.attest", "node.mark"),
-    "node.update": (),
+    "node.update.slots": ("node.attest", "node.mark", "node.update"),
     "node.update.receive": ("peilmerk_protocol.manifest",),
     "node.update.fetch": (),
-    "node.portal": (),
     "node.portal.http": ("node.portal.local", "node.portal.setup", "node.portal.improv"),
+    # A board on batteries has it, others do without.
     "node.power": (),
-    "node.safe": (),
-    "node.forget": (),
-    "node.indicate": (),
+    # Now and then, on few boards.
+    "node.safe": ("node.forget", "node.indicate"),
 }
 """{the module that is loaded: what else goes into it}. Drivers are never joined: node.json names them."""
 
@@ -31,7 +29,7 @@ OUTSIDE = frozenset(
     {
         ("node", "VERSION"),
         ("node.app", "main"),
-        ("node.update", "UpdateError"),
+        ("node.update.receive", "UpdateError"),
         ("node.update.receive", "Receiver"),
         ("node.update.slots", "Slots"),
     }

@@ -33,7 +33,7 @@ class Program:
     ) -> None:
         self.symbols = {name: Symbols.of(name, text) for name, text in sources.items()}
         self.part = self._places(parts, frozenset(separate))
-        self.numbers = {name: found.numbers for name, found in self.symbols.items()}
+        self.constants = {name: found.constants for name, found in self.symbols.items()}
         self.keywords = frozenset(word for found in self.symbols.values() for word in found.keywords)
         self.globals = self._name_globals()
         self.attributes, self._private = self._name_attributes()
@@ -76,7 +76,7 @@ class Program:
         return re.sub(r'File "([\w./]+)"(?:, line \d+)?, in (\w+)', said, text)
 
     def _places(self, parts: Mapping[str, tuple[str, ...]], separate: frozenset[str]) -> dict[str, str]:
-        place = {name: CORE for name in self.symbols} if CORE in self.symbols else {}
+        place = dict.fromkeys(self.symbols, CORE) if CORE in self.symbols else {}
         for part, more in parts.items():
             if part in self.symbols:
                 place |= {name: part for name in (part, *more) if name in self.symbols}
@@ -138,9 +138,8 @@ class Program:
                 defined[name].add(families[module])
             for name in own & set(found.used):
                 mentioned[name].add(families[module])
-        private = {
-            name for name in own - methods if name.startswith("_") and mentioned[name] <= defined[name]
-        }
+        shown = methods | {name for found in self.symbols.values() for name in found.shown}
+        private = {name for name in own - shown if name.startswith("_") and mentioned[name] <= defined[name]}
         fresh = shorts(words)
         pool = [next(fresh) for _ in range(PRIVATE_ROOM)]
         placed: dict[tuple[str, str], str] = {}
@@ -161,10 +160,11 @@ class Program:
         family = {name: name for name in self.symbols}
         for name, found in self.symbols.items():
             for item in found.tree.body:
-                if isinstance(item, ast.ImportFrom) and item.module in self.symbols:
-                    if found.bases & {alias.asname or alias.name for alias in item.names}:
-                        old, new = family[name], family[item.module]
-                        family = {key: new if value == old else value for key, value in family.items()}
+                if not isinstance(item, ast.ImportFrom) or item.module not in self.symbols:
+                    continue
+                if found.bases & {alias.asname or alias.name for alias in item.names}:
+                    old, new = family[name], family[item.module]
+                    family = {key: new if value == old else value for key, value in family.items()}
         return family
 
     def _order(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LinkError", "Rewrite"]
 
+Named = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.ExceptHandler
 Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 
 
@@ -45,7 +47,7 @@ class Rewrite(ast.NodeTransformer):
         self._part = program.part.get(module, "")
         self._tree = tree
         self._absent = absent
-        self._numbers = program.numbers.get(module, {})
+        self._constants = program.constants.get(module, {})
         self._globals = program.symbols[module].globals if module else set()
         # Innermost last: {name: its new name, or what an import in the function means by it}.
         self._scopes: list[dict[str, str | _Meant]] = []
@@ -82,7 +84,7 @@ class Rewrite(ast.NodeTransformer):
         return found
 
     def _has(self, module: str, name: str) -> bool:
-        return name in self._program.symbols[module].globals or name in self._program.numbers[module]
+        return name in self._program.symbols[module].globals or name in self._program.constants[module]
 
     def _look_up(self, name: str) -> str | _Meant | None:
         for scope in reversed(self._scopes):
@@ -93,8 +95,8 @@ class Rewrite(ast.NodeTransformer):
     def _of(self, meant: _Meant, name: str, context: ast.expr_context) -> ast.expr:
         """Return what stands for `name` of another module."""
         program = self._program
-        if name in program.numbers[meant.module]:
-            return ast.Constant(program.numbers[meant.module][name])
+        if name in program.constants[meant.module]:
+            return ast.Constant(program.constants[meant.module][name])
         if name not in program.symbols[meant.module].globals:
             raise LinkError(f"{self._module}: found {meant.module}.{name}, wanted what is defined there")
         short = program.globals[meant.module, name]
@@ -119,8 +121,8 @@ class Rewrite(ast.NodeTransformer):
             if meant.name is None:
                 raise LinkError(f"{self._module}: found the module {item.id} as a value, wanted a name in it")
             return self._of(meant, meant.name, item.ctx)
-        if item.id in self._numbers and isinstance(item.ctx, ast.Load):
-            return ast.Constant(self._numbers[item.id])
+        if item.id in self._constants and isinstance(item.ctx, ast.Load):
+            return ast.Constant(self._constants[item.id])
         if item.id in self._globals:
             return ast.Name(self._program.globals[self._module, item.id], item.ctx)
         return item
@@ -154,7 +156,7 @@ class Rewrite(ast.NodeTransformer):
 
     def visit_Assign(self, item: ast.Assign) -> ast.stmt | None:
         names = set(targets(item.targets[0]))
-        if not self._scopes and not self._in_class and names & set(self._numbers):
+        if not self._scopes and not self._in_class and names & set(self._constants):
             return None
         self.generic_visit(item)
         return item
@@ -197,6 +199,18 @@ class Rewrite(ast.NodeTransformer):
         item.body = item.body or [ast.Pass()]
         return item
 
+    def visit_AsyncWith(self, item: ast.AsyncWith) -> Any:
+        """A lock is what the firmware waits for in this way, and by hand it takes a third of the bytes."""
+        lock = item.items[0].context_expr
+        if len(item.items) > 1 or item.items[0].optional_vars or not isinstance(lock, ast.Attribute):
+            raise LinkError(
+                f"{self._module}: found async with {ast.unparse(lock)}, wanted one lock of an object"
+            )
+        call = ast.Await(ast.Call(ast.Attribute(lock, "acquire", ast.Load()), [], []))
+        after = ast.Call(ast.Attribute(copy.deepcopy(lock), "release", ast.Load()), [], [])
+        held = ast.Try(item.body, [], [], [ast.Expr(after)])
+        return self._statements([ast.Expr(call), held])
+
     def generic_visit(self, item: ast.AST) -> Any:
         super().generic_visit(item)
         for part in ("body", "orelse"):
@@ -237,7 +251,7 @@ class Rewrite(ast.NodeTransformer):
         given.defaults = [self.visit(value) for value in given.defaults]
         given.kw_defaults = [self.visit(value) if value else None for value in given.kw_defaults]
         in_class, self._in_class = self._in_class, False
-        body = item.body if isinstance(item.body, list) else [ast.Expr(item.body)]
+        body: list[ast.stmt] = item.body if isinstance(item.body, list) else [ast.Expr(item.body)]
         scope: dict[str, str | _Meant] = {name: name for name in _locals(body)}
         scope |= {argument.arg: argument.arg for argument in arguments(item)}
         for node in _within(body):
@@ -314,7 +328,17 @@ class Rewrite(ast.NodeTransformer):
         self._scopes.pop()
         return item
 
-    visit_ListComp = visit_SetComp = visit_DictComp = visit_GeneratorExp = _comprehension
+    def visit_ListComp(self, item: ast.ListComp) -> ast.expr:
+        return self._comprehension(item)
+
+    def visit_SetComp(self, item: ast.SetComp) -> ast.expr:
+        return self._comprehension(item)
+
+    def visit_DictComp(self, item: ast.DictComp) -> ast.expr:
+        return self._comprehension(item)
+
+    def visit_GeneratorExp(self, item: ast.GeneratorExp) -> ast.expr:
+        return self._comprehension(item)
 
 
 def _within(body: list[ast.stmt]) -> Iterator[ast.AST]:
@@ -333,9 +357,7 @@ def _locals(body: list[ast.stmt]) -> set[str]:
     for node in _within(body):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store | ast.Del):
             found.add(node.id)
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            found.add(node.name)
-        elif isinstance(node, ast.ExceptHandler) and node.name:
+        elif isinstance(node, Named) and node.name:
             found.add(node.name)
         elif isinstance(node, ast.Import | ast.ImportFrom):
             found |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}

@@ -1,4 +1,4 @@
-"""What one module defines and binds: globals, whole numbers with a name, attributes, imports."""
+"""What one module defines and binds: globals, constants, attributes, imports."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 
 __all__ = ["Function", "Symbols", "arguments", "targets"]
 
+BY_TEXT = frozenset({"getattr", "hasattr", "namedtuple", "setattr"})
+"""What takes the names of attributes as text."""
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
@@ -16,15 +19,16 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 class Symbols:
     """A module `name` as its source has it.
 
-    numbers: {name: value} of whole numbers that are set once; globals: every other name at its top;
-    attributes: what its classes define, as methods, in their bodies or on `self`; bases: names that its
-    classes inherit from; words: every word of its texts that could be a name, docstrings aside; local: names
-    of its functions' own variables and arguments; keywords: arguments that calls give by name.
+    constants: {name: value} of whole numbers, texts and bytes that are set once; globals: every other name at
+    its top; exceptions: those of its classes that are one; attributes: what its classes define, as methods,
+    in their bodies or on `self`; bases: names that its classes inherit from; words: texts that name
+    attributes; local: every name that is mentioned without a dot; keywords: arguments that calls give by
+    name; shown: attributes asked of others than `self`; used: how often each name is mentioned.
     """
 
     name: str
     tree: ast.Module
-    numbers: dict[str, int] = field(default_factory=dict)
+    constants: dict[str, int | str | bytes] = field(default_factory=dict)
     globals: set[str] = field(default_factory=set)
     exceptions: set[str] = field(default_factory=set)
     attributes: set[str] = field(default_factory=set)
@@ -33,6 +37,7 @@ class Symbols:
     words: set[str] = field(default_factory=set)
     local: set[str] = field(default_factory=set)
     keywords: set[str] = field(default_factory=set)
+    shown: set[str] = field(default_factory=set)
     used: Counter[str] = field(default_factory=Counter)
 
     @classmethod
@@ -40,7 +45,7 @@ class Symbols:
         """Read a module. Raises SyntaxError."""
         found = cls(name, ast.parse(source, name))
         found._top(found.tree.body)
-        found._numbers()
+        found._constants()
         for item in ast.walk(found.tree):
             found._see(item)
         return found
@@ -57,7 +62,7 @@ class Symbols:
                 if not isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                     self._top(getattr(item, part, []))
 
-    def _numbers(self) -> None:
+    def _constants(self) -> None:
         stored = Counter(
             item.id
             for item in ast.walk(self.tree)
@@ -68,10 +73,10 @@ class Symbols:
                 continue
             target = item.targets[0]
             if isinstance(target, ast.Name) and target.id.isupper() and stored[target.id] == 1:
-                value = _whole(item.value, self.numbers)
+                value = _constant(item.value, self.constants)
                 if value is not None:
-                    self.numbers[target.id] = value
-        self.globals -= set(self.numbers)
+                    self.constants[target.id] = value
+        self.globals -= set(self.constants)
 
     def _see(self, item: ast.AST) -> None:
         if isinstance(item, ast.ClassDef):
@@ -80,6 +85,8 @@ class Symbols:
             self.local.update(argument.arg for argument in arguments(item))
         elif isinstance(item, ast.Attribute):
             self.used[item.attr] += 1
+            if not (isinstance(item.value, ast.Name) and item.value.id == "self"):
+                self.shown.add(item.attr)
             if (
                 isinstance(item.ctx, ast.Store)
                 and isinstance(item.value, ast.Name)
@@ -93,8 +100,9 @@ class Symbols:
             self.local.add(item.name)
         elif isinstance(item, ast.keyword) and item.arg:
             self.keywords.add(item.arg)
-        elif isinstance(item, ast.Constant) and isinstance(item.value, str) and item.value.isidentifier():
-            self.words.add(item.value)
+        elif isinstance(item, ast.Call) and isinstance(item.func, ast.Name) and item.func.id in BY_TEXT:
+            texts = (inner.value for inner in ast.walk(item) if isinstance(inner, ast.Constant))
+            self.words.update(text for text in texts if isinstance(text, str))
 
     def _see_class(self, item: ast.ClassDef) -> None:
         bases = {base.id for base in item.bases if isinstance(base, ast.Name)}
@@ -129,10 +137,12 @@ def targets(target: ast.expr) -> Iterator[str]:
         yield from targets(target.value)
 
 
-def _whole(value: ast.expr, known: dict[str, int]) -> int | None:
-    """Return what an expression of whole numbers comes to, None for any other."""
+def _constant(value: ast.expr, known: dict[str, int | str | bytes]) -> int | str | bytes | None:
+    """Return a text, bytes, or what an expression of whole numbers comes to; None for anything else."""
     if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id == "const":
         value = value.args[0]
+    if isinstance(value, ast.Constant) and isinstance(value.value, str | bytes):
+        return value.value
     allowed = (ast.Constant, ast.Name, ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.expr_context)
     if not all(isinstance(item, allowed) for item in ast.walk(value)):
         return None

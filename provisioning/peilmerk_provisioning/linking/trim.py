@@ -16,6 +16,7 @@ __all__ = ["drop_unused", "usual_first"]
 # The first 128 names of a module take one byte wherever they stand, all others two.
 FIRST = 124
 ENOUGH = 180
+OF_A_CLASS = ("__name__", "__module__", "__qualname__")
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
@@ -98,6 +99,8 @@ def usual_first(module: ast.Module, known: Collection[str]) -> None:
             used[item.arg] += 1
         elif isinstance(item, ast.Constant) and isinstance(item.value, str) and item.value.isidentifier():
             used[item.value] += len(item.value) <= 10
+        elif isinstance(item, ast.ClassDef):
+            used.update(OF_A_CLASS)
         if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef):
             used[item.name] += 1
         if isinstance(item, Function):
