@@ -52,7 +52,7 @@ class Ran:
         return found
 
 
-def run(script: str, flash: Path, *arguments: str, heap: int = 512 * 1024, timeout_s: float = 300.0) -> Ran:
+def run(script: str, flash: Path, *arguments: str, heap: int = 512 * 1024, timeout_s: float = 900.0) -> Ran:
     """Run on_wasm/<script>.py, or `flash`/guest/<script>.py where there is one, in a heap of `heap` bytes
     with the folder `flash` as its file system.
 

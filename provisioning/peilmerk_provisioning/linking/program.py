@@ -174,10 +174,11 @@ class Program:
         def add(name: str, above: tuple[str, ...]) -> None:
             if name in above:
                 raise LinkError(f"{name}: found that it imports itself by way of {' and '.join(above)}")
-            if name not in done:
-                for needed in self.imports(self.symbols[name].tree.body):
-                    add(needed, (*above, name))
-                done.append(name)
+            if name in done:
+                return
+            for needed in self.imports(self.symbols[name].tree.body):
+                add(needed, (*above, name))
+            done.append(name)
 
         for name in sorted(self.symbols):
             add(name, ())

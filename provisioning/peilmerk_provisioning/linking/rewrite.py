@@ -277,16 +277,14 @@ class Rewrite(ast.NodeTransformer):
 
     def _name_arguments(self, item: Function, scope: dict[str, str | _Meant]) -> None:
         """Give arguments letters that mean nothing else anywhere within the function."""
-        mentioned = {node.id for node in ast.walk(item) if isinstance(node, ast.Name)}
-        mentioned |= {
-            argument.arg
-            for node in ast.walk(item)
-            if isinstance(node, Function)
-            for argument in arguments(node)
-        }
-        mentioned |= {
-            node.name for node in ast.walk(item) if isinstance(node, ast.ExceptHandler) and node.name
-        }
+        mentioned = set()
+        for node in ast.walk(item):
+            if isinstance(node, ast.Name):
+                mentioned.add(node.id)
+            elif isinstance(node, ast.arg):
+                mentioned.add(node.arg)
+            elif isinstance(node, ast.ExceptHandler) and node.name:
+                mentioned.add(node.name)
         around = {new for outer in self._scopes for new in outer.values() if isinstance(new, str)}
         free = (letter for letter in LETTERS if letter not in mentioned and letter not in around)
         for argument in item.args.posonlyargs + item.args.args:
