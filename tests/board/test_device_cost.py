@@ -12,7 +12,6 @@ import pytest
 from peilmerk_bench.measure import device, wasm32
 from peilmerk_provisioning import bundle
 
-
 IN_RAM_HELD = 80_500
 
 
