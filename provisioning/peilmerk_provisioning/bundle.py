@@ -26,6 +26,7 @@ import subprocess
 import tempfile
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 from peilmerk_provisioning import portal_pages
@@ -235,7 +236,7 @@ def _program(sources: dict[str, Path], texts: dict[str, str], kind: str | None) 
     always = {f"{NODE}.{SENSING}.{one['driver']}" for one in KINDS[kind]["sensors"]} if kind else set()
     separate = {name for name, text in named.items() if REGISTERS.search(text)} - always
     try:
-        return Program(named, PARTS, separate)
+        return _joined(tuple(named.items()), frozenset(separate))
     except SyntaxError as reason:
         source = next(where for path, where in sources.items() if _dotted(path) == reason.filename)
         raise BundleError(
@@ -243,6 +244,12 @@ def _program(sources: dict[str, Path], texts: dict[str, str], kind: str | None) 
         ) from reason
     except LinkError as reason:
         raise BundleError(str(reason)) from reason
+
+
+@lru_cache(maxsize=8)
+def _joined(named: tuple[tuple[str, str], ...], separate: frozenset[str]) -> Program:
+    # Two seconds for the same result; who builds once often builds again.
+    return Program(dict(named), PARTS, separate)
 
 
 def _dotted(path: str) -> str:
