@@ -92,21 +92,7 @@ class Node:
         if safe:
             say("safe mode: too many boots failed; nothing is measured")
         if self._battery() and not safe:
-            from node.power import Battery
-
-            await Battery(
-                self._config,
-                self._clock,
-                self._cycle,
-                self._sensors,
-                self._link,
-                self._commands,
-                self._control,
-                self._outbox,
-                self._health,
-                self._wifi,
-                self._vigil,
-            ).run()
+            await self._sleep()
         say("%s, boot %d, %d sensors", self._config.device_id, self._health.boots, len(self._config.sensors))
         tasks = [
             asyncio.create_task(_tend("windows", self._keep_silence if safe else self._cycle.run)),
@@ -123,6 +109,26 @@ class Node:
         gc.collect()
         say("%d bytes of heap in use, %d free", gc.mem_alloc(), gc.mem_free())
         await asyncio.gather(*tasks)
+
+    async def _sleep(self):
+        try:
+            from node.power import Battery
+        except ImportError:
+            say("battery: found no such firmware, wanted `device deploy --battery`; stays awake")
+            return
+        await Battery(
+            self._config,
+            self._clock,
+            self._cycle,
+            self._sensors,
+            self._link,
+            self._commands,
+            self._control,
+            self._outbox,
+            self._health,
+            self._wifi,
+            self._vigil,
+        ).run()
 
     def _battery(self):
         # A board that knows no network yet stays awake for its set-up.

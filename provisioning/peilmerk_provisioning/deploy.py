@@ -66,7 +66,8 @@ def deploy(
 
     `link` is merged into node.json; `sensors` are its sensors in place of the kind's, and its profile then
     has what they sample; `power` is mains or battery (`power.battery`), without it the board keeps what it
-    has; `panel` is what a host sees and presses (`panel.panel`); `on_progress(done, total)` counts bytes.
+    has, and on mains it does without what only batteries need; `panel` is what a host sees and presses
+    (`panel.panel`); `on_progress(done, total)` counts bytes.
     Raises BundleError when the board cannot load the bundle, PowerError when it is on batteries and has a
     sensor that must not sleep, DeployError when it does not end up with the bundle, BoardError when it cannot
     be reached.
@@ -80,6 +81,8 @@ def deploy(
     sleeps = before.battery if power is None else power["mode"] == "battery"
     if sleeps:
         check_power(kind, sensors, f"the board on {board.port}, which is on batteries (--mains if it is not)")
+    else:
+        bundle = bundle.on_mains()
     bundle.check(before, board.port)
     copied, removed = difference(bundle, before)
     size = sum(len(bundle.files[path]) for path in copied)

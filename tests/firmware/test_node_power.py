@@ -48,7 +48,7 @@ class Meadow:
         }
         settings = kinds.node_settings("air")
         settings["power"] = {"mode": "battery", "every_s": 300, "reachable_s": 5}
-        files = bundle.build().placed()
+        files = bundle.build(kind="air").placed()
         files["node.json"] = json.dumps({**settings, "link": link}).encode()
         files["identity.json"] = json.dumps(
             {"device_id": DEVICE, "mqtt_password": "secret", "root_key": ROOT_KEY.hex()}

@@ -70,7 +70,10 @@ class House:
             "root_key": ROOT_KEY.hex(),
             "setup_password": PASSWORD,
         }
-        self.files = bundle.build().placed() | {
+        built = bundle.build(kind=kind)
+        # How its firmware is called on the board.
+        self.program = built.program
+        self.files = built.placed() | {
             "node.json": json.dumps(settings | (node or {})).encode(),
             "identity.json": json.dumps(identity).encode(),
             "trust.der": der(broker.authority if broker else certificate("Nobody", authority=True)),

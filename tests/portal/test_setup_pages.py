@@ -216,10 +216,11 @@ async def test_a_power_cut_while_a_network_is_kept_leaves_the_old_list_or_the_ne
     seen = []
     for writes in range(1, 40):
         await place.board.console_shows(">>> ", 60)
-        place.board.type(
-            "import sys; sys.path.insert(0, '/a'); from node.portal.setup import save_network\r\n"
-            f"save_network('/', 'new', 'password {writes}'); print('kept', {writes} * 1000)\r\n"
+        code = place.program.guest(
+            "from node.portal.setup import save_network\n"
+            f"save_network('/', 'new', 'password {writes}')\nprint('kept', {writes} * 1000)"
         )
+        place.board.type("import sys; sys.path.insert(0, '/a')\r\n" + code.replace("\n", "\r\n") + "\r\n")
         place.board.cut_power_after_writes(writes)
         kept = asyncio.ensure_future(place.board.console_shows(f"kept {writes * 1000}", 60))
         off = asyncio.ensure_future(place.board.until_off())

@@ -200,13 +200,13 @@ async def test_a_change_copies_one_file_and_takes_strays_away(
     firmware = tmp_path / "firmware"
     shutil.copytree(Path(__file__).parents[2] / "firmware", firmware)
     (firmware / "node/added").mkdir()
-    (firmware / "node/added/extra.py").write_text("x = 1\n")
+    (firmware / "node/added/extra.bin").write_bytes(b"1")
     other = build(firmware, kind="counter")
     done = await asyncio.to_thread(deploy, bench.board, "air", other)
-    assert done.copied == ("node/added/extra.mpy",)
+    assert done.copied == ("node/added/extra.bin",)
     assert done.removed == ()
     back = await asyncio.to_thread(deploy, bench.board, "air", bundle)
-    assert (back.copied, back.removed) == ((), ("node/added/extra.mpy",))
+    assert (back.copied, back.removed) == ((), ("node/added/extra.bin",))
     found = await asyncio.to_thread(bench.board.inspect)
     assert found.files == bundle.hashes
 
@@ -232,7 +232,7 @@ async def test_sensors_that_were_named_are_on_the_board_with_their_drivers_and_p
     ]
     found = await asyncio.to_thread(bench.board.inspect)
     assert found.battery
-    assert {"node/sensing/bme280.mpy", "node/sensing/shdlc.mpy"} <= set(found.files)
+    assert {"node/sensing/bme280.mpy", "node/sensing/sps30.mpy"} <= set(found.files)
     refused = await asyncio.to_thread(
         run, "deploy", "--port", bench.port, "--kind", "air", "--sensor", "nose", fails=2
     )

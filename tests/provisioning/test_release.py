@@ -168,25 +168,20 @@ def test_other_keys_are_refused(tmp_path: Path) -> None:
 
 def test_a_bundle_carries_the_drivers_of_its_kind_alone() -> None:
     def drivers(made: bundles.Bundle) -> set[str]:
-        return {path.rpartition("/")[2] for path in made.files if path.startswith("node/sensing/")}
+        assert made.program is not None
+        folder = "node.sensing."
+        return {name.removeprefix(folder) for name in made.program.part if name.startswith(folder)}
 
     counter, air = (bundles.build(kind=kind) for kind in ("counter", "air"))
-    assert {"beam_pair.mpy", "__init__.mpy"} <= drivers(counter)
-    assert not {"sds011.mpy", "sht3x.mpy", "pulses.mpy"} & drivers(counter)
-    assert {"sds011.mpy", "sht3x.mpy"} <= drivers(air)
-    assert "beam_pair.mpy" not in drivers(air)
+    assert drivers(counter) == {"beam_pair", "passages"}
+    assert drivers(air) == {"sds011", "sht3x", "frames", "i2c", "sampler", "sensirion"}
     more = bundles.build(kind="counter", drivers=["sht3x"])
-    assert {"beam_pair.mpy", "sht3x.mpy"} <= drivers(more)
+    assert drivers(more) == {"beam_pair", "passages", "sht3x", "i2c", "sampler", "sensirion"}
+    # The kind's own are always loaded; another is a file of its own, which node.json names.
+    assert [path for path in more.files if path.startswith("node/sensing/")] == ["node/sensing/sht3x.mpy"]
     assert len({counter.digest, air.digest, more.digest}) == 3
     with pytest.raises(BundleError, match="found driver 'sonar', wanted one of"):
         bundles.build(kind="counter", drivers=["sonar"])
-    # What a driver needs comes along: every import within is met.
-    for made in (counter, air, more):
-        here = drivers(made)
-        for name in here - {"__init__.mpy"}:
-            source = bundles.firmware_folder() / "node/sensing" / name.replace(".mpy", ".py")
-            for needed in bundles.sensing_imports(source) & {p.stem for p in source.parent.glob("*.py")}:
-                assert f"{needed}.mpy" in here
 
 
 def test_what_calls_itself_another_version_is_the_same_but_for_one_file() -> None:

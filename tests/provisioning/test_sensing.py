@@ -215,8 +215,10 @@ def test_an_air_node_with_other_sensors_starts_with_a_profile_of_what_they_sampl
 
 def test_a_board_gets_the_drivers_that_were_named_and_what_they_share() -> None:
     made = sensing.entries("air", ["sps30:uart=1,tx=17,rx=16"])
-    files = bundle.build(kind="air", drivers=[one["driver"] for one in made]).files
-    names = {Path(path).stem for path in files if "/sensing/" in path}
+    built = bundle.build(kind="air", drivers=[one["driver"] for one in made])
+    files, program = built.files, built.program
+    assert program is not None
+    names = {name.rpartition(".")[2] for name in program.part if name.startswith("node.sensing.")}
     assert {"sps30", "shdlc", "frames", "sensirion", "sampler"} <= names
     assert not {"scd4x", "dnms", "beam_pair"} & names
     assert not [path for path in files if path.endswith(".toml")]

@@ -110,7 +110,7 @@ def test_every_write_of_a_deployment_that_brings_slots(tmp_path: Path) -> None:
 def test_writes_of_the_whole_firmware(tmp_path: Path) -> None:
     def startable(version: tuple[int, int, int]) -> Bundle:
         """The real firmware but for the module that would start the sensors."""
-        made = build(kind="counter", version=version)
+        made = build(kind="counter", version=version, joined=False)
         files = {path: data for path, data in made.files.items() if path != "node/app.mpy"}
         files["node/app.py"] = b"def main():\n    pass\n"
         return Bundle(dict(sorted(files.items())), made.mpy)

@@ -7,7 +7,7 @@ Python heap. Two ways of carrying the firmware are measured side by side:
     in place    a ROM file system image (VfsRom), as a MicroPython runs it that was built with
                 MICROPY_VFS_ROM and a "romfs" partition: bytecode stays in flash
 
-    mpy         the bytecode that a board of the kind carries
+    mpy         the bytecode that a board of the kind carries, joined as it is shipped
     live        heap after boot, everything that the profile needs loaded
     peak        the highest the heap stood between two moments at which no task ran, in so many windows, with
                 everything that these stretches left behind, so an upper bound
@@ -31,7 +31,8 @@ from peilmerk_bench.measure import wasm32
 from peilmerk_provisioning import bundle as bundles
 from peilmerk_provisioning.kinds import node_settings
 
-KINDS = ("counter", "air")
+KINDS = ("counter", "air", "air, battery")
+"""What boards are; one on batteries is measured as it is until it sleeps."""
 WINDOWS = 12
 HEAP = 1024 * 1024
 KIB = 1024
@@ -86,12 +87,19 @@ def write_flash(kind: str, bundle: bundles.Bundle, flash: Path) -> Path:
         with contextlib.redirect_stdout(io.StringIO()):
             image = make_romfs(folder, mpy_cross=False)
     (flash / "image").write_bytes(image)
+    if bundle.program:
+        (flash / "guest").mkdir()
+        script = (wasm32.GUESTS / "node_heap.py").read_text("utf-8")
+        (flash / "guest/node_heap.py").write_text(bundle.program.guest(script))
     return flash / "image"
 
 
 def measure(kind: str, windows: int = WINDOWS) -> dict[str, Any]:
     """Measure one kind of node; figures in bytes. Raises WasmError, BundleError."""
+    kind, _, power = kind.partition(", ")
     bundle = bundles.build(kind=kind)
+    if not power:
+        bundle = bundle.on_mains()
     bytecode = sum(len(data) for path, data in bundle.files.items() if path.endswith(".mpy"))
     figures: dict[str, Any] = {"mpy_bytes": bytecode, "files_bytes": bundle.size, "windows": windows}
     for way in ("in_ram", "in_place"):
@@ -112,7 +120,9 @@ def measure(kind: str, windows: int = WINDOWS) -> dict[str, Any]:
 
 
 def instructions() -> dict[str, int]:
-    """Count the instructions of each piece of work, with a counter's firmware. Raises WasmError."""
+    """Count the instructions of each piece of work, with a counter's firmware, its modules as they lie in the
+    sources: the bench reaches into them. Raises WasmError.
+    """
     with tempfile.TemporaryDirectory(prefix="peilmerk-flash-") as folder:
         write_flash("counter", bundles.build(), Path(folder))
         found = wasm32.run("node_cost", Path(folder), heap=16 * HEAP).figures
@@ -120,7 +130,9 @@ def instructions() -> dict[str, int]:
 
 
 def beside_others() -> dict[str, dict[str, Any]]:
-    """Return the bytes of .mpy of what we have written ourselves, beside what others load for it."""
+    """Return the bytes of .mpy of what we have written ourselves, beside what others load for it: each module
+    by itself under its own names, as theirs.
+    """
     files = bundles.build().files
     rows = {}
     for name, places in OURS.items():

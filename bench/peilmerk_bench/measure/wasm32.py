@@ -52,8 +52,9 @@ class Ran:
         return found
 
 
-def run(script: str, flash: Path, *arguments: str, heap: int = 512 * 1024, timeout_s: float = 300.0) -> Ran:
-    """Run on_wasm/<script>.py in a heap of `heap` bytes with the folder `flash` as its file system.
+def run(script: str, flash: Path, *arguments: str, heap: int = 512 * 1024, timeout_s: float = 900.0) -> Ran:
+    """Run on_wasm/<script>.py, or `flash`/guest/<script>.py where there is one, in a heap of `heap` bytes
+    with the folder `flash` as its file system.
 
     In a process of its own: a trap in the guest, or of the engine, ends that process only.
     """
@@ -104,7 +105,8 @@ def _main(script: str, flash: str, heap: str, *arguments: str) -> int:
     store = Store(engine)
     store.set_fuel(FUEL)
     wasi = WasiConfig()
-    code = f"import sys\nsys.path[:] = ['/guest', '.frozen']\nimport {script}\n{script}.main{arguments!r}\n"
+    code = "import sys\nsys.path[:] = ['/flash/guest', '/guest', '.frozen']\n"
+    code += f"import {script}\n{script}.main{arguments!r}\n"
     wasi.argv = ["micropython", "-X", f"heapsize={heap}", "-c", code]
     wasi.inherit_stdout()
     wasi.inherit_stderr()

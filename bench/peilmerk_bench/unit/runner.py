@@ -23,8 +23,10 @@ import peilmerk_protocol
 from peilmerk_bench.board import BoardError, BoardSpec, VirtualBoard, air_sensors, counter_sensors
 from peilmerk_bench.world.clock import WorldClock
 from peilmerk_provisioning import bundle as bundles
-from peilmerk_provisioning.board import Board, Reset
+from peilmerk_provisioning.board import Board, Inspection, Reset
 from peilmerk_provisioning.deploy import deploy
+from peilmerk_provisioning.kinds import KINDS
+from peilmerk_provisioning.linking import Program
 
 CASES = Path(__file__).parent / "cases"
 VECTORS = Path(peilmerk_protocol.__file__).parent / "vectors"
@@ -78,14 +80,38 @@ def lines_of(vectors: dict[str, Any]) -> list[str]:
     return [json.dumps(row) for row in rows]
 
 
-def write_folder(folder: Path) -> None:
-    """Write what the board will mount."""
+def write_folder(folder: Path, program: Program | None) -> None:
+    """Write what the board will mount; `program` when its firmware is joined."""
     for path in CASES.glob("*.py"):
-        shutil.copy(path, folder)
+        if program and path.stem.startswith("case_"):
+            guest = "from unit import absent\n" + program.guest(path.read_text("utf-8"), absent="absent")
+            (folder / path.name).write_text(guest, "utf-8")
+        else:
+            shutil.copy(path, folder)
     (folder / "vectors").mkdir()
     for path in VECTORS.glob("*.json"):
         lines = lines_of(json.loads(path.read_text("utf-8")))
         (folder / "vectors" / path.name).write_text("\n".join(lines) + "\n", "utf-8")
+
+
+def program_of(found: Inspection, port: str) -> Program | None:
+    """Return how the firmware of a board is called there: None for modules under their own names.
+
+    Raises BoardError when it is not what is built here of the same kind and drivers.
+    """
+    if "node/window.mpy" in found.files:
+        return None
+    kind = found.kind or ""
+    own = {sensor["driver"] for sensor in KINDS[kind]["sensors"]} if kind in KINDS else set()
+    here = {Path(path).stem for path in found.files if path.startswith("node/sensing/")}
+    major, minor, patch = found.firmware or bundles.source_version()
+    bundle = bundles.build(kind=kind, drivers=sorted(here - own), version=(major, minor, patch))
+    if found.digest not in (bundle.digest, bundle.on_mains().digest):
+        raise BoardError(
+            f"the board on {port} carries the firmware {(found.digest or '')[:16]}…, wanted "
+            f"{bundle.digest[:16]}… as it is built here: run `peilmerk device deploy`"
+        )
+    return bundle.program
 
 
 async def run_on(port: str, chosen: list[str], on_result: Callable[[dict[str, Any]], None]) -> Outcome:
@@ -93,24 +119,25 @@ async def run_on(port: str, chosen: list[str], on_result: Callable[[dict[str, An
     found = await asyncio.to_thread(Board(port).inspect)
     if not any(path.startswith("node/") for path in found.files):
         raise BoardError(f"the board on {port} carries no firmware, wanted it: run `peilmerk device deploy`")
+    program = await asyncio.to_thread(program_of, found, port)
     outcome = Outcome(port, found.machine, found.micropython, found.digest or "")
     with tempfile.TemporaryDirectory(prefix="peilmerk-unit-") as folder:
-        write_folder(Path(folder))
-        program = "import unit\n" + "".join(f"unit.run({name!r})\n" for name in chosen)
+        write_folder(Path(folder), program)
+        code = "import unit\n" + "".join(f"unit.run({name!r})\n" for name in chosen)
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "mpremote", "connect", port, "mount", folder, "exec", program),
+            *(sys.executable, "-m", "mpremote", "connect", port, "mount", folder, "exec", code),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
         try:
             tail = await _listen(process, outcome, on_result)
-            code = await process.wait()
+            ended = await process.wait()
         finally:
             with suppress(ProcessLookupError):
                 process.kill()
     await asyncio.to_thread(Board(port).do, [Reset()])
-    if code:
+    if ended:
         raise BoardError(f"the board on {port} did not finish its tests: {tail}")
     return outcome
 

@@ -2,7 +2,8 @@
 
 Pages lie beside this module in one compressed file, made from pages.html and the contract's texts when the
 bundle is built: pieces, each a line "#name" or "#name.nl" and the lines up to the next one, with ~name~ where
-a value goes. They are read forwards and sent line by line; no page is ever whole in memory.
+a value goes, the headers first. They are read forwards and sent line by line; no page is ever whole in
+memory.
 """
 
 import hashlib
@@ -23,13 +24,6 @@ _FIELDS = const(8)
 _SEND = const(512)
 _LANGUAGES = ("nl", "en")
 _WANTED = ("host", "cookie", "content-length", "accept-language", "content-type")
-# No words after the status: RFC 9112, section 4, lets them be left out.
-_HEADERS = (
-    "HTTP/1.1 %d \r\nContent-Type: text/%s\r\nCache-Control: %s\r\n%sConnection: close\r\n"
-    "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n"
-    "Content-Security-Policy: default-src 'none';style-src 'self';script-src 'self';form-action 'self';"
-    "base-uri 'none';frame-ancestors 'none'\r\n\r\n"
-)
 
 
 class Refused(Exception):
@@ -178,7 +172,8 @@ class Answer:
 
     async def begin(self, status=200, kind="html; charset=utf-8", more="", keep="no-store"):
         """Status and headers; `kind` is of text, `more` are whole header lines."""
-        await self.send((_HEADERS % (status, kind, keep, more)).encode())
+        head = fill(self.get("head"), {"status": status, "kind": kind.encode(), "keep": keep})
+        await self.send(head.replace(b"\n", b"\r\n") + b"\r\n" + more.encode() + b"\r\n")
 
     async def go(self, to, more=""):
         """Send the visitor to another address."""

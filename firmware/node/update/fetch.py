@@ -5,15 +5,13 @@ asked of it and nothing is believed, as what is fetched proves itself.
 """
 
 import asyncio
-import errno
-import select
 import socket
 
 from micropython import const
 
 from node.console import say
 from node.update import UpdateError
-from node.uplink.mqtt import LinkError, tls_context
+from node.uplink.mqtt import LinkError, dial, tls_context
 from node.uplink.resolve import resolve
 
 _TRUNCATED = const(10)
@@ -25,7 +23,6 @@ _LONGEST_LINE = const(256)
 _MOST_LINES = const(40)
 # So many attempts in a row may bring nothing.
 _ATTEMPTS = const(5)
-_POLL_MS = const(20)
 
 
 async def fetch(config, digest, size, receiver, vigil):
@@ -58,20 +55,8 @@ async def _attempt(config, context, digest, size, receiver, vigil):
             host, port, server_name = config.update
             address = await resolve(host, port, socket.SOCK_STREAM, config.timeout_s)
             raw = socket.socket(address[0], socket.SOCK_STREAM)
-            raw.setblocking(False)
-            try:
-                raw.connect(address[-1])
-            except OSError as wait:
-                if wait.errno != errno.EINPROGRESS:
-                    raise
-            poller = select.poll()
-            poller.register(raw, select.POLLOUT)
-            for _ in range(config.timeout_s * 1000 // _POLL_MS):
-                if poller.poll(0):
-                    break
-                await asyncio.sleep_ms(_POLL_MS)
-            line = context.wrap_socket(raw, server_hostname=server_name, do_handshake_on_connect=False)
-            line.setblocking(False)
+            wait = dial(raw, address[-1], context, server_name)
+            line = await asyncio.wait_for(wait, config.timeout_s)
             stream = asyncio.StreamWriter(line, {})
             begin = receiver.taken
             stream.write(

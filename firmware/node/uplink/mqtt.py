@@ -95,6 +95,27 @@ def tls_context(authority):
     return context
 
 
+async def dial(raw, address, context, server_name):
+    """Connect the socket `raw`; returns the TLS line over it, whose handshake begins with the first write.
+
+    Waits for ever; whoever gives up closes `raw`. Raises OSError and ValueError.
+    """
+    raw.setblocking(False)
+    try:
+        raw.connect(address)
+    except OSError as wait:
+        if wait.errno != errno.EINPROGRESS:
+            raise
+    # Writable means connected, or failed: the first write tells which.
+    poller = select.poll()
+    poller.register(raw, select.POLLOUT)
+    while not poller.poll(0):
+        await asyncio.sleep_ms(_POLL_MS)
+    line = context.wrap_socket(raw, server_hostname=server_name, do_handshake_on_connect=False)
+    line.setblocking(False)
+    return line
+
+
 class MqttClient:
     """One client; times in seconds. `authority` is the broker's authority in DER.
 
@@ -246,21 +267,7 @@ class MqttClient:
     async def _open(self):
         address = await resolve(self._host, self._port, socket.SOCK_STREAM, self._timeout_s // 2)
         self._raw = raw = socket.socket(address[0], socket.SOCK_STREAM)
-        raw.setblocking(False)
-        try:
-            raw.connect(address[-1])
-        except OSError as wait:
-            if wait.errno != errno.EINPROGRESS:
-                raise
-        # Writable means connected, or failed: the first write tells which.
-        poller = select.poll()
-        poller.register(raw, select.POLLOUT)
-        while not poller.poll(0):
-            await asyncio.sleep_ms(_POLL_MS)
-        self._line = line = self._context.wrap_socket(
-            raw, server_hostname=self._server_name, do_handshake_on_connect=False
-        )
-        line.setblocking(False)
+        self._line = line = await dial(raw, address[-1], self._context, self._server_name)
         stream = asyncio.StreamWriter(line, {})
         flags = 0xC2  # user name, password, clean session
         stream.write(

@@ -28,7 +28,7 @@ def begin(root):
 
 def main(root, params):
     global receiver, refusal
-    from node.update import UpdateError
+    from node.update.receive import UpdateError
 
     piece = a2b_base64(params["piece"])
     if refusal is None:

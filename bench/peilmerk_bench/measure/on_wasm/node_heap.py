@@ -31,14 +31,16 @@ def main(windows="0", image=""):
 
 
 def _load():
-    from node import app, config
+    from node.app import Node
+    from node.config import load
+
+    return Node, load
 
 
 def _make():
     global node
-    from node import app, config
-
-    node = app.Node(config.load("/flash/"), "/flash/", "/flash/data")
+    make, load = _load()
+    node = make(load("/flash/"), "/flash/", "/flash/data")
 
 
 def _between():

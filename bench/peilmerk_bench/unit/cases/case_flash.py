@@ -2,7 +2,7 @@
 
 import os
 
-from unit import load, same
+from unit import same
 
 _FOLDER = "/unit-test"
 
@@ -30,7 +30,8 @@ def test_an_outbox_gives_back_what_it_took():
 
 
 def _outbox():
-    outbox = load("node.outbox")
+    from node import outbox
+
     box = outbox.Outbox(_FOLDER)
     for number in range(1, 41):
         same(box.next_seq(), number)
@@ -51,7 +52,8 @@ def test_a_mark_is_the_newest_whole_one():
 
 
 def _mark():
-    mark = load("node.mark")
+    from node import mark
+
     mark.make_folder(_FOLDER)
     written = mark.Mark(_FOLDER + "/m", "II")
     same(written.load(), None)

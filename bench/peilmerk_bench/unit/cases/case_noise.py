@@ -2,7 +2,7 @@
 
 import os
 
-from unit import load, same
+from unit import same
 
 # Of the stream that `bits` below gives, at epsilon 7/10 and 3/10; drawn by other code on another machine.
 LEAF = (
@@ -94,17 +94,19 @@ def stream():
 
 
 def test_the_sampler_draws_what_the_paper_says():
-    laplace = load("node.laplace")
+    from node.laplace import discrete_laplace
+
     bits = stream()
-    same(tuple([laplace.discrete_laplace(bits, 7, 10) for _ in LEAF]), LEAF, "epsilon 7/10")
-    same(tuple([laplace.discrete_laplace(bits, 3, 10) for _ in DAY]), DAY, "epsilon 3/10")
+    same(tuple([discrete_laplace(bits, 7, 10) for _ in LEAF]), LEAF, "epsilon 7/10")
+    same(tuple([discrete_laplace(bits, 3, 10) for _ in DAY]), DAY, "epsilon 3/10")
 
 
 def test_no_noise_is_no_answer():
-    laplace = load("node.laplace")
+    from node.laplace import discrete_laplace
+
     for p, q in ((0, 1), (1, 0), (-7, 10)):
         try:
-            laplace.discrete_laplace(stream(), p, q)
+            discrete_laplace(stream(), p, q)
         except ValueError:
             continue
         raise AssertionError("drew with epsilon %d/%d" % (p, q))
@@ -112,13 +114,15 @@ def test_no_noise_is_no_answer():
 
 def test_bits_of_the_boards_own_source_are_balanced():
     """4,096 bits: ones beyond 2048 +- 6 standard deviations (32 each) are a dead source."""
+    from node.entropy import BitStream
+
     try:
         import network
 
         network.WLAN(network.STA_IF).active(True)
     except ImportError:
         pass
-    stream = load("node.entropy").BitStream()
+    stream = BitStream()
     ones = 0
     for _ in range(256):
         number = stream.bits(16)

@@ -1,11 +1,13 @@
 """Windows: sums, means and spreads, and their borders."""
 
 from peilmerk_protocol import quantities
-from unit import load, same
+from unit import same
 
 
 def test_a_mean_and_its_spread_are_rounded_to_the_nearest():
-    tally = load("node.window").Tally((quantities.PM2_5, quantities.TEMPERATURE))
+    from node.window import Tally
+
+    tally = Tally((quantities.PM2_5, quantities.TEMPERATURE))
     tally.begin(7, False)
     for value in (1, 2, 4):
         tally.sample(quantities.PM2_5, value)
@@ -16,7 +18,9 @@ def test_a_mean_and_its_spread_are_rounded_to_the_nearest():
 
 
 def test_an_exact_count_is_read_once():
-    tally = load("node.window").Tally((quantities.BICYCLE_TOWARDS,))
+    from node.window import Tally
+
+    tally = Tally((quantities.BICYCLE_TOWARDS,))
     tally.begin(7, False)
     tally.count(quantities.BICYCLE_TOWARDS, 41)
     tally.count(quantities.BICYCLE_AWAY, 3)
@@ -25,7 +29,8 @@ def test_an_exact_count_is_read_once():
 
 
 def test_square_roots_are_exact():
-    isqrt = load("node.window").isqrt
+    from node.window import isqrt
+
     for number in (0, 1, 2, 3, 4, 15, 16, 17, 10**6, 10**12, 10**18 - 1, (1 << 62) - 1):
         root = isqrt(number)
         assert root * root <= number < (root + 1) * (root + 1), number

@@ -1,0 +1,39 @@
+"""Which modules of the firmware become one: what is always loaded, and what is loaded now and then."""
+
+from __future__ import annotations
+
+__all__ = ["CORE", "OUTSIDE", "OUTSIDE_ATTRIBUTES", "PARTS"]
+
+CORE = "node.app"
+"""Where everything goes that is loaded from boot on and has no other place."""
+
+PARTS: dict[str, tuple[str, ...]] = {
+    "node": (),
+    # What takes an update by cable, without the rest of the firmware: with all that these need.
+    "node.update.slots": ("node.attest", "node.mark", "node.update"),
+    "node.update.receive": ("peilmerk_protocol.manifest",),
+    "node.update.fetch": (),
+    "node.portal.http": ("node.portal.local", "node.portal.setup", "node.portal.improv"),
+    # A board on batteries has it, others do without.
+    "node.power": (),
+    # Now and then, on few boards.
+    "node.safe": ("node.forget", "node.indicate"),
+}
+"""{the module that is loaded: what else goes into it}. Drivers are never joined: node.json names them."""
+
+ALONE = "node.update.receive"
+"""What it needs, and nothing more, goes into BESIDE: a cable brings updates to a board without a node."""
+BESIDE = "node.update.slots"
+
+OUTSIDE = frozenset(
+    {
+        ("node", "VERSION"),
+        ("node.app", "main"),
+        ("node.update.receive", "UpdateError"),
+        ("node.update.receive", "Receiver"),
+        ("node.update.slots", "Slots"),
+    }
+)
+"""(module, name): what main.py, the technician's tools and guides ask for on a board of any version."""
+
+OUTSIDE_ATTRIBUTES = frozenset({"abandon", "finish", "reason", "retry", "taken", "write"})
