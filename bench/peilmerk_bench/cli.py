@@ -358,14 +358,14 @@ def wire(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON ob
 
 @app.command()
 def gateway(
-    only: Annotated[
-        str, typer.Option(metavar="PART", help="One part only: drain, latency or curve.")
-    ] = "",
+    only: Annotated[str, typer.Option(metavar="PART", help="One part only: drain, latency or curve.")] = "",
     reports: Annotated[int, typer.Option(min=100, help="Reports in the full stream.")] = 50_000,
     devices: Annotated[int, typer.Option(min=1, max=10_000, help="Boards that send them.")] = 1_000,
     rate: Annotated[int, typer.Option(min=1, help="Reports a second of the steady load.")] = 1_000,
     seconds: Annotated[float, typer.Option(min=1, help="How long the steady load lasts.")] = 20.0,
-    registry: Annotated[int, typer.Option(min=0, help="Devices in the registry at the curve's end.")] = 100_000,
+    registry: Annotated[
+        int, typer.Option(min=0, help="Devices in the registry at the curve's end.")
+    ] = 100_000,
     observations: Annotated[
         int, typer.Option(min=0, help="Observations in the store at the curve's end.")
     ] = 2_000_000,

@@ -128,9 +128,7 @@ def _is_extremes_of(number: int, stream: Stream) -> bool:
     return is_extremes and quantities.mean_of(number) == stream.quantity.number
 
 
-def _observation(
-    admitted: Admitted, stream: Stream, result: int, key: str, **beside: Any
-) -> ObservationRow:
+def _observation(admitted: Admitted, stream: Stream, result: int, key: str, **beside: Any) -> ObservationRow:
     mandate = admitted.mandate
     return ObservationRow(
         datastream=key,

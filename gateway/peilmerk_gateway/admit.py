@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from peilmerk_gateway.deployments.mandate import Mandate
+from peilmerk_gateway.immutable import immutable
 from peilmerk_gateway.open import Opened
 from peilmerk_gateway.refusal import Reason, Refusal
 from peilmerk_gateway.store.halts import WITHDRAWN, Halt
@@ -31,7 +32,7 @@ AHEAD_S = 120
 BEHIND_S = 92 * 86_400
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Admitted:
     """A report that may be taken, and the terms."""
 
@@ -47,6 +48,7 @@ class Admitted:
 
     def __post_init__(self) -> None:
         length = self.mandate.length_s(self.kind)
+        # Not by assignment, which is for nobody else.
         object.__setattr__(self, "window_s", length)
         object.__setattr__(self, "window_start", self.report.window * length)
 

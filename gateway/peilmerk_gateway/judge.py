@@ -19,6 +19,7 @@ import structlog
 from peilmerk_gateway.account import account
 from peilmerk_gateway.admit import Admitted, Redelivered, admit_ack, admit_report, admit_statement, may_wait
 from peilmerk_gateway.deployments.mandate import Mandate
+from peilmerk_gateway.immutable import immutable
 from peilmerk_gateway.ingest import Delivery
 from peilmerk_gateway.memory import BatchMemory
 from peilmerk_gateway.open import Keyring, Opened, open_delivery
@@ -49,7 +50,7 @@ class Mandates(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class _Case:
     """One authentic message to judge; `waited` is its row when it comes from waiting."""
 

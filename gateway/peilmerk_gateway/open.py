@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from peilmerk_gateway import sealed
+from peilmerk_gateway.immutable import immutable
 from peilmerk_gateway.ingest import Delivery
 from peilmerk_gateway.refusal import Reason, Refusal
 from peilmerk_gateway.registry import Registry
@@ -21,7 +22,7 @@ from peilmerk_protocol.report import Report
 from peilmerk_protocol.statement import Statement
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Opened:
     """One authentic message. `size` in bytes, `digest` the SHA-256 of it as sealed."""
 

@@ -9,6 +9,7 @@ anew, and nothing is lost by that (see `flow` and `publish.outbox`).
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -37,6 +38,8 @@ from peilmerk_gateway.way_in import open_way_in
 from peilmerk_gateway.web import WebServer, create_app
 
 WATCH_S = 1.0
+# Objects that are made until the garbage collector looks at them: those of about two batches.
+COLLECT_AFTER = 50_000
 # Of the ten seconds that a supervisor gives: what is under way, then broker and store.
 FINISH_S = 5.0
 
@@ -127,6 +130,7 @@ class Service:
                     update=servers[1].url if servers[1:] else "",
                 )
             )
+            _spare_the_collector()
             _log.info("gateway ready", web=web.url, mqtt_port=broker.mqtt_port, clock=_name(clock))
             try:
                 await self._until_stopped(work)
@@ -206,6 +210,17 @@ async def _finish(work: list[asyncio.Task[None]]) -> None:
         _log.warning("not finished in time", part=task.get_name())
         task.cancel()
     await asyncio.gather(*work, return_exceptions=True)
+
+
+def _spare_the_collector() -> None:
+    """Have the garbage collector look at what batches leave, seldom, and never at what is there for good.
+
+    A batch makes thousands of records without a cycle among them; by its own measure the collector went
+    through all of them dozens of times a batch, and through every module: a sixth of the processor time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, 10, 10)
 
 
 def _tell_broken(catalogue: Catalogue) -> None:

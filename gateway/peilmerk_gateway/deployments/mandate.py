@@ -56,12 +56,8 @@ class Mandate:
     """How long after the end of its window nobody is told a figure, seconds: at somebody's home."""
     # Reckoned once, at the first report that asks.
     _digests: dict[int, bytes] = field(default_factory=dict, compare=False, repr=False)
-    _prices: dict[int, int] = field(
-        init=False, default_factory=dict, compare=False, repr=False
-    )
-    _scales: dict[int, float] = field(
-        init=False, default_factory=dict, compare=False, repr=False
-    )
+    _prices: dict[int, int] = field(init=False, default_factory=dict, compare=False, repr=False)
+    _scales: dict[int, float] = field(init=False, default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def declared(self) -> int:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from peilmerk_gateway.errors import PeilmerkError
+from peilmerk_gateway.immutable import immutable
 from peilmerk_protocol import topics
 
 
@@ -26,7 +27,7 @@ class IngestError(PeilmerkError):
     """The broker cannot be asked or told at this moment; the text says what is in the way."""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Delivery:
     """One message of one device, as it came: nothing in it is authenticated yet.
 

@@ -38,6 +38,7 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
 from nats.js.errors import Error as JetStreamError
 
+from peilmerk_gateway.immutable import immutable
 from peilmerk_gateway.ingest import Batch, Delivery, IngestError
 
 STREAM = "$MQTT_msgs"
@@ -394,7 +395,7 @@ class _Pull:
         return True
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class _Message:
     """One delivery: `place` in the stream, `deliveries` so far, `reply` for its acknowledgement."""
 

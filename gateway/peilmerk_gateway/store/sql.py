@@ -38,9 +38,7 @@ def columns_of(table: Table) -> list[str]:
     return table.columns.keys()[:-1]
 
 
-def insert_new(
-    connection: Connection, table: Table, rows: Sequence[Row], audit_entry: int
-) -> Sequence[Row]:
+def insert_new(connection: Connection, table: Table, rows: Sequence[Row], audit_entry: int) -> Sequence[Row]:
     """Insert what is not there yet; return it. Rows are of all columns of `table` in their order, but for
     the last one, `audit_entry`, which is given once.
     """

@@ -255,7 +255,9 @@ def _print(result: Figures) -> None:
     table.add_column("wanted", justify="right")
     if drained := figures.get("drain"):
         cost = drained["bare"]
-        table.add_row("reports a second", f"{drained['reports_a_second']:,}", f"≥ {held['reports_a_second']:,}")
+        table.add_row(
+            "reports a second", f"{drained['reports_a_second']:,}", f"≥ {held['reports_a_second']:,}"
+        )
         table.add_row("of them refused or missing", "none" if drained["adds_up"] else "some", "none")
         table.add_row("a report, µs", f"{drained['us']}", "")
         table.add_row("  processor: gateway, µs", f"{drained['gateway_cpu_us']}", "")

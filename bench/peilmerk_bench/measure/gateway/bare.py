@@ -55,8 +55,19 @@ def measure(sent: Sequence[tuple[Board, Sequence[bytes]]], store: Path, scratch:
     batches = _batches(store, most)
     reports = sum(len(batch["report"]) for batch in batches)
     sealed = sealed[:reports]
-    (verify, one), (decode, two), (insert, three) = _verify(sealed), _decode(sealed), _insert(batches, scratch)
-    return Bare(reports, verify, decode, insert, one + two + three, sum(len(rows) for batch in batches for rows in batch.values()))
+    (verify, one), (decode, two), (insert, three) = (
+        _verify(sealed),
+        _decode(sealed),
+        _insert(batches, scratch),
+    )
+    return Bare(
+        reports,
+        verify,
+        decode,
+        insert,
+        one + two + three,
+        sum(len(rows) for batch in batches for rows in batch.values()),
+    )
 
 
 def _batches(store: Path, most: int) -> list[dict[str, list[tuple[object, ...]]]]:

@@ -51,9 +51,7 @@ class Point:
         }
 
 
-async def measure(
-    town: Town, devices: int, observations: int, told: Callable[[str], None]
-) -> list[Point]:
+async def measure(town: Town, devices: int, observations: int, told: Callable[[str], None]) -> list[Point]:
     """Grow the registry to `devices`, then the store to `observations`; return what a report costs at each
     step, the first being the town as it is.
     """
@@ -65,16 +63,22 @@ async def measure(
             enrol(town.settings.gateway.registry, step)
             total = _count(town.settings.gateway.registry, "device")
             with Registry(town.settings.gateway.registry) as registry:
-                flow = Flow(Keyring(registry), Catalogue(town.settings.deployments.directory), store, SystemClock())
+                flow = Flow(
+                    Keyring(registry), Catalogue(town.settings.deployments.directory), store, SystemClock()
+                )
                 if not points:
-                    await flow.store([_delivery(board, topics.STATEMENT, board.statement()) for board in town.boards])
+                    await flow.store(
+                        [_delivery(board, topics.STATEMENT, board.statement()) for board in town.boards]
+                    )
                 told(f"{total:,} devices")
                 points.append(await _point(flow, turns, town, total))
         for step in _steps(points[-1].observations, observations):
             told(f"{points[-1].observations + step:,} observations")
             _grow(town, step)
             with Registry(town.settings.gateway.registry) as registry:
-                flow = Flow(Keyring(registry), Catalogue(town.settings.deployments.directory), store, SystemClock())
+                flow = Flow(
+                    Keyring(registry), Catalogue(town.settings.deployments.directory), store, SystemClock()
+                )
                 points.append(await _point(flow, turns, town, total))
     return points
 
@@ -143,7 +147,9 @@ def _grow(town: Town, observations: int) -> None:
         taken = db.execute("SELECT coalesce(min(window_start), 0) FROM report").fetchone()[0]
         last = int(taken) // 900 - 1
         each = max(1, observations // 2 // len(town.boards))
-        names = dict(db.execute("SELECT device_id, min(deployment || '/' || thing) FROM observation GROUP BY 1"))
+        names = dict(
+            db.execute("SELECT device_id, min(deployment || '/' || thing) FROM observation GROUP BY 1")
+        )
         seq = 1 << 31
         begun = db.execute("SELECT coalesce(max(id), 0) FROM observation").fetchone()[0]
         for board in town.boards:
@@ -167,8 +173,15 @@ def _grow(town: Town, observations: int) -> None:
                     " window_s, result, noise_scale, stored_at, audit_entry)"
                     " VALUES (?, ?, ?, ?, ?, ?, 900, 25, 1.98, ?, 1)",
                     (
-                        (f"{deployment}/{thing}/{name}", deployment, thing, board.device_id, quantity, w * 900,
-                         w * 900.0 + 901)
+                        (
+                            f"{deployment}/{thing}/{name}",
+                            deployment,
+                            thing,
+                            board.device_id,
+                            quantity,
+                            w * 900,
+                            w * 900.0 + 901,
+                        )
                         for w in windows
                     ),
                 )

@@ -31,9 +31,7 @@ class LoadError(PeilmerkError):
 class Line:
     """One board's connection."""
 
-    def __init__(
-        self, board: Board, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    def __init__(self, board: Board, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.board = board
         self._reader = reader
         self._writer = writer

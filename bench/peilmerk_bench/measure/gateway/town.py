@@ -145,9 +145,7 @@ def enrol(file: Path, devices: int) -> list[Board]:
         )
         db.execute("UPDATE credentials SET revision = revision + 1")
     first = int(now - DAYS_BACK * profile.DAY_S) // profile.STANDARD_COUNTER.window_s
-    return [
-        Board(device_id, password, keys.derive(root, keys.UP), window=first) for device_id, root in roots
-    ]
+    return [Board(device_id, password, keys.derive(root, keys.UP), window=first) for device_id, root in roots]
 
 
 def backlog(boards: Sequence[Board], reports: int, seed: int = 1) -> Iterator[tuple[Board, list[bytes]]]:
