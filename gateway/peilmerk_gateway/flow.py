@@ -114,9 +114,8 @@ class Flow:
 
     async def _take(self, batch: Batch, before: _UnderWay | None, stop: asyncio.Event) -> _UnderWay:
         """Judge a batch while the one before it is written; then have it written and acknowledged."""
-        if before is not None and not before.written.done():
-            if self._others or not before.may_be_followed:
-                await asyncio.wait([before.written])
+        if before is not None and (self._others or not before.may_be_followed):
+            await asyncio.wait([before.written])
         if before is not None and before.written.done():
             before = None
         if not self._together:

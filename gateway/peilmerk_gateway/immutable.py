@@ -1,8 +1,9 @@
 """Records of which a gateway makes a dozen a report: immutable to whoever reads and checks the code, cheap to
 make.
 
-A frozen dataclass guards itself at run time too, by setting each field through `object.__setattr__`: a seventh
-of the processor time of a report went there. These are not guarded at run time; mypy refuses to change them.
+A frozen dataclass guards itself at run time too, by setting each field through `object.__setattr__`: a
+seventh of the processor time of a report went there. These are not guarded at run time; mypy refuses to change
+them.
 """
 
 from __future__ import annotations

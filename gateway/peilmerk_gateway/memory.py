@@ -37,8 +37,8 @@ class BatchMemory:
     ) -> None:
         self._stored = stored
         self._commands = dict(commands or {})
-        self._before = None if before is None else before._own
         self._own = _Own()
+        self._before: _Own | None = None if before is None else before._own
 
     def add_report(self, report: ReportRow, digest: bytes) -> None:
         """Take note of a report that will be stored."""

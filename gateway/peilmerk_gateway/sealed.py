@@ -1,9 +1,9 @@
 """Open and read reports as the contract does, many thousands a second.
 
 What every report is, `peilmerk_protocol.cose` and `report` say, in a Python that a board runs too. Here the
-same is done for what boards of ours send, by the HMAC of the C library and in one pass; whatever is not plainly
-such a message goes to the contract itself, which has the last word and gives the reason. A test holds the two
-against each other.
+same is done for what boards of ours send, by the HMAC of the C library and in one pass; whatever is not
+plainly such a message goes to the contract itself, which has the last word and gives the reason. A test holds
+the two against each other.
 """
 
 from __future__ import annotations

@@ -202,7 +202,7 @@ async def test_alone_it_cuts_nothing_while_an_earlier_connection_holds_something
 async def test_a_delivery_that_went_elsewhere_is_not_cut_off(
     broker: NatsBroker, device: Device, opened: Callable[..., JetStreamIngest]
 ) -> None:
-    """Somebody else reads meanwhile, whom nobody announced: a dead connection's request, or a second gateway."""
+    """Somebody reads meanwhile whom nobody announced: a dead connection's request, or a second gateway."""
     one, other = opened(batch=1, alone=True), opened(batch=1, alone=True)
     ours, theirs = one.batches(), other.batches()
     await publish(broker, device, [b"0"])

@@ -17,7 +17,6 @@ from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.immutable import immutable
 from peilmerk_protocol import topics
 
-
 # What the contract's own reading of a topic takes, at a fraction of the time.
 _KINDS = {name: kind for kind, name in enumerate(topics.KIND_NAMES) if name}
 _TOPIC = re.compile(f"peilmerk/1/([{topics.ALPHABET}]{{{topics.ID_LENGTH}}})/({'|'.join(_KINDS)})")

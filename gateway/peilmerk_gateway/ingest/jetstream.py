@@ -13,12 +13,12 @@ The stream is pulled, never pushed: at most `outstanding` batches wait for their
 way, so a slow store slows the reading and the broker's disk takes the difference. A batch that is dropped
 without `ack()` frees its place when the broker takes it back.
 
-A broker that syncs every write syncs the removal of every acknowledged message, one by one: that alone held
-the gateway to 3,700 messages a second. So the only reader of a broker (`alone`) has the stream cut off behind
-what it stored, a batch in one step. It cuts no further than the first message that it was given and did not
-acknowledge, and not at all while the broker holds deliveries that went elsewhere: to an earlier connection, or
-to one that is dead and still asks. Deliveries are numbered, so a number that is missing tells. Until all of
-these came again and are acknowledged, every message is acknowledged by itself.
+A broker that syncs every write syncs the removal of every acknowledged message, one by one: that alone
+held the gateway to 3,700 messages a second. So the only reader of a broker (`alone`) has the stream cut off
+behind what it stored, a batch in one step. It cuts no further than the first message that it was given and
+did not acknowledge, and not at all while the broker holds deliveries that went elsewhere: to an earlier
+connection, or to one that is dead and still asks. Deliveries are numbered, so a number that is missing tells.
+Until all of these came again and are acknowledged, every message is acknowledged by itself.
 """
 
 from __future__ import annotations
@@ -47,8 +47,10 @@ DURABLE = "peilmerk_gateway"
 # Any device's topic of each kind, as the stream's subjects.
 FILTER = [f"{SUBJECT_PREFIX}peilmerk.1.*.{kind}" for kind in ("report", "statement", "ack", "day")]
 
-# As many as one transaction is to hold; a batch is smaller when no more is there.
+# As many as one transaction is to hold. A batch is smaller when no more is there, and where a full one takes
+# so long that the broker would take back what waits behind it.
 BATCH = 1_000
+BATCH_LEAST = 50
 OUTSTANDING = 4
 ACK_WAIT_S = 10.0
 MAX_UNACKNOWLEDGED = 16_384
@@ -246,14 +248,15 @@ class _Pull:
         self.connection = connection
         self._news = news
         self._inbox = connection.new_inbox()
-        self._batch = batch
+        self._most = batch
+        self._batch = min(batch, 4 * BATCH_LEAST)
         self._outstanding = outstanding
         self._ack_wait = ack_wait
         self._wanted = 0  # messages that the open request may still bring
         self._request_dead_at = 0.0
         self._arrived: list[_Message] = []
-        # Places in the stream: what was given and is not acknowledged, the last that was given, up to where it
-        # is cut, and up to where deliveries to others may be open (nought for none, None for not cutting).
+        # Places in the stream: what was given and is not acknowledged, the last that was given, up to where
+        # it is cut, and up to where deliveries to others may be open (nought for none, None for not cutting).
         self._open: set[int] = set()
         self._last = 0
         self._cut = 0
@@ -350,10 +353,11 @@ class _Pull:
     def _hold(self, messages: list[_Message]) -> Batch:
         self._number += 1
         number = self._number
-        self._held[number] = time.monotonic() + self._ack_wait
+        taken_back_at = self._held[number] = time.monotonic() + self._ack_wait
 
         async def ack() -> None:
             self._open.difference_update(message.place for message in messages)
+            self._learn(len(messages), time.monotonic() + self._ack_wait - taken_back_at)
             try:
                 if not await self._cut_off(max(message.place for message in messages)):
                     for message in messages:
@@ -368,6 +372,15 @@ class _Pull:
             delivery(message.subject, message.payload, message.deliveries > 1) for message in messages
         )
         return Batch(deliveries, ack)
+
+    def _learn(self, messages: int, seconds: float) -> None:
+        """Choose the size of a batch by how long the last full one took to be stored."""
+        if messages == self._batch:
+            share = seconds * self._outstanding / self._ack_wait
+            if share > 0.5:
+                self._batch = max(min(BATCH_LEAST, self._most), self._batch // 2)
+            elif share < 0.2:
+                self._batch = min(self._most, self._batch * 2)
 
     async def _cut_off(self, place: int) -> bool:
         """Have everything up to a place removed, if all of it is stored. Raises `Unreachable`."""
@@ -411,8 +424,8 @@ def _told(reply: str) -> tuple[int, int, int]:
     its reply subject tells.
 
     `$JS.ACK.<stream>.<consumer>.<deliveries>.<place>.<number>.…`, with domain and account before the stream
-    where it has more than nine words (NATS ADR 15). Read here because the client reads all of it, at thrice the
-    cost.
+    where it has more than nine words (NATS ADR 15). Read here because the client reads all of it, at thrice
+    the cost.
     """
     words = reply.split(".")
     first = 4 if len(words) <= 9 else 6

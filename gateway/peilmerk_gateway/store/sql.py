@@ -87,13 +87,14 @@ def next_ids(connection: Connection, id: Column[int], count: int) -> Sequence[in
 
 
 def asked(connection: Connection, rows: Sequence[Row], columns: Mapping[str, type[Any]]) -> CTE:
-    """Return rows of whole numbers and words as a table of the statement: `columns`, and `at`, the row's place
-    in `rows`.
+    """Return rows of whole numbers and words as a table of the statement: `columns`, and `at`, the row's
+    place in `rows`.
     """
     if connection.dialect.name == "sqlite":
         # One parameter, so that the statement is the same whatever the number of rows, and compiled once.
         statement = _asked_as_json(tuple(columns))
-        return statement.params(rows=json.dumps(rows)).cte("asked").prefix_with("MATERIALIZED")
+        given: CTE = statement.params(rows=json.dumps(rows)).cte("asked").prefix_with("MATERIALIZED")
+        return given
     types = {str: String, int: BigInteger}
     table = values(
         *(column(name, types[kind]) for name, kind in columns.items()), column("at", Integer), name="v"

@@ -1,9 +1,9 @@
 """How fast the gateway is, how late, how large, and what a report costs as registry and store grow.
 
-    drain    boards send what an outage left them to the gateway's own broker over MQTT and TLS, while no gateway
-             runs; then `peilmerk gateway run` drains the stream through every stage and rule into SQLite with
-             synchronous=FULL. Beside it, in the same run, the bare cost: the HMAC, cbor2, and the same rows
-             inserted in a bare loop.
+    drain    boards send what an outage left them to the gateway's own broker over MQTT and TLS, while no
+             gateway runs; then `peilmerk gateway run` drains the stream through every stage and rule into
+             SQLite with synchronous=FULL. Beside it, in the same run, the bare cost: the HMAC, cbor2, and the
+             same rows inserted in a bare loop.
     latency  boards publish at a steady rate; from the hand-over to a board's socket until the row can be read
              from the store by another process.
     curve    the stages from `open` to `store` as the registry and the store grow; see `curve`.
@@ -37,7 +37,7 @@ TIMES_BARE = 3.0
 P99_MS = 250.0
 RESIDENT_MIB = 250.0
 GROWTH = 1.5
-"""How many times dearer a report may be at the end of the curve than at its beginning; what is left of noise."""
+"""How many times dearer a report may be at the end of the curve than at its beginning: room for noise."""
 PARTS = ("drain", "latency", "curve")
 BARE_REPORTS = 20_000
 SETTLE_S = 60.0
@@ -199,9 +199,11 @@ async def _drained(place: town.Town, drained: watch.Drained, reports: int) -> Fi
 
 async def _statements_there(place: town.Town, devices: int) -> None:
     with contextlib.closing(watch.StoreWatch(place.store)) as reader:
-        async with asyncio.timeout(SETTLE_S):
-            while reader.tally().get("statements", 0) < devices:
-                await asyncio.sleep(0.05)
+        for _ in range(int(SETTLE_S / 0.05)):
+            if reader.tally().get("statements", 0) >= devices:
+                return
+            await asyncio.sleep(0.05)
+    raise load.LoadError(f"found no statement of each of {devices} boards after {SETTLE_S:g} s")
 
 
 async def _latency(place: town.Town, gateway: GatewayProcess, sizes: Sizes, context: Any) -> Figures:

@@ -1,8 +1,8 @@
 """What a report costs at the least: its HMAC, cbor2, and the same rows inserted in a bare loop.
 
-The rows are those that the gateway wrote for the same reports, read back from its store, in its batches; they
-go into a store of the same tables, indexes and settings, a transaction a batch, with nothing asked and nothing
-checked.
+The rows are those that the gateway wrote for the same reports, read back from its store, in its batches;
+they go into a store of the same tables, indexes and settings, a transaction a batch, with nothing asked and
+nothing checked.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Bare:
 
 
 def measure(sent: Sequence[tuple[Board, Sequence[bytes]]], store: Path, scratch: Path, most: int) -> Bare:
-    """Do the bare work of up to `most` reports, those of whole batches; `scratch` is a file that is not there."""
+    """Do the bare work of up to `most` reports, in whole batches; `scratch` is a file that is not there."""
     sealed = [(board, payload) for board, payloads in sent for payload in payloads]
     batches = _batches(store, most)
     reports = sum(len(batch["report"]) for batch in batches)

@@ -55,7 +55,7 @@ async def measure(town: Town, devices: int, observations: int, told: Callable[[s
     """Grow the registry to `devices`, then the store to `observations`; return what a report costs at each
     step, the first being the town as it is.
     """
-    points = []
+    points: list[Point] = []
     draw = random.Random(3)
     turns = _turns(town.boards, draw)
     async with await Store.open(town.store, sinks=(SINK,)) as store:
@@ -84,7 +84,7 @@ async def measure(town: Town, devices: int, observations: int, told: Callable[[s
 
 
 def _steps(start: int, end: int) -> list[int]:
-    """Return what to add, step by step, so that each step ends about three times as high as the one before."""
+    """Return what to add, step by step: nothing, then so that each step ends four times as high."""
     marks = [end]
     while marks[-1] > max(start, 1) * 10:
         marks.append(marks[-1] // 4)
@@ -169,8 +169,8 @@ def _grow(town: Town, observations: int) -> None:
                     ((deployment, board.device_id, quantity, w * 900, w * 900.0 + 901) for w in windows),
                 )
                 db.executemany(
-                    "INSERT INTO observation (datastream, deployment, thing, device_id, quantity, window_start,"
-                    " window_s, result, noise_scale, stored_at, audit_entry)"
+                    "INSERT INTO observation (datastream, deployment, thing, device_id, quantity,"
+                    " window_start, window_s, result, noise_scale, stored_at, audit_entry)"
                     " VALUES (?, ?, ?, ?, ?, ?, 900, 25, 1.98, ?, 1)",
                     (
                         (

@@ -69,7 +69,9 @@ class Board:
 
     def report(self, draw: random.Random) -> bytes:
         """Seal the next message: a window's report of two counts, about one in nine below the threshold."""
-        values = {number: (round(draw.gauss(25, 12)),) for number in (TOWARDS, AWAY)}
+        values: dict[int, tuple[int, ...]] = {
+            number: (round(draw.gauss(25, 12)),) for number in (TOWARDS, AWAY)
+        }
         body = report.encode(self._number(), self.window, 1, 0, values)
         self.window += 1
         return cose.seal(self.key, topics.REPORT, self.device_id, body)
@@ -149,7 +151,7 @@ def enrol(file: Path, devices: int) -> list[Board]:
 
 
 def backlog(boards: Sequence[Board], reports: int, seed: int = 1) -> Iterator[tuple[Board, list[bytes]]]:
-    """Seal what boards have in their outboxes after an outage, so many reports in all; in one order always."""
+    """Seal what boards have in their outboxes after an outage: so many reports in all."""
     draw = random.Random(seed)
     for number, board in enumerate(boards):
         share = reports // len(boards) + (number < reports % len(boards))
