@@ -358,7 +358,12 @@ def wire(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON ob
 
 @app.command()
 def gateway(
-    only: Annotated[str, typer.Option(metavar="PART", help="One part only: drain, latency or curve.")] = "",
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only", metavar="PART", help="Only this part; may be repeated: drain, latency, curve."
+        ),
+    ] = None,
     reports: Annotated[int, typer.Option(min=100, help="Reports in the full stream.")] = 50_000,
     devices: Annotated[int, typer.Option(min=1, max=10_000, help="Boards that send them.")] = 1_000,
     rate: Annotated[int, typer.Option(min=1, help="Reports a second of the steady load.")] = 1_000,
@@ -385,13 +390,14 @@ def gateway(
     """
     from peilmerk_bench.measure.gateway import PARTS, Sizes, run
 
-    if only and only not in PARTS:
-        print(f"error: part is {only!r}, wanted one of {', '.join(PARTS)}", file=sys.stderr)
-        raise typer.Exit(BAD_INPUT)
+    for part in only or ():
+        if part not in PARTS:
+            print(f"error: part is {part!r}, wanted one of {', '.join(PARTS)}", file=sys.stderr)
+            raise typer.Exit(BAD_INPUT)
     sizes = Sizes(reports, devices, rate, seconds, registry, observations)
     with _progress() as told:
         try:
-            code = run(only, sizes, as_json, told)
+            code = run(only or PARTS, sizes, as_json, told)
         except (PeilmerkError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             raise typer.Exit(BAD_INPUT) from None

@@ -18,7 +18,7 @@ import asyncio
 import contextlib
 import json as jsonlib
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -69,7 +69,7 @@ def limits(sizes: Sizes) -> Figures:
 
 
 async def gateway_report(
-    parts: tuple[str, ...], sizes: Sizes, folder: Path, told: Callable[[str], None] = lambda _: None
+    parts: Sequence[str], sizes: Sizes, folder: Path, told: Callable[[str], None] = lambda _: None
 ) -> Figures:
     """Measure: {"name", "ok", "figures", "limits"}. Raises PeilmerkError when it cannot be measured."""
     figures: Figures = {"sizes": {name: getattr(sizes, name) for name in sizes.__slots__}}
@@ -103,9 +103,7 @@ def _ok(figures: Mapping[str, Any], held: Mapping[str, Any]) -> bool:
     return bool(good)
 
 
-async def _run_town(
-    parts: tuple[str, ...], sizes: Sizes, folder: Path, told: Callable[[str], None]
-) -> Figures:
+async def _run_town(parts: Sequence[str], sizes: Sizes, folder: Path, told: Callable[[str], None]) -> Figures:
     told(f"founding a town of {sizes.devices:,} boards")
     place = await asyncio.to_thread(town.found, folder, sizes.devices)
     context = None
@@ -236,9 +234,8 @@ async def _latency(place: town.Town, gateway: GatewayProcess, sizes: Sizes, cont
     }
 
 
-def run(only: str, sizes: Sizes, json: bool, told: Callable[[str], None]) -> int:
+def run(parts: Sequence[str], sizes: Sizes, json: bool, told: Callable[[str], None]) -> int:
     """Print the measurement, as tables or as one JSON object; exit code 0, or 1 above a limit."""
-    parts = (only,) if only else PARTS
     with tempfile.TemporaryDirectory(prefix="peilmerk-gateway-") as folder:
         result = asyncio.run(gateway_report(parts, sizes, Path(folder), told))
     if json:
