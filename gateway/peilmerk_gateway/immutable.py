@@ -2,8 +2,8 @@
 make.
 
 A frozen dataclass guards itself at run time too, by setting each field through `object.__setattr__`: a
-seventh of the processor time of a report went there. These are not guarded at run time; mypy refuses to change
-them.
+seventh of the processor time of a report went there. These are not guarded at run time; mypy refuses to
+change them.
 """
 
 from __future__ import annotations

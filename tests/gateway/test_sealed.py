@@ -1,4 +1,4 @@
-"""What opens reports quickly opens the same as the contract does, and refuses the same for the same reason."""
+"""What opens reports quickly opens what the contract does, and refuses the rest for the same reason."""
 
 from __future__ import annotations
 

@@ -18,7 +18,8 @@ held the gateway to 3,700 messages a second. So the only reader of a broker (`al
 behind what it stored, a batch in one step. It cuts no further than the first message that it was given and
 did not acknowledge, and not at all while the broker holds deliveries that went elsewhere: to an earlier
 connection, or to one that is dead and still asks. Deliveries are numbered, so a number that is missing tells.
-Until all of these came again and are acknowledged, every message is acknowledged by itself.
+Until all of these came again and are acknowledged, every message is acknowledged by itself. Nothing of others
+is in that stream: what goes to boards is never kept by the broker.
 """
 
 from __future__ import annotations

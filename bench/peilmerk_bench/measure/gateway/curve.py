@@ -89,7 +89,7 @@ def _steps(start: int, end: int) -> list[int]:
     while marks[-1] > max(start, 1) * 10:
         marks.append(marks[-1] // 4)
     marks = [mark for mark in reversed(marks) if mark > start]
-    return [0, *(mark - before for before, mark in zip([start, *marks[:-1]], marks, strict=True))]
+    return [0, *(mark - before for before, mark in zip([start, *marks], marks, strict=False))]
 
 
 async def _point(flow: Flow, turns: Iterator[list[Delivery]], town: Town, devices: int) -> Point:
