@@ -44,7 +44,7 @@ class Line:
         reader, writer = await asyncio.open_connection(
             "127.0.0.1", port, ssl=context, server_hostname="localhost"
         )
-        writer.write(connect_packet(board.device_id, board.device_id, board.password))
+        writer.write(connect_packet(board.device_id, board.device_id, board.password, keep_alive_s=0))
         answer = await reader.readexactly(4)
         if answer != b"\x20\x02\x00\x00":
             raise LoadError(f"found answer {answer.hex()} to a board's login, wanted 20020000")
