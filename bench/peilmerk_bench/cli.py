@@ -8,6 +8,7 @@ import json
 import signal
 import sys
 import tempfile
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -394,6 +395,67 @@ def wire(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON ob
     from peilmerk_bench.measure.wire import run
 
     raise typer.Exit(run(as_json))
+
+
+@app.command()
+def gateway(
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only", metavar="PART", help="Only this part; may be repeated: drain, latency, curve."
+        ),
+    ] = None,
+    reports: Annotated[int, typer.Option(min=100, help="Reports in the full stream.")] = 50_000,
+    devices: Annotated[int, typer.Option(min=1, max=10_000, help="Boards that send them.")] = 1_000,
+    rate: Annotated[int, typer.Option(min=1, help="Reports a second of the steady load.")] = 1_000,
+    seconds: Annotated[float, typer.Option(min=1, help="How long the steady load lasts.")] = 20.0,
+    registry: Annotated[
+        int, typer.Option(min=0, help="Devices in the registry at the curve's end.")
+    ] = 100_000,
+    observations: Annotated[
+        int, typer.Option(min=0, help="Observations in the store at the curve's end.")
+    ] = 2_000_000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure the gateway: drained reports a second beside the bare cost, latency, memory, and what a report
+    costs as registry and store grow.
+
+    Takes about three minutes and 2 GB of disk for a while; 50 million observations take hours and 30 GB.
+    Exit code 1 when a limit is exceeded, 2 when the measurement could not be made.
+
+    \b
+    Examples:
+      peilmerk bench gateway
+      peilmerk bench gateway --only drain --reports 200000 --json
+      peilmerk bench gateway --only curve --observations 50000000
+    """
+    from peilmerk_bench.measure.gateway import PARTS, Sizes, run
+
+    for part in only or ():
+        if part not in PARTS:
+            print(f"error: part is {part!r}, wanted one of {', '.join(PARTS)}", file=sys.stderr)
+            raise typer.Exit(BAD_INPUT)
+    sizes = Sizes(reports, devices, rate, seconds, registry, observations)
+    with _progress() as told:
+        try:
+            code = run(only or PARTS, sizes, as_json, told)
+        except (PeilmerkError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(BAD_INPUT) from None
+    raise typer.Exit(code)
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Lend what tells how far a measurement is: on a terminal in one line, elsewhere not at all."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status("") as status:
+        yield status.update
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ and its number of samples, and go along with it.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
 from peilmerk_gateway.admit import Admitted
 from peilmerk_gateway.deployments.mandate import Stream
@@ -86,9 +86,9 @@ def _line(admitted: Admitted, number: int) -> LedgerRow:
 
 
 def _count(admitted: Admitted, stream: Stream, noisy: int) -> ObservationRow:
-    made = _observation(admitted, stream, noisy)
     key = stream.day_key if admitted.kind == topics.DAY else stream.key
-    return replace(made, datastream=key, noise_scale=admitted.mandate.noise_scale(admitted.kind))
+    scale = admitted.mandate.noise_scale(admitted.kind)
+    return _observation(admitted, stream, noisy, key, noise_scale=scale)
 
 
 def _levels(admitted: Admitted, stream: Stream) -> Levels:
@@ -104,15 +104,17 @@ def _levels(admitted: Admitted, stream: Stream) -> Levels:
 
 
 def _measurement(admitted: Admitted, stream: Stream, value: tuple[int, ...]) -> ObservationRow:
-    made = _observation(admitted, stream, value[0])
     if stream.quantity.kind != quantities.KIND_MEAN:
-        return made
+        return _observation(admitted, stream, value[0], stream.key)
     values = admitted.report.values
     lowest, highest = next(
         (found for number, found in values.items() if _is_extremes_of(number, stream)), (None, None)
     )
-    return replace(
-        made,
+    return _observation(
+        admitted,
+        stream,
+        value[0],
+        stream.key,
         spread=value[1],
         samples=values.get(quantities.SAMPLES, (None,))[0],
         minimum=lowest,
@@ -126,10 +128,10 @@ def _is_extremes_of(number: int, stream: Stream) -> bool:
     return is_extremes and quantities.mean_of(number) == stream.quantity.number
 
 
-def _observation(admitted: Admitted, stream: Stream, result: int) -> ObservationRow:
+def _observation(admitted: Admitted, stream: Stream, result: int, key: str, **beside: Any) -> ObservationRow:
     mandate = admitted.mandate
     return ObservationRow(
-        datastream=stream.key,
+        datastream=key,
         deployment=mandate.deployment,
         thing=mandate.thing,
         device_id=admitted.device_id,
@@ -139,6 +141,7 @@ def _observation(admitted: Admitted, stream: Stream, result: int) -> Observation
         result=result,
         is_public=stream.is_public,
         publish_after=_publish_after(admitted),
+        **beside,
     )
 
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from peilmerk_gateway.deployments.mandate import Mandate
+from peilmerk_gateway.immutable import immutable
 from peilmerk_gateway.open import Opened
 from peilmerk_gateway.refusal import Reason, Refusal
 from peilmerk_gateway.store.halts import WITHDRAWN, Halt
@@ -31,7 +32,7 @@ AHEAD_S = 120
 BEHIND_S = 92 * 86_400
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Admitted:
     """A report that may be taken, and the terms."""
 
@@ -40,16 +41,16 @@ class Admitted:
     mandate: Mandate
     digest: bytes = field(repr=False)
     kind: int = topics.REPORT
+    window_s: int = field(init=False)
+    """How much time it is about, seconds."""
+    window_start: int = field(init=False)
+    """Unix seconds."""
 
-    @property
-    def window_s(self) -> int:
-        """How much time it is about, seconds."""
-        return self.mandate.length_s(self.kind)
-
-    @property
-    def window_start(self) -> int:
-        """Unix seconds."""
-        return self.report.window * self.window_s
+    def __post_init__(self) -> None:
+        length = self.mandate.length_s(self.kind)
+        # Not by assignment, which is for nobody else.
+        object.__setattr__(self, "window_s", length)
+        object.__setattr__(self, "window_start", self.report.window * length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,8 @@ def may_wait(refusal: Refusal, known: Known) -> bool:
 
 def _halted(opened: Opened, message: Report, terms: Mandate | Reason, halts: Sequence[Halt]) -> Reason | None:
     """Return why the host's word speaks against a report; without terms only what holds now does."""
+    if not halts:
+        return None
     length = 0 if isinstance(terms, Reason) else terms.length_s(opened.kind)
     start = message.window * length
     barring = {halt.kind for halt in halts if halt.bars(start, start + length)}

@@ -15,6 +15,8 @@ from typing import Any
 
 import cbor2
 
+_sha256, _dumps = hashlib.sha256, cbor2.dumps
+
 NOTHING = bytes(32)
 """The digest before the first entry."""
 
@@ -31,26 +33,26 @@ def leaf(row: Sequence[Any]) -> bytes:
 
 def merkle_root(leaves: Iterable[bytes]) -> bytes:
     """Return the root of the Merkle tree over leaves in their order, 32 bytes (RFC 9162, section 2.1.1)."""
-    # Complete subtrees by falling size, as in a binary number: one row more carries.
-    stack: list[tuple[int, bytes]] = []
-    for data in leaves:
-        size, node = 1, hashlib.sha256(b"\0" + data).digest()
-        while stack and stack[-1][0] == size:
-            size, node = 2 * size, hashlib.sha256(b"\1" + stack.pop()[1] + node).digest()
-        stack.append((size, node))
-    if not stack:
-        return hashlib.sha256(b"").digest()
-    _, root = stack.pop()
-    while stack:
-        root = hashlib.sha256(b"\1" + stack.pop()[1] + root).digest()
-    return root
+    level = [_sha256(b"\0" + data).digest() for data in leaves]
+    if not level:
+        return _sha256(b"").digest()
+    while len(level) > 1:
+        # Level by level; one that is over goes up as it is, which makes the same tree as splitting does.
+        over = level[-1:] if len(level) % 2 else []
+        pairs = zip(level[::2], level[1::2], strict=False)
+        level = [_sha256(b"\1" + left + right).digest() for left, right in pairs] + over
+    return level[0]
 
 
 def root_of(rows: Iterable[Sequence[Any]]) -> bytes:
     """Return the root over rows in the order of their bytes, which no database sorts in its own way."""
-    return merkle_root(sorted(leaf([_plain(value) for value in row]) for row in rows))
-
-
-def _plain(value: Any) -> Any:
     # SQLite keeps 2.0 as 2, and gives back the one when asked and the other from RETURNING.
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    return merkle_root(
+        sorted(
+            _dumps(
+                [int(one) if one.__class__ is float and one.is_integer() else one for one in row],
+                canonical=True,
+            )
+            for row in rows
+        )
+    )

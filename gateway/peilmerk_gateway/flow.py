@@ -3,6 +3,10 @@
 Nothing is acknowledged before it is on the disk. What goes wrong with one message is that message's refusal;
 what goes wrong with the store holds the batch until the store is well again, or the broker gives the batch to
 somebody else. Since storing is idempotent, neither loses nor doubles anything.
+
+While a batch is being written the next one is judged, in the light of the one before as if it were stored
+already. Batches are written in the order in which they came; where one is not written at once and as it was
+judged, the next one is judged anew.
 """
 
 from __future__ import annotations
@@ -10,15 +14,16 @@ from __future__ import annotations
 import asyncio
 import random
 import sqlite3
-from collections.abc import Callable, Collection, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from dataclasses import dataclass
 
 import structlog
 
 from peilmerk_gateway.clock import Clock
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.ingest import Batch, Delivery, Ingest
-from peilmerk_gateway.judge import PATIENCE_S, Judge, Mandates
+from peilmerk_gateway.judge import PATIENCE_S, Judge, Judged, Mandates
 from peilmerk_gateway.open import Keyring
 from peilmerk_gateway.store import Store, Stored, StoreError, StoreRefused
 
@@ -45,6 +50,19 @@ class Poisoned(PeilmerkError):
         super().__init__(type(fault).__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class _UnderWay:
+    """A batch that is being written. `written` becomes whether it was written at once, as it was judged."""
+
+    judged: Judged | None
+    written: asyncio.Future[bool]
+
+    @property
+    def may_be_followed(self) -> bool:
+        """Whether the next batch may be judged meanwhile."""
+        return self.judged is not None and self.judged.may_be_followed
+
+
 class Flow:
     """Takes deliveries from an ingest to the store.
 
@@ -65,83 +83,174 @@ class Flow:
         self._listener = listener
         self._clock = clock
         self._judge = Judge(keyring, mandates, store, patience_s)
-        # Two judgements at a time would not see each other's reports.
+        # Two judgements at a time would not see each other's reports: who judges and writes has the lock, and
+        # batches that follow each other in `run` have it together, `_together` of them.
         self._one_at_a_time = asyncio.Lock()
+        self._together = 0
+        self._others = 0
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, ingest: Ingest, stop: asyncio.Event) -> None:
         """Take batches until the ingest ends or `stop` is set; the batch at hand is finished first."""
         async with aclosing(ingest.batches()) as batches:  # type: ignore[type-var]
-            async for batch in batches:
-                await self._take(batch, stop)
-                if stop.is_set():
-                    return
-
-    async def _take(self, batch: Batch, stop: asyncio.Event) -> None:
-        """Store a batch and acknowledge it; give up, unacknowledged, only when told to stop."""
-        pause = BACKOFF_FIRST_S
-        tries = 0
-        while True:
+            coming = asyncio.ensure_future(anext(batches, None))
+            before: _UnderWay | None = None
             try:
-                # One that spoils its batch is found by taking each alone.
-                alone = tries >= POISON_TRIES
-                stored = await (self._each(batch.deliveries) if alone else self.store(batch.deliveries))
-            except (PeilmerkError, OSError, sqlite3.Error) as trouble:
-                tries += isinstance(trouble, Poisoned)
-                _log.error("batch not stored, trying again", reason=str(trouble), pause_s=pause)
+                while True:
+                    await asyncio.wait({coming, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+                    self._look_at_tasks()
+                    if stop.is_set():
+                        break
+                    if not coming.done():
+                        continue
+                    if (batch := coming.result()) is None:
+                        break
+                    coming = asyncio.ensure_future(anext(batches, None))
+                    before = await self._take(batch, before, stop)
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
+                    self._look_at_tasks()
+            finally:
+                left = [coming, *self._tasks]
+                for task in left:
+                    task.cancel()
+                await asyncio.gather(*left, return_exceptions=True)
+
+    def _look_at_tasks(self) -> None:
+        """Forget what is finished, and raise what should not have happened."""
+        done = {task for task in self._tasks if task.done()}
+        self._tasks -= done
+        for task in done:
+            task.result()
+
+    async def _take(self, batch: Batch, before: _UnderWay | None, stop: asyncio.Event) -> _UnderWay:
+        """Judge a batch while the one before it is written; then have it written and acknowledged."""
+        if before is not None and (self._others or not before.may_be_followed):
+            await asyncio.wait([before.written])
+        if before is not None and before.written.done():
+            before = None
+        if not self._together:
+            await self._one_at_a_time.acquire()
+        self._together += 1
+        try:
+            now = 0.0
+            judged: Judged | None = None
+            # Whatever is in the way is met again, and told, when the batch is judged to be written.
+            with suppress(Exception):
+                now = self._clock.now()
+                memory = None if before is None or before.judged is None else before.judged.memory
+                judged = await self._judge.batch(batch.deliveries, now, memory)
+            if before is not None:
+                await asyncio.wait([before.written])
+                if not before.written.result():
+                    judged = None
+        except BaseException:
+            self._let_go()
+            raise
+        under_way = _UnderWay(judged, asyncio.get_running_loop().create_future())
+        self._tasks.add(asyncio.create_task(self._finish(batch, under_way, now, stop), name="batch"))
+        return under_way
+
+    def _let_go(self) -> None:
+        self._together -= 1
+        if not self._together:
+            self._one_at_a_time.release()
+
+    async def _finish(self, batch: Batch, under_way: _UnderWay, now: float, stop: asyncio.Event) -> None:
+        """Write a batch and acknowledge it; give up, unacknowledged, only when told to stop."""
+        at_once = False
+        try:
+            pause = BACKOFF_FIRST_S
+            tries = 0
+            judged, at_once = under_way.judged, under_way.judged is not None
+            while True:
                 try:
-                    await asyncio.wait_for(stop.wait(), pause * random.uniform(0.5, 1.0))
-                    return
-                except TimeoutError:
+                    if tries < POISON_TRIES:
+                        stored = await self._write(batch.deliveries, judged, now)
+                    else:
+                        # One that spoils its batch is found by taking each alone.
+                        stored = await self._each(batch.deliveries)
+                    break
+                except (PeilmerkError, OSError, sqlite3.Error) as trouble:
+                    tries += isinstance(trouble, Poisoned)
+                    judged, at_once = None, False
+                    _log.error("batch not stored, trying again", reason=str(trouble), pause_s=pause)
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(stop.wait(), pause * random.uniform(0.5, 1.0))
+                        return
                     pause = min(pause * 2, BACKOFF_MOST_S)
-            else:
-                await batch.ack()
-                _log.info(
-                    "batch stored",
-                    received=len(batch.deliveries),
-                    reports=stored.reports,
-                    statements=stored.statements,
-                    observations=stored.observations,
-                    withheld=stored.withheld,
-                    refused=stored.refused,
-                )
-                return
+        except BaseException:
+            at_once = False
+            raise
+        finally:
+            under_way.written.set_result(at_once)
+            self._let_go()
+        await batch.ack()
+        _log.info(
+            "batch stored",
+            received=len(batch.deliveries),
+            reports=stored.reports,
+            statements=stored.statements,
+            observations=stored.observations,
+            withheld=stored.withheld,
+            refused=stored.refused,
+        )
+
+    @asynccontextmanager
+    async def _alone(self) -> AsyncIterator[None]:
+        """Judge and write while nobody else does; batches that follow each other make room for it."""
+        self._others += 1
+        try:
+            async with self._one_at_a_time:
+                yield
+        finally:
+            self._others -= 1
 
     async def store(self, deliveries: Sequence[Delivery]) -> Stored:
         """Judge deliveries and write the outcome in one transaction.
 
         Raises StoreError, RegistryError or OSError for what may pass, Poisoned for what does not.
         """
-        async with self._one_at_a_time:
-            now = self._clock.now()
-            try:
-                rows = await self._judge.batch(deliveries, now)
-                stored = await self._store.commit_batch(rows, now)
-            except StoreRefused as refused:
-                raise Poisoned(refused) from refused
-            except (PeilmerkError, OSError, sqlite3.Error):
-                raise
-            except Exception as fault:
-                raise Poisoned(fault) from fault
-        self._listener(rows.heard, {row.device_id for row in rows.attestations})
+        async with self._alone():
+            return await self._write(deliveries)
+
+    async def _write(
+        self, deliveries: Sequence[Delivery], judged: Judged | None = None, now: float = 0.0
+    ) -> Stored:
+        """Write what was judged at `now`, or judge it first; raises as `store` does. For who has the lock."""
+        try:
+            if judged is None:
+                now = self._clock.now()
+                judged = await self._judge.batch(deliveries, now)
+            stored = await self._store.commit_batch(judged.rows, now)
+        except StoreRefused as refused:
+            raise Poisoned(refused) from refused
+        except (PeilmerkError, OSError, sqlite3.Error):
+            raise
+        except Exception as fault:
+            raise Poisoned(fault) from fault
+        self._listener(judged.rows.heard, {row.device_id for row in judged.rows.attestations})
         return stored
 
     async def _each(self, deliveries: Sequence[Delivery]) -> Stored:
-        """Store each alone; what cannot be stored even so is refused as a fault of ours, and kept."""
+        """Store each alone; what cannot be stored even so is refused as a fault of ours, and kept.
+
+        For who has the lock.
+        """
         stored = Stored()
         for delivery in deliveries:
             try:
-                some = await self.store([delivery])
+                some = await self._write([delivery])
             except Poisoned as fault:
                 _log.error("message cannot be stored, kept in quarantine", fault=str(fault))
-                async with self._one_at_a_time:
-                    now = self._clock.now()
-                    some = await self._store.commit_batch(self._judge.spoiled(delivery, now), now)
+                now = self._clock.now()
+                some = await self._store.commit_batch(self._judge.spoiled(delivery, now), now)
             stored = stored.plus(some)
         return stored
 
     async def settle(self) -> Stored:
         """Judge for good what has waited longer than patience. Raises StoreError and nothing else."""
-        async with self._one_at_a_time:
+        async with self._alone():
             now = self._clock.now()
             return await self._store.commit_batch(await self._judge.overdue(now), now)
 

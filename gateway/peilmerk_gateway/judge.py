@@ -19,6 +19,7 @@ import structlog
 from peilmerk_gateway.account import account
 from peilmerk_gateway.admit import Admitted, Redelivered, admit_ack, admit_report, admit_statement, may_wait
 from peilmerk_gateway.deployments.mandate import Mandate
+from peilmerk_gateway.immutable import immutable
 from peilmerk_gateway.ingest import Delivery
 from peilmerk_gateway.memory import BatchMemory
 from peilmerk_gateway.open import Keyring, Opened, open_delivery
@@ -59,7 +60,7 @@ class Mandates(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class _Case:
     """One authentic message to judge; `waited` is its row when it comes from waiting."""
 
@@ -89,6 +90,7 @@ class _Verdicts:
     """Reports among the refusals, as they were sealed."""
     redelivered: int = 0
     halts: int | None = None
+    memory: BatchMemory | None = None
 
     def rows(self, received: int, registry: tuple[int, bytes] | None) -> BatchRows:
         """Return it as rows for the store, `registry` being the registry it was judged by."""
@@ -107,6 +109,22 @@ class _Verdicts:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A batch as it is to be written, and the memory of it for the judging of the next."""
+
+    rows: BatchRows
+    memory: BatchMemory | None
+
+    @property
+    def may_be_followed(self) -> bool:
+        """Whether the next batch may be judged before this one is written: what it needs to know is all in
+        the memory. Of what waits for a statement, and of what commands were answered, the store tells.
+        """
+        rows = self.rows
+        return not (rows.parked or rows.unparked or rows.answers)
+
+
 class Judge:
     """Judges by the keys of the registry, the mandates in force and what the store knows."""
 
@@ -118,8 +136,13 @@ class Judge:
         self._store = store
         self._patience_s = patience_s
 
-    async def batch(self, deliveries: Sequence[Delivery], now: float) -> BatchRows:
-        """Judge deliveries at the gateway's time `now`. Raises StoreError when the store cannot be asked."""
+    async def batch(
+        self, deliveries: Sequence[Delivery], now: float, before: BatchMemory | None = None
+    ) -> Judged:
+        """Judge deliveries at the gateway's time `now`; `before` is of the batch that is being written.
+
+        Raises StoreError when the store cannot be asked.
+        """
         self._keyring.refresh()
         verdicts = _Verdicts()
         cases = self._open(deliveries, verdicts, now)
@@ -127,8 +150,8 @@ class Judge:
         if stating:
             waiting = await self._store.parked(sorted(stating))
             cases += self._open_waiting(waiting, verdicts, now)
-        await self._admit(cases, verdicts, now)
-        return verdicts.rows(len(deliveries), self._keyring.trail_head)
+        await self._admit(cases, verdicts, now, before)
+        return Judged(verdicts.rows(len(deliveries), self._keyring.trail_head), verdicts.memory)
 
     async def overdue(self, now: float) -> BatchRows:
         """Judge for good what has waited too long. Raises StoreError when the store cannot be asked."""
@@ -193,25 +216,32 @@ class Judge:
                 verdicts.unparked.append((row.device_id, row.seq))
         return cases
 
-    async def _admit(self, cases: Sequence[_Case], verdicts: _Verdicts, now: float) -> None:
+    async def _admit(
+        self, cases: Sequence[_Case], verdicts: _Verdicts, now: float, before: BatchMemory | None = None
+    ) -> None:
         if not cases:
             return
         # Fixed for the batch: records may change while the store is asked.
         terms = {case.opened.device_id: self._terms(case.opened.device_id) for case in cases}
-        probes = [probe for case in cases if (probe := _probe(case.opened, terms)) is not None]
+        asking = [(case, _probe(case.opened, terms)) for case in cases]
         asked = [
             (case.opened.device_id, case.opened.message.counter)
             for case in cases
             if isinstance(case.opened.message, Ack)
         ]
-        memory = BatchMemory(await self._store.known(probes), await self._store.known_commands(asked))
+        memory = BatchMemory(
+            await self._store.known([probe for _, probe in asking if probe is not None]),
+            await self._store.known_commands(asked),
+            before,
+        )
+        verdicts.memory = memory
         halts = await self._store.halts(sorted(terms))
         verdicts.halts = halts.revision
         too_long = time.time() - self._patience_s
-        for case in sorted(cases, key=lambda case: case.rank):
+        for case, probe in sorted(asking, key=lambda one: one[0].rank):
             try:
                 halted = halts.by_device.get(case.opened.device_id, ())
-                _judge(case, terms, halted, memory, verdicts, now, too_long)
+                _judge(case, probe, terms, halted, memory, verdicts, now, too_long)
             except Exception as fault:
                 opened = case.opened
                 refusal = _fault(fault, opened.device_id, opened.size, now)
@@ -239,6 +269,7 @@ def _probe(opened: Opened, terms: Terms) -> Probe | None:
 
 def _judge(
     case: _Case,
+    probe: Probe | None,
     terms: Terms,
     halts: Sequence[Halt],
     memory: BatchMemory,
@@ -253,7 +284,6 @@ def _judge(
     if isinstance(opened.message, Ack):
         _judge_ack(opened, opened.message, memory, verdicts, now)
         return
-    probe = _probe(opened, terms)
     assert probe is not None
     known = memory.known(probe)
     if isinstance(opened.message, Statement):

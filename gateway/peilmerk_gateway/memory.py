@@ -6,39 +6,53 @@ Two messages of one batch must not be judged as if neither had come before the o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from peilmerk_gateway.store import AnswerRow, AttestationRow, Known, KnownCommand, ParkedRow, Probe, ReportRow
 
+_NONE: Mapping[int, AttestationRow] = {}
+
+
+@dataclass(slots=True)
+class _Own:
+    """What one batch brought: digests by number, windows (start, end) by kind, statements by number."""
+
+    reports: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    parked: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    windows: dict[tuple[str, int], list[tuple[int, int]]] = field(default_factory=dict)
+    statements: dict[str, dict[int, AttestationRow]] = field(default_factory=dict)
+
 
 class BatchMemory:
-    """Answers like the store, with the batch's own reports and statements already in it."""
+    """Answers like the store, with the batch's own reports and statements already in it, and those of the
+    batch `before`, which the store may have or not have yet.
+    """
 
     def __init__(
         self,
         stored: Mapping[Probe, Known],
         commands: Mapping[tuple[str, int], KnownCommand] | None = None,
+        before: BatchMemory | None = None,
     ) -> None:
         self._stored = stored
         self._commands = dict(commands or {})
-        self._reports: dict[tuple[str, int], bytes] = {}
-        self._parked: dict[tuple[str, int], bytes] = {}
-        self._windows: dict[tuple[str, int], list[tuple[int, int]]] = {}
-        self._statements: dict[str, dict[int, AttestationRow]] = {}
+        self._own = _Own()
+        self._before: _Own | None = None if before is None else before._own
 
     def add_report(self, report: ReportRow, digest: bytes) -> None:
         """Take note of a report that will be stored."""
-        self._reports[report.device_id, report.seq] = digest
+        self._own.reports[report.device_id, report.seq] = digest
         window = report.window_start, report.window_start + report.window_s
-        self._windows.setdefault((report.device_id, report.kind), []).append(window)
+        self._own.windows.setdefault((report.device_id, report.kind), []).append(window)
 
     def add_parked(self, row: ParkedRow) -> None:
         """Take note of a report that will wait."""
-        self._parked[row.device_id, row.seq] = row.digest
+        self._own.parked[row.device_id, row.seq] = row.digest
 
     def add_statement(self, row: AttestationRow) -> None:
         """Take note of a statement that will be stored."""
-        self._statements.setdefault(row.device_id, {})[row.seq] = row
+        self._own.statements.setdefault(row.device_id, {})[row.seq] = row
 
     def add_answer(self, row: AnswerRow) -> None:
         """Take note of an answer that will be stored; of a beacon's nothing is kept."""
@@ -51,24 +65,30 @@ class BatchMemory:
 
     def known(self, probe: Probe) -> Known:
         """Return what is known that bears on a message. KeyError for what the store was not asked."""
-        device_id, seq = probe.device_id, probe.seq
         known = self._stored[probe]
-        digest = self._reports.get((device_id, seq))
-        if digest is not None:
-            known = replace(known, report_digest=digest)
-        if (device_id, seq) in self._parked:
-            known = replace(known, parked_digest=self._parked[device_id, seq])
-        statements = self._statements.get(device_id, {})
-        if seq in statements:
-            known = replace(known, is_statement=True)
-        if (device_id, seq - 1) in self._reports or seq - 1 in statements:
-            known = replace(known, follows=True)
-        earlier = max((number for number in statements if number < seq), default=None)
-        if earlier is not None and (known.attested is None or known.attested.seq < earlier):
-            known = replace(known, attested=statements[earlier])
-        ends = [
-            end for start, end in self._windows.get((device_id, probe.kind), ()) if start < probe.window_end
-        ]
-        if known.window_end_before is not None:
-            ends.append(known.window_end_before)
-        return replace(known, window_end_before=max(ends, default=None))
+        if self._before is not None:
+            known = _with(known, probe, self._before)
+        return _with(known, probe, self._own)
+
+
+def _with(known: Known, probe: Probe, own: _Own) -> Known:
+    """Return what is known with what a batch brought."""
+    device_id, seq = probe.device_id, probe.seq
+    statements = own.statements.get(device_id, _NONE)
+    changed: dict[str, Any] = {}
+    if (digest := own.reports.get((device_id, seq))) is not None:
+        changed["report_digest"] = digest
+    if (device_id, seq) in own.parked:
+        changed["parked_digest"] = own.parked[device_id, seq]
+    if seq in statements:
+        changed["is_statement"] = True
+    if (device_id, seq - 1) in own.reports or seq - 1 in statements:
+        changed["follows"] = True
+    earlier = max((number for number in statements if number < seq), default=None) if statements else None
+    if earlier is not None and (known.attested is None or known.attested.seq < earlier):
+        changed["attested"] = statements[earlier]
+    latest = known.window_end_before
+    for start, end in own.windows.get((device_id, probe.kind), ()):
+        if start < probe.window_end and (latest is None or end > latest):
+            changed["window_end_before"] = latest = end
+    return replace(known, **changed) if changed else known

@@ -38,10 +38,10 @@ async def knock(
             writer.close()
 
 
-def connect_packet(client_id: str, user: str, password: str) -> bytes:
-    """Make an MQTT 3.1.1 CONNECT packet with a clean session."""
+def connect_packet(client_id: str, user: str, password: str, keep_alive_s: int = KEEP_ALIVE_S) -> bytes:
+    """Make an MQTT 3.1.1 CONNECT packet with a clean session; a keep-alive of nought is none."""
     flags = WITH_USER | WITH_PASSWORD | CLEAN_SESSION
-    body = _text("MQTT") + bytes([4, flags]) + KEEP_ALIVE_S.to_bytes(2, "big")
+    body = _text("MQTT") + bytes([4, flags]) + keep_alive_s.to_bytes(2, "big")
     body += _text(client_id) + _text(user) + _text(password)
     if len(body) > 127:
         raise ValueError(

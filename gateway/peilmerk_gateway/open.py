@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from peilmerk_gateway import sealed
+from peilmerk_gateway.immutable import immutable
 from peilmerk_gateway.ingest import Delivery
 from peilmerk_gateway.refusal import Reason, Refusal
 from peilmerk_gateway.registry import Registry
@@ -20,7 +22,7 @@ from peilmerk_protocol.report import Report
 from peilmerk_protocol.statement import Statement
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Opened:
     """One authentic message. `size` in bytes, `digest` the SHA-256 of it as sealed."""
 
@@ -88,7 +90,7 @@ def open_delivery(delivery: Delivery, keyring: Keyring, now: float) -> Opened | 
     if isinstance(key, Reason):
         return refused(key)
     try:
-        body = cose.open_sealed(key, delivery.kind, device_id, payload)
+        body = sealed.open_sealed(key, delivery.kind, device_id, payload)
     except cose.SealError as error:
         return refused(Reason.FORGED if error.reason == "forged" else Reason.MALFORMED)
     try:
@@ -106,7 +108,7 @@ def open_delivery(delivery: Delivery, keyring: Keyring, now: float) -> Opened | 
 
 
 _READERS: dict[int, Callable[[bytes], Report | Statement | Ack]] = {
-    topics.REPORT: report.decode,
+    topics.REPORT: sealed.decode_report,
     topics.STATEMENT: statement.decode,
     topics.ACK: command.decode_ack,
     topics.DAY: report.decode_day,

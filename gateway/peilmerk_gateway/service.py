@@ -10,6 +10,7 @@ anew, and nothing is lost by that (see `flow` and `publish.outbox`). On SIGHUP t
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -49,6 +50,8 @@ from peilmerk_gateway.web import WebServer, create_app
 from peilmerk_gateway.web.insiders import Insiders
 
 WATCH_S = 1.0
+# Objects that are made until the garbage collector looks at them: those of about two batches.
+COLLECT_AFTER = 50_000
 # Of the ten seconds that a supervisor gives: what is under way, then broker (`child.TERM_S`) and store.
 FINISH_S = 4.0
 
@@ -168,6 +171,7 @@ class Service:
                 )
             )
             supervisor.tell("READY=1")
+            _spare_the_collector()
             _log.info("gateway ready", web=web.url, mqtt_port=broker.mqtt_port, clock=_name(shown))
             try:
                 await self._until_stopped(work)
@@ -321,6 +325,17 @@ async def _finish(work: list[asyncio.Task[None]]) -> None:
         _log.warning("not finished in time", part=task.get_name())
         task.cancel()
     await asyncio.gather(*work, return_exceptions=True)
+
+
+def _spare_the_collector() -> None:
+    """Have the garbage collector look at what batches leave, seldom, and never at what is there for good.
+
+    A batch makes thousands of records without a cycle among them; by its own measure the collector went
+    through all of them dozens of times a batch, and through every module: a sixth of the processor time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, 10, 10)
 
 
 def _tell_broken(catalogue: Catalogue) -> None:

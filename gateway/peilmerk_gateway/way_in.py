@@ -46,6 +46,7 @@ async def open_way_in(settings: Settings, registry: Registry, stack: AsyncExitSt
     broker = NatsBroker(settings, registry)
     await broker.start()
     stack.push_async_callback(broker.stop)
-    own = JetStreamIngest(broker.access)
+    # Its data folder lets one gateway at a time run it, so nobody else reads there.
+    own = JetStreamIngest(broker.access, alone=True)
     stack.push_async_callback(own.close)
     return WayIn(own, NatsCourier(broker.access), broker.mqtt_port, broker.trust, broker.bar)

@@ -122,11 +122,12 @@ class Place:
     broker: Any
     opened: list[Any] = field(default_factory=list)
 
-    def ingest(self, **options: int) -> Any:
+    def ingest(self, **options: Any) -> Any:
         """An ingest that is closed at the end."""
         made: Ingest
         if self.kind == "jetstream":
-            made = JetStreamIngest(self.broker.access, ack_wait=ACK_WAIT_S, **options)
+            # As the gateway's own broker is read.
+            made = JetStreamIngest(self.broker.access, **({"ack_wait": ACK_WAIT_S, "alone": True} | options))
         else:
             made = MqttIngest(lambda: mqtt_access(self.settings), ack_wait=ACK_WAIT_S, **options)
         self.opened.append(made)

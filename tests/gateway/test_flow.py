@@ -20,7 +20,7 @@ from peilmerk_gateway import judge as judge_module
 from peilmerk_gateway.admit import Admitted
 from peilmerk_gateway.ingest import Batch, Delivery
 from peilmerk_gateway.refusal import Reason
-from peilmerk_gateway.store import BatchRows, Entry, Store, Stored, StoreError
+from peilmerk_gateway.store import BatchRows, Entry, Probe, Store, Stored, StoreError
 from peilmerk_protocol import topics
 
 TABLES = ("report", "observation", "withheld", "ledger", "attestation", "publish_outbox")
@@ -432,6 +432,73 @@ async def test_a_store_in_trouble_holds_the_batch(street: Street, monkeypatch: p
         await asyncio.wait_for(street.flow(store).run(broker, asyncio.Event()), 10)
     assert broker.acknowledged == 15
     assert len(street.rows("report")) == 12
+
+
+async def test_a_batch_is_judged_while_the_one_before_is_written(
+    street: Street, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And sees it: what is not in the store yet is known all the same."""
+    board = street.counters[0]
+    first = [board.statement(1), board.report(2, WINDOW - 1)]
+    second = [board.report(2, WINDOW - 1, {5: (1,)}), board.report(3, WINDOW - 1), board.report(4)]
+    broker = Broker([first, second])
+    async with await street.open() as store:
+        real, known, judged = store.commit_batch, store.known, 0
+        both = asyncio.Event()
+
+        async def counted(probes: Sequence[Probe]) -> object:
+            nonlocal judged
+            answer = await known(probes)
+            judged += 1
+            if judged == 2:
+                assert street.rows("report") == []
+                both.set()
+            return answer
+
+        async def late(rows: BatchRows, now: float) -> Stored:
+            await asyncio.wait_for(both.wait(), 10)
+            return await real(rows, now)
+
+        monkeypatch.setattr(store, "known", counted)
+        monkeypatch.setattr(store, "commit_batch", late)
+        await asyncio.wait_for(street.flow(store).run(broker, asyncio.Event()), 20)
+    assert (broker.acknowledged, judged) == (5, 2)
+    assert street.refused() == [("sequence-reused", True), ("window-repeated", True)]
+    assert [row[1] for row in street.rows("report")] == [2, 4]
+
+
+async def test_a_batch_is_judged_anew_when_the_one_before_was_not_written_as_judged(
+    street: Street, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flow_module, "BACKOFF_FIRST_S", 0.001)
+    board = street.counters[0]
+    broker = Broker([[board.statement(1), board.report(2, WINDOW - 1)], [board.report(3)]])
+    async with await street.open() as store:
+        real, known, judged = store.commit_batch, store.known, 0
+        both = asyncio.Event()
+
+        async def counted(probes: Sequence[Probe]) -> object:
+            nonlocal judged
+            answer = await known(probes)
+            judged += 1
+            if judged == 2:
+                both.set()
+            return answer
+
+        async def changed(rows: BatchRows, now: float) -> Stored:
+            await asyncio.wait_for(both.wait(), 10)
+            if judged == 2:
+                # From here on the record is over before what they measured.
+                street.change("street", "2030-12-31", "2023-02-01")
+                raise StoreError("disk full")
+            return await real(rows, now)
+
+        monkeypatch.setattr(store, "known", counted)
+        monkeypatch.setattr(store, "commit_batch", changed)
+        await asyncio.wait_for(street.flow(store).run(broker, asyncio.Event()), 20)
+    assert (broker.acknowledged, judged) == (3, 4)
+    assert street.refused() == [("G3", True), ("G3", True)]
+    assert street.rows("report") == []
 
 
 async def test_told_to_stop_in_trouble_it_leaves_the_batch_with_the_broker(

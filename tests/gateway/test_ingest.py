@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ingest_brokers import collect
-from mqtt_board import Board, board, pending, running, up_again, village
+from mqtt_board import Board, board, next_batch, pending, running, up_again, village
 
 from peilmerk_gateway.broker import NatsBroker
 from peilmerk_gateway.ingest import Batch, Delivery, IngestError
-from peilmerk_gateway.ingest.jetstream import JetStreamIngest, connect, delivery
+from peilmerk_gateway.ingest.jetstream import STREAM, JetStreamIngest, connect, delivery
 from peilmerk_gateway.registry import Device, Registry
 from peilmerk_gateway.settings import Settings
 from peilmerk_protocol import topics
@@ -49,7 +50,7 @@ async def opened(broker: NatsBroker) -> AsyncIterator[Callable[..., JetStreamIng
     """Makes ingests that are closed at the end."""
     made: list[JetStreamIngest] = []
 
-    def make(**options: int) -> JetStreamIngest:
+    def make(**options: Any) -> JetStreamIngest:
         made.append(JetStreamIngest(broker.access, ack_wait=ACK_WAIT_S, **options))
         return made[-1]
 
@@ -135,3 +136,89 @@ def test_reading_a_subject(subject: str, device_id: str | None, kind: int) -> No
 
 def test_payloads_are_not_in_what_is_printed() -> None:
     assert "secret" not in repr(Batch((Delivery("abcdefghijklmnop", 1, b"secret"),)))
+
+
+async def holds(broker: NatsBroker, messages: int, first: int | None = None) -> None:
+    """Wait until the broker's stream has so many messages, the first of them at a place."""
+    connection = await connect(broker.access())
+    try:
+        async with asyncio.timeout(10):
+            while True:
+                state = (await connection.jetstream().stream_info(STREAM)).state
+                if state.messages == messages and first in (None, state.first_seq):
+                    return
+                await asyncio.sleep(0.02)
+    finally:
+        await connection.close()
+
+
+async def publish(broker: NatsBroker, device: Device, payloads: Sequence[bytes]) -> None:
+    reporter = Board(broker, device)
+    assert await asyncio.to_thread(reporter.connect) == "Success"
+    for payload in payloads:
+        reporter.send(topics.REPORT, payload)
+    assert await asyncio.to_thread(reporter.wait, lambda: len(reporter.acknowledged) == len(payloads))
+    await asyncio.to_thread(reporter.close)
+
+
+async def test_alone_it_cuts_the_stream_no_further_than_what_it_did_not_acknowledge(
+    broker: NatsBroker, device: Device, opened: Callable[..., JetStreamIngest]
+) -> None:
+    await publish(broker, device, [b"%d" % n for n in range(10)])
+    batches = opened(batch=3, alone=True).batches()
+    first, second, third = [await next_batch(batches) for _ in range(3)]
+    await second.ack()
+    await holds(broker, 7, first=1)
+    await third.ack()
+    await holds(broker, 4, first=1)
+    await first.ack()
+    await holds(broker, 1, first=10)
+    last = await next_batch(batches)
+    assert [one.payload for one in last.deliveries] == [b"9"]
+    await last.ack()
+    await holds(broker, 0, first=11)
+
+
+async def test_alone_it_cuts_nothing_while_an_earlier_connection_holds_something(
+    broker: NatsBroker, device: Device, opened: Callable[..., JetStreamIngest]
+) -> None:
+    """What the first one took and lost comes again, although the second one stored all that came later."""
+    await publish(broker, device, [b"%d" % n for n in range(6)])
+    dead = opened(batch=2, alone=True)
+    lost = await next_batch(dead.batches())
+    await dead.close()
+    batches = opened(batch=2, alone=True).batches()
+    found: list[bytes] = []
+    while len(found) < 6:
+        batch = await next_batch(batches)
+        found += [one.payload for one in batch.deliveries]
+        await batch.ack()
+    assert {one.payload for one in lost.deliveries} == {b"0", b"1"}
+    assert found.index(b"4") < found.index(b"0")
+    assert sorted(found) == [b"0", b"1", b"2", b"3", b"4", b"5"]
+    await holds(broker, 0)
+
+
+async def test_a_delivery_that_went_elsewhere_is_not_cut_off(
+    broker: NatsBroker, device: Device, opened: Callable[..., JetStreamIngest]
+) -> None:
+    """Somebody reads meanwhile whom nobody announced: a dead connection's request, or a second gateway."""
+    one, other = opened(batch=1, alone=True), opened(batch=1, alone=True)
+    ours, theirs = one.batches(), other.batches()
+    await publish(broker, device, [b"0"])
+    await (await next_batch(ours)).ack()
+    elsewhere = asyncio.create_task(next_batch(theirs))
+    while not other.connected:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0)
+    await publish(broker, device, [b"%d" % n for n in range(1, 5)])
+    taken = await elsewhere
+    await other.close()
+    rest: list[bytes] = []
+    while len(rest) < 4:
+        batch = await next_batch(ours)
+        rest += [delivered.payload for delivered in batch.deliveries]
+        await batch.ack()
+    assert sorted(rest) == [b"1", b"2", b"3", b"4"]
+    assert {delivered.payload for delivered in taken.deliveries} <= set(rest)
+    await holds(broker, 0)

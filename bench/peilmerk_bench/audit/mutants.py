@@ -35,7 +35,7 @@ _SEAL_AGAIN = """        for _attempt in range(_ATTEMPTS):
             sealed = cose.seal(self._config.key, kind, self._config.device_id, body(seq))
             try:
 """
-_LEDGER = '{**_columns(row), "spent_at": now} for entry in fresh for row in entry.ledger]\n'
+_LEDGER = "(*_LEDGER(row), now) for entry in fresh for row in entry.ledger]\n"
 
 
 @dataclass(frozen=True)

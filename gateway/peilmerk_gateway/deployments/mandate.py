@@ -9,6 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 
 from peilmerk_gateway.deployments import gates, home
 from peilmerk_gateway.deployments.record import Datastream, Device, Record
@@ -53,9 +54,12 @@ class Mandate:
     assessed: gates.Period
     hold_s: int = 0
     """How long after the end of its window nobody is told a figure, seconds: at somebody's home."""
+    # Reckoned once, at the first report that asks.
     _digests: dict[int, bytes] = field(default_factory=dict, compare=False, repr=False)
+    _prices: dict[int, int] = field(init=False, default_factory=dict, compare=False, repr=False)
+    _scales: dict[int, float] = field(init=False, default_factory=dict, compare=False, repr=False)
 
-    @property
+    @cached_property
     def declared(self) -> int:
         """Set (bit mask) of the quantities that a report may carry."""
         declared = quantities.mask(tuple(self.streams))
@@ -88,12 +92,12 @@ class Mandate:
             self._digests[revision] = profile.digest(self.profile(revision))
         return self._digests[revision]
 
-    @property
+    @cached_property
     def declared_day(self) -> int:
         """Set (bit mask) of the counts of which a day's total may come: none without an epsilon for it."""
         return self.declared & quantities.COUNTS if self.epsilon_day else 0
 
-    @property
+    @cached_property
     def observed(self) -> Mapping[int, Stream]:
         """The datastreams that have figures of their own: extremes go along with their mean."""
         return {
@@ -117,15 +121,19 @@ class Mandate:
 
     def epsilon_micro(self, kind: int = topics.REPORT) -> int:
         """Return what one count costs, in millionths, rounded up."""
-        return math.ceil(self.epsilon(kind) * 1_000_000)
+        if kind not in self._prices:
+            self._prices[kind] = math.ceil(self.epsilon(kind) * 1_000_000)
+        return self._prices[kind]
 
     def noise_scale(self, kind: int = topics.REPORT) -> float:
         """Return the standard deviation of the noise in one count: discrete Laplace. For display only.
 
         Variance 2 q / (1 - q)^2 with q = exp(-epsilon) (Canonne, Kamath, Steinke 2020).
         """
-        q = math.exp(-self.epsilon(kind))
-        return math.sqrt(2 * q) / (1 - q)
+        if kind not in self._scales:
+            q = math.exp(-self.epsilon(kind))
+            self._scales[kind] = math.sqrt(2 * q) / (1 - q)
+        return self._scales[kind]
 
 
 def mandates_of(record: Record) -> list[Mandate]:

@@ -12,6 +12,14 @@ message came on: after the broker lost its disk the same sequence number may be 
 The stream is pulled, never pushed: at most `outstanding` batches wait for their `ack()` and one more is under
 way, so a slow store slows the reading and the broker's disk takes the difference. A batch that is dropped
 without `ack()` frees its place when the broker takes it back.
+
+A broker that syncs every write syncs the removal of every acknowledged message, one by one: that alone
+held the gateway to 3,700 messages a second. So the only reader of a broker (`alone`) has the stream cut off
+behind what it stored, a batch in one step. It cuts no further than the first message that it was given and
+did not acknowledge, and not at all while the broker holds deliveries that went elsewhere: to an earlier
+connection, or to one that is dead and still asks. Deliveries are numbered, so a number that is missing tells.
+Until all of these came again and are acknowledged, every message is acknowledged by itself. Nothing of others
+is in that stream: what goes to boards is never kept by the broker.
 """
 
 from __future__ import annotations
@@ -28,10 +36,10 @@ import nats
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
 from nats.js.errors import Error as JetStreamError
 
+from peilmerk_gateway.immutable import immutable
 from peilmerk_gateway.ingest import Batch, Delivery, IngestError
 
 STREAM = "$MQTT_msgs"
@@ -40,7 +48,10 @@ DURABLE = "peilmerk_gateway"
 # Any device's topic of each kind, as the stream's subjects.
 FILTER = [f"{SUBJECT_PREFIX}peilmerk.1.*.{kind}" for kind in ("report", "statement", "ack", "day")]
 
-BATCH = 256
+# As many as one transaction is to hold. A batch is smaller when no more is there, and where a full one takes
+# so long that the broker would take back what waits behind it.
+BATCH = 1_000
+BATCH_LEAST = 50
 OUTSTANDING = 4
 ACK_WAIT_S = 10.0
 MAX_UNACKNOWLEDGED = 16_384
@@ -49,9 +60,12 @@ BATCH_BYTES = 4 << 20
 # counts as dead.
 EXPIRY_S = 5.0
 GRACE_S = 5.0
-# Once one message is there, how long to wait for the next: a store commits ten in the time of one.
+# Once one message is there, how long to wait for the next and how long for all: a store commits ten in the
+# time of one.
 LINGER_S = 0.01
+GATHER_S = 0.04
 CONNECT_S = 5.0
+_UNKNOWN = -1
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MOST_S = 5.0
 
@@ -70,11 +84,16 @@ class Access:
     password: str = field(repr=False)
 
 
-async def connect(access: Access) -> Client:
+async def connect(access: Access, closed: asyncio.Event | None = None) -> Client:
     """Open a connection that does not reconnect by itself: whoever uses it begins anew with all it needs.
 
-    Raises one of `Unreachable`.
+    `closed` is set when it ends, however it does. Raises one of `Unreachable`.
     """
+
+    async def note() -> None:
+        if closed is not None:
+            closed.set()
+
     return await nats.connect(
         access.url,
         user=access.user,
@@ -88,6 +107,7 @@ async def connect(access: Access) -> Client:
         ping_interval=10,
         max_outstanding_pings=2,
         error_cb=_quiet,
+        closed_cb=note,
     )
 
 
@@ -130,8 +150,13 @@ class JetStreamIngest:
         batch: int = BATCH,
         outstanding: int = OUTSTANDING,
         ack_wait: float = ACK_WAIT_S,
+        alone: bool = False,
     ) -> None:
-        """Take the way in from `access` at every connection, since a broker may come back on another port."""
+        """Take the way in from `access` at every connection, since a broker may come back on another port.
+
+        `alone` promises that nobody else reads by the same consumer: several workers must not say so.
+        """
+        self._alone = alone
         self._access = access
         self._batch = batch
         self._outstanding = outstanding
@@ -192,17 +217,20 @@ class JetStreamIngest:
                 await pull.connection.close()
 
     async def _open(self) -> _Pull:
-        connection = await connect(self._access())
+        news = asyncio.Event()
+        connection = await connect(self._access(), news)
         try:
-            await ensure_consumer(connection, self._ack_wait)
-            inbox = connection.new_inbox()
-            subscription = await connection.subscribe(inbox)
+            info = await ensure_consumer(connection, self._ack_wait)
+            pull = _Pull(connection, news, self._batch, self._outstanding, self._ack_wait)
+            if self._alone:
+                pull.cut_behind(info)
+            await pull.open()
         except BaseException:
             await connection.close()
             raise
         self._connection = connection
         self.connections += 1
-        return _Pull(connection, subscription, inbox, self._batch, self._outstanding, self._ack_wait)
+        return pull
 
     async def _sleep(self, seconds: float) -> None:
         try:
@@ -215,50 +243,86 @@ class _Pull:
     """One connection's pulling: at most one open request, at most `outstanding` unacknowledged batches."""
 
     def __init__(
-        self,
-        connection: Client,
-        subscription: Subscription,
-        inbox: str,
-        batch: int,
-        outstanding: int,
-        ack_wait: float,
+        self, connection: Client, news: asyncio.Event, batch: int, outstanding: int, ack_wait: float
     ) -> None:
+        """`news` is set by whoever has any, the end of the connection among them."""
         self.connection = connection
-        self._subscription = subscription
-        self._inbox = inbox
-        self._batch = batch
+        self._news = news
+        self._inbox = connection.new_inbox()
+        self._most = batch
+        self._batch = min(batch, 4 * BATCH_LEAST)
         self._outstanding = outstanding
         self._ack_wait = ack_wait
         self._wanted = 0  # messages that the open request may still bring
         self._request_dead_at = 0.0
+        self._arrived: list[_Message] = []
+        # Places in the stream: what was given and is not acknowledged, the last that was given, up to where
+        # it is cut, and up to where deliveries to others may be open (nought for none, None for not cutting).
+        self._open: set[int] = set()
+        self._last = 0
+        self._cut = 0
+        self._elsewhere: int | None = None
+        # The number of the last delivery.
+        self._given = 0
         self._held: dict[int, float] = {}  # unacknowledged batches -> when the broker takes them back
         self._freed = asyncio.Event()
         self._number = 0
 
+    async def open(self) -> None:
+        """Listen for what requests bring. Raises `Unreachable`."""
+        # Called for each message: waiting for one at a time would cost more than everything else together.
+        await self.connection.subscribe(self._inbox, cb=self._arrive)
+
+    async def _arrive(self, message: Msg) -> None:
+        if message.reply:
+            self._wanted -= 1
+            place, deliveries, number = _told(message.reply)
+            self._arrived.append(_Message(message.subject, message.data, message.reply, place, deliveries))
+            self._open.add(place)
+            self._last = max(self._last, place)
+            if number != self._given + 1 and self._elsewhere is not None:
+                self._elsewhere = _UNKNOWN
+            self._given = number
+        else:
+            # The request ended: its time is up (408), it is full in bytes or its consumer is gone (409).
+            self._wanted = 0
+        self._news.set()
+
     async def take(self) -> Batch | None:
         """Wait for the next batch; None when nothing came within a request's life. Raises `Unreachable`."""
         await self._place()
-        if self._wanted <= 0:
+        if self._wanted <= 0 and len(self._arrived) < self._batch:
             await self._request()
-        messages: list[Msg] = []
-        while len(messages) < self._batch:
-            patience = LINGER_S if messages else max(0.0, self._request_dead_at - time.monotonic())
-            try:
-                message = await self._subscription.next_msg(timeout=patience)
-            except nats.errors.TimeoutError:
-                if messages:
+        full_at = 0.0
+        while len(self._arrived) < self._batch and self._wanted > 0:
+            now = time.monotonic()
+            if self._arrived:
+                full_at = full_at or now + GATHER_S
+                patience = min(LINGER_S, full_at - now)
+            else:
+                patience = self._request_dead_at - now
+            if patience <= 0 or not await self._more(patience):
+                if self._arrived:
                     break
                 # Not even the end of the request was told: nobody is there any more.
-                raise
-            if not message.reply:
-                # The request ended: its time is up (408), it is full in bytes or its consumer is gone (409).
-                self._wanted = 0
-                break
-            self._wanted -= 1
-            messages.append(message)
-            if self._wanted <= 0:
-                break
+                raise nats.errors.TimeoutError
+        messages, self._arrived = self._arrived[: self._batch], self._arrived[self._batch :]
+        if self._wanted <= 0 and len(self._held) + 1 < self._outstanding:
+            # What comes next is under way while this batch is worked on.
+            await self._request()
         return self._hold(messages) if messages else None
+
+    async def _more(self, patience: float) -> bool:
+        """Wait until something arrives; False when nothing did. Raises `Unreachable`."""
+        self._news.clear()
+        if not self.connection.is_closed:
+            try:
+                await asyncio.wait_for(self._news.wait(), patience)
+            except TimeoutError:
+                return False
+        if self.connection.is_closed:
+            raise nats.errors.ConnectionClosedError
+        return True
 
     async def _place(self) -> None:
         """Wait until fewer than `outstanding` batches are unacknowledged, or the broker took one back."""
@@ -282,27 +346,91 @@ class _Pull:
         self._wanted = self._batch
         self._request_dead_at = time.monotonic() + EXPIRY_S + GRACE_S
 
-    def _hold(self, messages: list[Msg]) -> Batch:
+    def cut_behind(self, info: ConsumerInfo) -> None:
+        """Cut the stream off behind what is stored from now on; `info` is of before the first request."""
+        self._given = int(info.delivered.consumer_seq) if info.delivered else 0
+        self._elsewhere = _UNKNOWN if info.num_ack_pending else 0
+
+    def _hold(self, messages: list[_Message]) -> Batch:
         self._number += 1
         number = self._number
-        self._held[number] = time.monotonic() + self._ack_wait
-        replies = [message.reply for message in messages]
+        taken_back_at = self._held[number] = time.monotonic() + self._ack_wait
 
         async def ack() -> None:
+            self._open.difference_update(message.place for message in messages)
+            self._learn(len(messages), time.monotonic() + self._ack_wait - taken_back_at)
             try:
-                for reply in replies:
-                    await self.connection.publish(reply, b"+ACK")
-                await self.connection.flush(timeout=int(CONNECT_S))
+                if not await self._cut_off(max(message.place for message in messages)):
+                    for message in messages:
+                        await self.connection.publish(message.reply, b"+ACK")
+                    await self.connection.flush(timeout=int(CONNECT_S))
             except Unreachable as reason:
-                log.info("ingest: %d acknowledgements not heard (%r): delivered again", len(replies), reason)
+                log.info("ingest: %d acknowledgements not heard (%r): delivered again", len(messages), reason)
             self._held.pop(number, None)
             self._freed.set()
 
         deliveries = tuple(
-            delivery(message.subject, message.data, message.metadata.num_delivered > 1)
-            for message in messages
+            delivery(message.subject, message.payload, message.deliveries > 1) for message in messages
         )
         return Batch(deliveries, ack)
+
+    def _learn(self, messages: int, seconds: float) -> None:
+        """Choose the size of a batch by how long the last full one took to be stored."""
+        if messages == self._batch:
+            share = seconds * self._outstanding / self._ack_wait
+            if share > 0.5:
+                self._batch = max(min(BATCH_LEAST, self._most), self._batch // 2)
+            elif share < 0.2:
+                self._batch = min(self._most, self._batch * 2)
+
+    async def _cut_off(self, place: int) -> bool:
+        """Have everything up to a place removed, if all of it is stored. Raises `Unreachable`."""
+        if self._elsewhere is None:
+            return False
+        if self._elsewhere:
+            info = await self.connection.jetstream().consumer_info(STREAM, DURABLE)
+            if self._elsewhere == _UNKNOWN:
+                self._elsewhere = int(info.delivered.stream_seq) if info.delivered else 0
+            if not info.ack_floor or info.ack_floor.stream_seq < self._elsewhere:
+                return False
+            self._elsewhere = 0
+        end = min(self._open, default=self._last + 1)
+        if place >= end:
+            return False
+        if place >= self._cut:
+            self._cut = end
+            answer = await self.connection.request(
+                f"$JS.API.STREAM.PURGE.{STREAM}", json.dumps({"seq": end}).encode(), timeout=CONNECT_S
+            )
+            if (error := json.loads(answer.data).get("error")) is not None:
+                log.warning("ingest: the broker does not cut its stream off: %s", error.get("description"))
+                self._elsewhere = None
+                return False
+        return True
+
+
+@immutable
+class _Message:
+    """One delivery: `place` in the stream, `deliveries` so far, `reply` for its acknowledgement."""
+
+    subject: str
+    payload: bytes
+    reply: str
+    place: int
+    deliveries: int
+
+
+def _told(reply: str) -> tuple[int, int, int]:
+    """Return a message's place in the stream, how often it was delivered, and the number of this delivery, as
+    its reply subject tells.
+
+    `$JS.ACK.<stream>.<consumer>.<deliveries>.<place>.<number>.…`, with domain and account before the stream
+    where it has more than nine words (NATS ADR 15). Read here because the client reads all of it, at thrice
+    the cost.
+    """
+    words = reply.split(".")
+    first = 4 if len(words) <= 9 else 6
+    return int(words[first + 1]), int(words[first]), int(words[first + 2])
 
 
 def _held(info: ConsumerInfo) -> int:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select, update
@@ -19,7 +20,7 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 from peilmerk_gateway.store import commands, halts, levels, quarantine, schema, trail
 from peilmerk_gateway.store.engine import StoreError
 from peilmerk_gateway.store.rows import BatchRows, Entry, ObservationRow, Stored, WithheldRow
-from peilmerk_gateway.store.sql import insert
+from peilmerk_gateway.store.sql import Row, columns_of, insert, insert_all, insert_new, next_ids
 from peilmerk_gateway.store.tally import raise_tally
 from peilmerk_protocol import topics
 
@@ -29,8 +30,21 @@ REFUSALS_KEPT = 100_000
 SPENT_BEFORE = "spent-before"
 OTHER_BOARD = "other-board"
 
-# As the database returned them: what a leaf of the audit trail is made of.
+# As the database has them: what a leaf of the audit trail is made of, see `trail.ROWS`.
 Rows = Sequence[Any]
+
+# The columns of the tables in their order, taken from the records; what is not in a record comes beside it.
+_REPORT = attrgetter(*(name for name in columns_of(schema.report) if name != "admitted_at"))
+_LEDGER = attrgetter(*(name for name in columns_of(schema.ledger) if name != "spent_at"))
+_STATEMENT = attrgetter(*(name for name in columns_of(schema.attestation) if name != "at"))
+_FIGURE = attrgetter(*(name for name in columns_of(schema.observation) if name not in ("id", "stored_at")))
+_QUEUED = ("sink", "observation_id", "state", "attempts", "next_attempt_at")
+# Places in rows.
+_KIND = columns_of(schema.report).index("kind")
+_REASON = columns_of(schema.withheld).index("reason")
+_MICRO = columns_of(schema.ledger).index("epsilon_micro")
+_WINDOW = columns_of(schema.observation).index("window_start")
+_BOARD = columns_of(schema.observation).index("device_id")
 
 
 def write_batch(
@@ -50,24 +64,24 @@ def write_batch(
         trail.note_if_new(connection, trail.REGISTRY, named, now)
     number = trail.next_number(connection, now)
     written: dict[str, Rows] = {}
-    reports = [{**_columns(entry.report), "admitted_at": now} for entry in batch.entries]
-    written["reports"] = _new(connection, "reports", reports, number)
-    new = {(row.device_id, row.seq) for row in written["reports"]}
+    reports = [(*_REPORT(entry.report), now) for entry in batch.entries]
+    written["reports"] = insert_new(connection, schema.report, reports, number)
+    new = {(row[0], row[1]) for row in written["reports"]}
     fresh = [entry for entry in batch.entries if (entry.report.device_id, entry.report.seq) in new]
-    ledger = [{**_columns(row), "spent_at": now} for entry in fresh for row in entry.ledger]
+    ledger = [(*_LEDGER(row), now) for entry in fresh for row in entry.ledger]
     if ledger:
-        written["ledger"] = _new(connection, "ledger", ledger, number)
+        written["ledger"] = insert_new(connection, schema.ledger, ledger, number)
     figures = _write_figures(connection, fresh, written, number, now)
-    written["queued"] = _queue(connection, figures, written["observations"], sinks)
-    statements = [{**_columns(row), "at": now} for row in batch.attestations]
-    written["statements"] = _new(connection, "statements", statements, number)
+    written["queued"] = _queue(connection, figures, sinks)
+    statements = [(*_STATEMENT(row), now) for row in batch.attestations]
+    written["statements"] = insert_new(connection, schema.attestation, statements, number)
     answers = commands.answer(connection, batch.answers, now)
     refusals = _write_refusals(connection, batch, number)
     written["refusals"] = [row[1:] for row in refusals]
     _park(connection, batch)
     quarantined = quarantine.keep(connection, batch.quarantined)
-    days = sum(row.kind == topics.DAY for row in written["reports"])
-    withheld = Counter(row.reason for row in written["withheld"])
+    days = sum(row[_KIND] == topics.DAY for row in written["reports"])
+    withheld = Counter(row[_REASON] for row in written["withheld"])
     stored = Stored(
         reports=len(new) - days,
         days=days,
@@ -76,7 +90,7 @@ def write_batch(
         withheld=withheld.total(),
         refused=len(batch.refusals),
         answers=answers,
-        epsilon_micro=sum(row.epsilon_micro for row in written.get("ledger", ())),
+        epsilon_micro=sum(row[_MICRO] for row in written.get("ledger", ())),
     )
     refused = Counter(str(row.reason) for row in batch.refusals)
     raise_tally(
@@ -113,61 +127,45 @@ def write_batch(
     return stored
 
 
-def _columns(row: Any) -> dict[str, Any]:
-    """Return a record as columns. `asdict` copies every value, which is half of the time of a batch."""
-    return {name: getattr(row, name) for name in row.__slots__}
-
-
-def _new(connection: Connection, name: str, rows: Sequence[dict[str, Any]], audit_entry: int) -> Rows:
-    """Insert what is not there yet; return it as the audit trail binds it."""
-    if not rows:
-        return []
-    columns = trail.ROWS[name]
-    statement = insert(connection, columns[0].table).on_conflict_do_nothing().returning(*columns)
-    return connection.execute(statement, [{**row, "audit_entry": audit_entry} for row in rows]).all()
-
-
 def _write_figures(
     connection: Connection, fresh: Sequence[Entry], written: dict[str, Rows], number: int, now: float
-) -> list[ObservationRow]:
-    """Write the figures of new reports and what of them is withheld; return the figures that were to be
-    kept.
+) -> list[tuple[Row, ObservationRow]]:
+    """Write the figures of new reports and what of them is withheld; return the figures that are new, as
+    they are stored and as they came.
     """
-    spent = {
-        (row.deployment, row.device_id, row.quantity, row.kind, row.window_start)
-        for row in written.get("ledger", ())
-    }
-    kept: list[ObservationRow] = []
+    # (deployment, device, quantity, kind, window), as a line of the ledger begins.
+    spent = {row[:_MICRO] for row in written.get("ledger", ())}
+    kept: list[tuple[Row, ObservationRow]] = []
     withheld = [(entry, row) for entry in fresh for row in entry.withheld]
     by_account = len(withheld)
-    told: list[Any] = []
+    told: list[Row] = []
     # Windows first: the total of a day may rest on them.
     for is_day in (False, True):
         some: list[tuple[Entry, ObservationRow]] = []
         for entry in fresh:
-            if (entry.report.kind == topics.DAY) is not is_day:
+            report = entry.report
+            if (report.kind == topics.DAY) is not is_day:
                 continue
             for row in entry.observations:
-                line = (row.deployment, row.device_id, row.quantity, entry.report.kind, row.window_start)
+                line = (row.deployment, row.device_id, row.quantity, report.kind, row.window_start)
                 if line in spent or not any(paid.quantity == row.quantity for paid in entry.ledger):
-                    some.append((entry, _weighed(connection, entry, row)))
+                    some.append((entry, _weighed(connection, entry, row) if entry.levels else row))
                 else:
                     withheld.append((entry, WithheldRow(row.datastream, row.window_start, SPENT_BEFORE)))
-        values = [{**_columns(row), "stored_at": now} for _, row in some]
-        for value in values:
-            del value["is_public"], value["publish_after"]
-        rows = _new(connection, "observations", values, number)
-        there = {(row.datastream, row.window_start, row.device_id) for row in rows}
-        withheld += [
-            (entry, WithheldRow(row.datastream, row.window_start, OTHER_BOARD))
-            for entry, row in some
-            if (row.datastream, row.window_start, row.device_id) not in there
-        ]
-        kept += [row for _, row in some]
+        ids = next_ids(connection, schema.observation.c.id, len(some)) if some else ()
+        values = [(id, *_FIGURE(row), now) for id, (_, row) in zip(ids, some, strict=True)]
+        rows = insert_new(connection, schema.observation, values, number)
+        there = {(row[1], row[_WINDOW], row[_BOARD]): row for row in rows}
+        for entry, row in some:
+            stored = there.get((row.datastream, row.window_start, row.device_id))
+            if stored is None:
+                withheld.append((entry, WithheldRow(row.datastream, row.window_start, OTHER_BOARD)))
+            else:
+                kept.append((stored, row))
         told += rows
     written["observations"] = told
-    values = [{**_columns(row), "device_id": entry.report.device_id} for entry, row in withheld]
-    written["withheld"] = _new(connection, "withheld", values, number)
+    rows = [(row.datastream, row.window_start, entry.report.device_id, row.reason) for entry, row in withheld]
+    written["withheld"] = insert_new(connection, schema.withheld, rows, number)
     if late := [entry for entry, _ in withheld[by_account:]]:
         written["reports"] = _without_digest(connection, late, number)
     return kept
@@ -189,30 +187,22 @@ def _without_digest(connection: Connection, late: Sequence[Entry], number: int) 
         .values(digest=None),
         [{"b_device": entry.report.device_id, "b_seq": entry.report.seq} for entry in late],
     )
-    return connection.execute(select(*trail.ROWS["reports"]).where(report.audit_entry == number)).all()
+    found = connection.execute(select(*trail.ROWS["reports"]).where(report.audit_entry == number))
+    return [tuple(row) for row in found]
 
 
-def _queue(connection: Connection, kept: Sequence[ObservationRow], told: Rows, sinks: Sequence[str]) -> Rows:
+def _queue(
+    connection: Connection, figures: Sequence[tuple[Row, ObservationRow]], sinks: Sequence[str]
+) -> Rows:
     """Queue what is public for every sink."""
-    public = {
-        (row.datastream, row.window_start, row.device_id): row.publish_after for row in kept if row.is_public
-    }
-    outbox: list[dict[str, Any]] = [
-        {
-            "sink": sink,
-            "observation_id": row.id,
-            "state": schema.WAITING,
-            "attempts": 0,
-            "next_attempt_at": public[row.datastream, row.window_start, row.device_id],
-        }
-        for row in told
-        if (row.datastream, row.window_start, row.device_id) in public
+    waiting = [
+        (sink, stored[0], schema.WAITING, 0, row.publish_after)
+        for stored, row in figures
+        if row.is_public
         for sink in sinks
     ]
-    if not outbox:
-        return []
-    statement = insert(connection, schema.publish_outbox).returning(*trail.ROWS["queued"])
-    return connection.execute(statement, outbox).all()
+    insert_all(connection, schema.publish_outbox, _QUEUED, waiting)
+    return [row[:2] for row in waiting]
 
 
 def _write_refusals(connection: Connection, batch: BatchRows, audit_entry: int) -> Rows:
@@ -246,5 +236,5 @@ def _park(connection: Connection, batch: BatchRows) -> None:
             [{"b_device": device_id, "b_seq": seq} for device_id, seq in batch.unparked],
         )
     if batch.parked:
-        rows = [_columns(row) for row in batch.parked]
+        rows = [{name: getattr(row, name) for name in row.__slots__} for row in batch.parked]
         connection.execute(insert(connection, schema.parked).on_conflict_do_nothing(), rows)

@@ -25,6 +25,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from peilmerk_gateway.errors import PeilmerkError
 
 BUSY_MS = 30_000
+CACHE_KIB, READER_CACHE_KIB = 65_536, 2_048
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -95,6 +96,9 @@ def open_engine(url: URL, *, writer: bool) -> Engine:
             f"busy_timeout = {BUSY_MS}",
             # What is deleted is overwritten, not only forgotten.
             "secure_delete = ON",
+            # A batch touches a page of every index for each of its boards: the writer keeps those at hand.
+            # What a reader keeps is thrown away at every commit of another.
+            f"cache_size = -{CACHE_KIB if writer else READER_CACHE_KIB}",
         ):
             connection.execute(f"PRAGMA {pragma}").close()
 

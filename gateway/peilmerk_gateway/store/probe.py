@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import BigInteger, Connection, Integer, String, and_, column, func, select, values
-from sqlalchemy.sql.selectable import CTE
+from sqlalchemy import Connection, and_, func, select
 
-from peilmerk_gateway.store import schema
+from peilmerk_gateway.store import schema, sql
 from peilmerk_gateway.store.rows import AttestationRow, Known, ParkedRow, Probe
 
-# SQLite takes 32,766 parameters in a statement; four a message.
+# Elsewhere than in SQLite every value is a parameter, of which there are at most 65,535.
 AT_ONCE = 5_000
 
 
@@ -27,19 +26,12 @@ def look_up(connection: Connection, probes: Sequence[Probe]) -> dict[Probe, Know
     return known
 
 
-def _asked(probes: Sequence[Probe]) -> CTE:
-    rows = values(
-        column("device_id", String),
-        column("seq", BigInteger),
-        column("window_end", BigInteger),
-        column("kind", Integer),
-        name="v",
-    ).data([(probe.device_id, probe.seq, probe.window_end, probe.kind) for probe in probes])
-    return rows.cte("asked")
-
-
 def _look_up(connection: Connection, probes: Sequence[Probe]) -> dict[Probe, Known]:
-    asked = _asked(probes)
+    asked = sql.asked(
+        connection,
+        [(probe.device_id, probe.seq, probe.window_end, probe.kind) for probe in probes],
+        {"device_id": str, "seq": int, "window_end": int, "kind": int},
+    )
     number_report = schema.report.alias("number_report")
     before = schema.report.alias("before")
     number_statement = schema.attestation.alias("number_statement")
@@ -65,10 +57,7 @@ def _look_up(connection: Connection, probes: Sequence[Probe]) -> dict[Probe, Kno
         .scalar_subquery()
     )
     statement = select(
-        asked.c.device_id,
-        asked.c.seq,
-        asked.c.window_end,
-        asked.c.kind,
+        asked.c.at,
         number_report.c.seq,
         number_report.c.digest,
         number_statement.c.seq,
@@ -114,10 +103,10 @@ def _look_up(connection: Connection, probes: Sequence[Probe]) -> dict[Probe, Kno
         )
     )
     known = {}
-    for row in connection.execute(statement):
-        device_id, seq, window_end, kind, report_seq, digest, statement_seq, *rest = row
-        parked_digest, before_report, before_statement, end_before, *attestation = rest
-        known[Probe(device_id, seq, window_end, kind)] = Known(
+    for row in connection.execute(statement).all():
+        at, report_seq, digest, statement_seq, parked_digest, before_report, before_statement, *rest = row
+        end_before, *attestation = rest
+        known[probes[at]] = Known(
             report_digest=None if report_seq is None else digest or b"",
             is_statement=statement_seq is not None,
             parked_digest=parked_digest,

@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from peilmerk_gateway.immutable import immutable
 from peilmerk_gateway.refusal import Refusal
 from peilmerk_protocol import topics
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ReportRow:
     """One admitted report, or a day's total (`kind`); `digest` is None when a figure of it is withheld."""
 
@@ -27,7 +28,7 @@ class ReportRow:
     kind: int = topics.REPORT
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class ObservationRow:
     """One figure that may be published (`is_public`) or is only kept."""
 
@@ -50,7 +51,7 @@ class ObservationRow:
     """Unix seconds; no platform is sent it before."""
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class WithheldRow:
     """A window of a datastream of which the figure of the reporting board is not kept, and why."""
 
@@ -59,7 +60,7 @@ class WithheldRow:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class LedgerRow:
     """What one window of one quantity cost, or (`kind`) the total of a day."""
 
@@ -84,7 +85,7 @@ class Levels:
     epsilon_day: Fraction
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Entry:
     """Everything that one admitted report writes; written whole or not at all."""
 
@@ -234,7 +235,7 @@ class Stored:
         return Stored(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Probe:
     """The question what is known about one message: its number, and for a report where its window ends."""
 
@@ -244,7 +245,7 @@ class Probe:
     kind: int = topics.REPORT
 
 
-@dataclass(frozen=True, slots=True)
+@immutable
 class Known:
     """What the store knows that bears on one message.
 

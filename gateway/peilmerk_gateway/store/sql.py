@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Integer,
+    String,
+    Table,
+    bindparam,
+    column,
+    func,
+    select,
+    values,
+)
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.selectable import CTE
+
+Row = tuple[Any, ...]
 
 
 def insert(connection: Connection, table: Table) -> Any:
@@ -13,3 +31,103 @@ def insert(connection: Connection, table: Table) -> Any:
     if connection.dialect.name == "postgresql":
         return postgresql.insert(table)
     return sqlite.insert(table)
+
+
+def columns_of(table: Table) -> list[str]:
+    """Return the names of a table's columns, without its last one, `audit_entry`."""
+    return table.columns.keys()[:-1]
+
+
+def insert_new(connection: Connection, table: Table, rows: Sequence[Row], audit_entry: int) -> Sequence[Row]:
+    """Insert what is not there yet; return it. Rows are of all columns of `table` in their order, but for
+    the last one, `audit_entry`, which is given once.
+    """
+    if not rows:
+        return []
+    if connection.dialect.name != "sqlite":
+        statement = insert(connection, table).on_conflict_do_nothing().returning(*table.columns[:-1])
+        named = [
+            {
+                name: value
+                for name, value in zip(table.columns.keys(), (*row, audit_entry), strict=True)
+                # A number that the database gives.
+                if name != "id"
+            }
+            for row in rows
+        ]
+        return [tuple(row) for row in connection.execute(statement, named)]
+    # Past SQLAlchemy, which would handle every value of every row: the driver takes them as they are.
+    done = connection.exec_driver_sql(_insert_words(table), [(*row, audit_entry) for row in rows])
+    if done.rowcount == len(rows):
+        return rows
+    return _those_there(connection, table, rows, audit_entry)
+
+
+def insert_all(connection: Connection, table: Table, names: Sequence[str], rows: Sequence[Row]) -> None:
+    """Insert rows of these columns, none of which may be there."""
+    if not rows:
+        return
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(
+            f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",
+            list(rows),
+        )
+    else:
+        connection.execute(insert(connection, table), [dict(zip(names, row, strict=True)) for row in rows])
+
+
+def next_ids(connection: Connection, id: Column[int], count: int) -> Sequence[int | None]:
+    """Return the numbers of the next rows: SQLite's, whose writer is alone; elsewhere the database gives
+    them.
+    """
+    if connection.dialect.name != "sqlite":
+        return [None] * count
+    first = (connection.execute(select(func.max(id))).scalar_one() or 0) + 1
+    return range(first, first + count)
+
+
+def asked(connection: Connection, rows: Sequence[Row], columns: Mapping[str, type[Any]]) -> CTE:
+    """Return rows of whole numbers and words as a table of the statement: `columns`, and `at`, the row's
+    place in `rows`.
+    """
+    if connection.dialect.name == "sqlite":
+        # One parameter, so that the statement is the same whatever the number of rows, and compiled once.
+        statement = _asked_as_json(tuple(columns))
+        given: CTE = statement.params(rows=json.dumps(rows)).cte("asked").prefix_with("MATERIALIZED")
+        return given
+    types = {str: String, int: BigInteger}
+    table = values(
+        *(column(name, types[kind]) for name, kind in columns.items()), column("at", Integer), name="v"
+    )
+    return table.data([(*row, at) for at, row in enumerate(rows)]).cte("asked")
+
+
+@cache
+def _asked_as_json(names: tuple[str, ...]) -> Any:
+    given = func.json_each(bindparam("rows", type_=String)).table_valued("key", "value")
+    return select(
+        *(func.json_extract(given.c.value, f"$[{n}]").label(name) for n, name in enumerate(names)),
+        given.c.key.label("at"),
+    )
+
+
+@cache
+def _insert_words(table: Table) -> str:
+    names = ", ".join(one.name for one in table.columns)
+    marks = ", ".join("?" * len(table.columns))
+    return f"INSERT INTO {table.name} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"
+
+
+def _those_there(
+    connection: Connection, table: Table, rows: Sequence[Row], audit_entry: int
+) -> Sequence[Row]:
+    """Return which of these rows this entry has written: of several with one key the first."""
+    keys = [n for n, one in enumerate(table.columns[:-1]) if one.primary_key]
+    wheres = " AND ".join(f"{table.columns[n].name} = ?" for n in keys)
+    ask = f"SELECT 1 FROM {table.name} WHERE {wheres} AND audit_entry = ?"
+    found: dict[Row, Row] = {}
+    for row in rows:
+        key = tuple(row[n] for n in keys)
+        if key not in found and connection.exec_driver_sql(ask, (*key, audit_entry)).first() is not None:
+            found[key] = row
+    return list(found.values())

@@ -1,0 +1,194 @@
+"""What a report costs as registry and store grow: the stages from `open` to `store`, without a broker.
+
+Each device has one report a turn, so a batch touches as many places of every index as it has reports: what a
+town does all day, and the most that a store is asked. One measurement is the median batch of several.
+"""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from peilmerk_bench.measure.gateway.town import SINK, Board, Town, enrol
+from peilmerk_gateway.clock import SystemClock
+from peilmerk_gateway.deployments.catalogue import Catalogue
+from peilmerk_gateway.flow import Flow
+from peilmerk_gateway.ingest import Delivery
+from peilmerk_gateway.open import Keyring
+from peilmerk_gateway.registry import Registry
+from peilmerk_gateway.store import Store
+from peilmerk_protocol import topics
+
+BATCHES = 7
+A_BATCH = 1_000
+_AT_ONCE = 250_000
+
+
+@dataclass(frozen=True)
+class Point:
+    """Microseconds a report, wall clock and processor, with so many devices enrolled and figures stored."""
+
+    devices: int
+    observations: int
+    wall_us: float
+    cpu_us: float
+    store_mib: float
+
+    def as_dict(self) -> dict[str, object]:
+        """Return it for JSON."""
+        return {
+            "devices": self.devices,
+            "observations": self.observations,
+            "wall_us": round(self.wall_us, 1),
+            "cpu_us": round(self.cpu_us, 1),
+            "store_mib": round(self.store_mib),
+        }
+
+
+async def measure(town: Town, devices: int, observations: int, told: Callable[[str], None]) -> list[Point]:
+    """Grow the registry to `devices`, then the store to `observations`; return what a report costs at each
+    step, the first being the town as it is.
+    """
+    points: list[Point] = []
+    draw = random.Random(3)
+    turns = _turns(town.boards, draw)
+    async with await Store.open(town.store, sinks=(SINK,)) as store:
+        for step in _steps(len(town.boards), devices):
+            enrol(town.settings.gateway.registry, step)
+            total = _count(town.settings.gateway.registry, "device")
+            with Registry(town.settings.gateway.registry) as registry:
+                flow = Flow(
+                    Keyring(registry), Catalogue(town.settings.deployments.directory), store, SystemClock()
+                )
+                if not points:
+                    await flow.store(
+                        [_delivery(board, topics.STATEMENT, board.statement()) for board in town.boards]
+                    )
+                told(f"{total:,} devices")
+                points.append(await _point(flow, turns, town, total))
+        for step in _steps(points[-1].observations, observations):
+            told(f"{points[-1].observations + step:,} observations")
+            _grow(town, step)
+            with Registry(town.settings.gateway.registry) as registry:
+                flow = Flow(
+                    Keyring(registry), Catalogue(town.settings.deployments.directory), store, SystemClock()
+                )
+                points.append(await _point(flow, turns, town, total))
+    return points
+
+
+def _steps(start: int, end: int) -> list[int]:
+    """Return what to add, step by step: nothing, then so that each step ends four times as high."""
+    marks = [end]
+    while marks[-1] > max(start, 1) * 10:
+        marks.append(marks[-1] // 4)
+    marks = [mark for mark in reversed(marks) if mark > start]
+    return [0, *(mark - before for before, mark in zip([start, *marks], marks, strict=False))]
+
+
+async def _point(flow: Flow, turns: Iterator[list[Delivery]], town: Town, devices: int) -> Point:
+    walls, cpus = [], []
+    await flow.store(next(turns))
+    for _ in range(BATCHES):
+        batch = next(turns)
+        wall, cpu = time.perf_counter(), time.process_time()
+        stored = await flow.store(batch)
+        walls.append((time.perf_counter() - wall) / len(batch))
+        cpus.append((time.process_time() - cpu) / len(batch))
+        if stored.reports != len(batch):
+            raise ValueError(f"found {stored.reports} reports stored, wanted {len(batch)}")
+    return Point(
+        devices,
+        _count(town.store, "observation"),
+        statistics.median(walls) * 1e6,
+        statistics.median(cpus) * 1e6,
+        town.store.stat().st_size / 2**20,
+    )
+
+
+def _turns(boards: Sequence[Board], draw: random.Random) -> Iterator[list[Delivery]]:
+    """Yield batches without end: a report of each board in turn."""
+    batch: list[Delivery] = []
+    while True:
+        for board in boards:
+            batch.append(_delivery(board, topics.REPORT, board.report(draw)))
+            if len(batch) == min(A_BATCH, len(boards)):
+                yield batch
+                batch = []
+
+
+def _delivery(board: Board, kind: int, payload: bytes) -> Delivery:
+    return Delivery(board.device_id, kind, payload)
+
+
+def _count(file: Path, table: str) -> int:
+    with closing(sqlite3.connect(file)) as db:
+        # Rows are numbered without gaps here, and counting millions takes long.
+        column = "rowid" if table == "observation" else "count(*)"
+        ask = f"SELECT max({column}) FROM {table}" if column == "rowid" else f"SELECT {column} FROM {table}"
+        return int(db.execute(ask).fetchone()[0] or 0)
+
+
+def _grow(town: Town, observations: int) -> None:
+    """Put figures of years past into the store, two a report, published, with all rows that belong to them.
+
+    Written as rows and not through the stages: that would take as many hours as the years have.
+    """
+    with closing(sqlite3.connect(town.store)) as db:
+        db.execute("PRAGMA synchronous = OFF")
+        db.execute("PRAGMA cache_size = -262144")
+        db.execute("PRAGMA foreign_keys = OFF")
+        taken = db.execute("SELECT coalesce(min(window_start), 0) FROM report").fetchone()[0]
+        last = int(taken) // 900 - 1
+        each = max(1, observations // 2 // len(town.boards))
+        names = dict(
+            db.execute("SELECT device_id, min(deployment || '/' || thing) FROM observation GROUP BY 1")
+        )
+        seq = 1 << 31
+        begun = db.execute("SELECT coalesce(max(id), 0) FROM observation").fetchone()[0]
+        for board in town.boards:
+            deployment, thing = names[board.device_id].split("/")
+            windows = range(last - each + 1, last + 1)
+            first = seq + last
+            db.executemany(
+                "INSERT INTO report VALUES (?, ?, 1, ?, 900, 1, 0, ?, ?, 1)",
+                (
+                    (board.device_id, first - (last - w), w * 900, w.to_bytes(32, "big"), w * 900.0 + 901)
+                    for w in windows
+                ),
+            )
+            for quantity, name in ((5, "bicycle_towards"), (6, "bicycle_away")):
+                db.executemany(
+                    "INSERT INTO ledger VALUES (?, ?, ?, 1, ?, 700000, ?, 1)",
+                    ((deployment, board.device_id, quantity, w * 900, w * 900.0 + 901) for w in windows),
+                )
+                db.executemany(
+                    "INSERT INTO observation (datastream, deployment, thing, device_id, quantity,"
+                    " window_start, window_s, result, noise_scale, stored_at, audit_entry)"
+                    " VALUES (?, ?, ?, ?, ?, ?, 900, 25, 1.98, ?, 1)",
+                    (
+                        (
+                            f"{deployment}/{thing}/{name}",
+                            deployment,
+                            thing,
+                            board.device_id,
+                            quantity,
+                            w * 900,
+                            w * 900.0 + 901,
+                        )
+                        for w in windows
+                    ),
+                )
+        db.execute(
+            "INSERT INTO publish_outbox SELECT ?, id, 'done', 1, 0, NULL, 'https://sensors.example.org/v1.1/"
+            "Observations(' || id || ')', stored_at, 1 FROM observation WHERE id > ?",
+            (SINK, begun),
+        )
+        db.commit()
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
