@@ -2,7 +2,8 @@
 
 Results go to stdout (one JSON object with --json), complaints to stderr. Exit codes: 0 ok, 1 a record cannot
 be used, or lacks what an export wants, 2 a file cannot be read or written, or options that do not fit.
-What asks, compares and looks back is in modules of its own.
+What asks, compares and looks back is in modules of its own; what needs recorded streets is announced by
+another room under the entry-point group `peilmerk.deployment`.
 """
 
 from __future__ import annotations
@@ -15,13 +16,24 @@ from typing import Annotated, Any
 
 import typer
 
+from peilmerk_gateway.command import Groups
 from peilmerk_gateway.deployments import changes_cli, new_cli
 from peilmerk_gateway.deployments.complaints import Complaint
 from peilmerk_gateway.deployments.deployment import Deployment, RecordError, read
 from peilmerk_gateway.deployments.explain import explain as explained
 from peilmerk_gateway.refusal import Reason, sentence
 
+
+class Deployments(Groups):
+    """The commands about records of every room that is installed."""
+
+    announced_under = "peilmerk.deployment"
+    summaries = {"simulate": "Work out what the rules would mean on recorded passages."}  # noqa: RUF012
+    extras = {"simulate": "bench"}  # noqa: RUF012
+
+
 app = typer.Typer(
+    cls=Deployments,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
