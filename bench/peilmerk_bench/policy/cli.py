@@ -79,7 +79,7 @@ def simulate(
         for policy in track(todo, "choices", console=console, transient=True, disable=not console.is_terminal)
     ]
     own = next(found for found in outcomes if found.policy == agreed)
-    sentences = words.sentences(deployment.id, trace and trace.name, street, own, said)
+    sentences = words.sentences(deployment.id, trace.name if trace else None, street, own, said)
     if svg is not None:
         try:
             svg.write_text(
