@@ -44,7 +44,8 @@ def test_every_text_of_sign_and_annex_is_used() -> None:
     sources = "".join(file.read_text("utf-8") for file in folder.glob("*.py"))
     pieces = ("annex.column.", "annex.fate.", "annex.role.", "annex.safeguard.", "annex.value.", "dtpr.")
     titles = {
-        f"annex.{key}" for key in ("measured", "ground", "privacy", "safeguards", "dtpr", "values", "limits")
+        f"annex.{key}"
+        for key in ("measured", "ground", "privacy", "safeguards", "audits", "dtpr", "values", "limits")
     }
     for key in language.load(language.TEXTS.read_text("utf-8"))["nl"]:
         if key.startswith(("sign.", "dtpr.", "annex.")) and key not in titles:

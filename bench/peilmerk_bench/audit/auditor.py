@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from peilmerk_bench.audit import against_opendp, claims, integers, once
+from peilmerk_bench.audit.audited import audited
 from peilmerk_bench.audit.device_side import Draw, Figures, draw_all
 from peilmerk_bench.audit.divergence import hockey_stick
 from peilmerk_bench.audit.gateway_side import Publication, ask
@@ -176,6 +177,7 @@ def audit(plan: Plan, step: Step = lambda _: None) -> dict[str, Any]:
         "name": "audit privacy",
         "ok": not above,
         "figures": {
+            "audited": audited(),
             "samples": plan.samples,
             "parts": list(plan.parts),
             "largest": max((max(row.device, row.published or 0.0) for row in rows), default=None),

@@ -134,6 +134,15 @@ def export(
     page: Annotated[
         str | None, typer.Option("--page", help="For a sign: https address of the gateway's public page.")
     ] = None,
+    audit: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--audit",
+            metavar="FILE",
+            help="For an annex: what `peilmerk audit privacy --json` or `audit attacks --json` printed; may "
+            "be repeated.",
+        ),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="With --out: print one JSON object on stdout.")
     ] = False,
@@ -149,6 +158,7 @@ def export(
     if not file.is_file():
         raise _unfit(f"{file}: found no such file, wanted a record")
     try:
+        from peilmerk_gateway.deployments.exports import audits
         from peilmerk_gateway.deployments.exports.export import KINDS, Wish, languages
         from peilmerk_gateway.deployments.exports.export import export as exported
         from peilmerk_gateway.deployments.exports.needs import ExportError
@@ -165,10 +175,16 @@ def export(
         raise _unfit(
             f"{'--form' if form else '--out'}: found {chosen!r}, wanted {' or '.join(forms)} for {kind}"
         )
+    if audit and kind != "annex":
+        raise _unfit(f"--audit: found --as {kind}, wanted annex: no other export tells of audits")
+    try:
+        told = tuple(audits.read(report) for report in audit or ())
+    except audits.AuditReportError as reason:
+        raise _unfit(str(reason)) from None
     refused: list[Complaint] = []
     data = b""
     try:
-        data = exported(read(file), kind, chosen, Wish(language, device, page))
+        data = exported(read(file), kind, chosen, Wish(language, device, page, told))
     except (RecordError, ExportError) as reason:
         refused = reason.complaints
         for line in str(reason).splitlines():

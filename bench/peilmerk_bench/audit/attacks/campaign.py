@@ -32,6 +32,7 @@ from peilmerk_bench.audit.attacks import (
 from peilmerk_bench.audit.attacks.figures import gaps_withheld
 from peilmerk_bench.audit.attacks.ours import OurStreet, Published
 from peilmerk_bench.audit.attacks.score import OURS, WEAK, NotAttacked, Score
+from peilmerk_bench.audit.audited import audited
 from peilmerk_bench.audit.overlay import AuditError
 from peilmerk_protocol.profile import STANDARD_COUNTER
 
@@ -220,6 +221,7 @@ def result(scores: Sequence[Score], not_attacked: Sequence[NotAttacked] = ()) ->
         "name": "audit attacks",
         "ok": not wrong and bool(attacked),
         "figures": {
+            "audited": audited(),
             "attacks": len(attacked),
             "lost": sum(not one.won for one in attacked),
             "weak_attacks": len(weak),

@@ -7,13 +7,14 @@ It tells what the record says and what this software holds, and claims no confor
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import quote
 
 from peilmerk_gateway.deployments.catalogue import declared_in
 from peilmerk_gateway.deployments.deployment import Deployment
+from peilmerk_gateway.deployments.exports.audits import Audit, code_digest
 from peilmerk_gateway.deployments.exports.dtpr import CATEGORIES
 from peilmerk_gateway.deployments.exports.needs import Needs, Wish
 from peilmerk_gateway.deployments.exports.safeguards import safeguards_of
@@ -35,6 +36,7 @@ def make(deployment: Deployment, wish: Wish, needs: Needs) -> list[str]:
         *_ground(record, say),
         *_privacy(deployment, say),
         *_proofs(record, say),
+        *_audits(wish.audits, say),
         *_categories(record, say),
         *_values(record.rathenau, say),
         *_title(say, "limits"),
@@ -159,6 +161,39 @@ def _proofs(record: Record, say: Language) -> Iterator[str]:
         yield ""
         yield f"- {say.text(f'annex.safeguard.{safeguard.key}')}"
         yield from (f"  - `{test}`" for test in safeguard.tests)
+
+
+def _audits(audits: Sequence[Audit], say: Language) -> Iterator[str]:
+    yield from _title(say, "audits")
+    if not audits:
+        yield say.text("annex.audit.none")
+    for number, audit in enumerate(audits):
+        if number:
+            yield ""
+        code = "annex.audit.code.same" if audit.code == code_digest() else "annex.audit.code.other"
+        verdict = "annex.audit.ok" if audit.ok else "annex.audit.failed"
+        yield from _table(
+            [
+                (say.text("annex.audit"), f"peilmerk {audit.name}"),
+                (say.text("annex.audit.at"), audit.at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")),
+                (say.text("annex.audit.of"), f"Peilmerk {audit.release}, {audit.code[:16]}"),
+                (say.text("annex.audit.code"), say.text(code)),
+                (say.text("annex.audit.verdict"), say.text(verdict)),
+                (
+                    say.text("annex.audit.divergence"),
+                    None
+                    if audit.largest is None
+                    else f"{say.number(audit.largest, 4)} ({say.text('annex.audit.limit')} {audit.limit:g})",
+                ),
+                (say.text("annex.audit.mutants"), _of(audit.killed, audit.mutants, say)),
+                (say.text("annex.audit.lost"), _of(audit.lost, audit.attacks, say)),
+                (say.text("annex.audit.won"), _of(audit.won, audit.weak, say)),
+            ]
+        )
+
+
+def _of(some: int | None, every: int | None, say: Language) -> str | None:
+    return None if some is None else say.text("annex.audit.count", some=some, every=every)
 
 
 def _categories(record: Record, say: Language) -> Iterator[str]:

@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 
 from peilmerk_gateway.deployments.complaints import Complaint
+from peilmerk_gateway.deployments.exports.audits import Audit
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.refusal import Reason
 
@@ -25,12 +26,13 @@ class Wish:
     """What was asked besides the record; a field that an export has no use for is not looked at.
 
     `device` names the board a sign is for, where the record has several. `page` is the address of the
-    gateway's public page.
+    gateway's public page; `audits` what the last audits found, for an annex.
     """
 
     language: str = "nl"
     device: str | None = None
     page: str | None = None
+    audits: tuple[Audit, ...] = ()
 
 
 class Needs:
