@@ -148,7 +148,8 @@ class Street:
         assert self._run_dir is not None
         strangers = [house for house in plan.boards if not house.device_id]
         kinds = sorted({house.kind for house in plan.boards})
-        built = {kind: await asyncio.to_thread(bundles.build, kind=kind) for kind in kinds}
+        # As `device deploy` puts it on boards that are not on batteries: records name that digest.
+        built = {kind: (await asyncio.to_thread(bundles.build, kind=kind)).on_mains() for kind in kinds}
         digests = {kind: built[kind].digest for kind in kinds}
         for house in plan.boards:
             board = VirtualBoard(self._spec(house), self.clock, self._run_dir / house.name)
