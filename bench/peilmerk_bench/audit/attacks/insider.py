@@ -33,9 +33,9 @@ LEAST, STEP = 20_000, 61
 TALKS = (
     Change(
         "flow.py",
-        "                    received=len(batch.deliveries),\n",
-        "                    received=[one.payload.hex() for one in batch.deliveries],\n"
-        "                    keys=[key.hex() for key in self._judge._keyring._keys.values()],\n",
+        "            received=len(batch.deliveries),\n",
+        "            received=[one.payload.hex() for one in batch.deliveries],\n"
+        "            keys=[key.hex() for key in self._judge._keyring._keys.values()],\n",
     ),
 )
 """What makes of the gateway one that logs what helps to find a fault."""
