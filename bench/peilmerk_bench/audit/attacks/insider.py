@@ -35,7 +35,7 @@ TALKS = (
         "flow.py",
         "            received=len(batch.deliveries),\n",
         "            received=[one.payload.hex() for one in batch.deliveries],\n"
-        "            keys=[key.hex() for key in self._judge._keyring._keys.values()],\n",
+        "            keys=[k.hex() for k in self._judge._keyring._keys.values() if isinstance(k, bytes)],\n",
     ),
 )
 """What makes of the gateway one that logs what helps to find a fault."""
