@@ -4,6 +4,9 @@ import random
 
 import pytest
 
+from peilmerk_provisioning import portal_pages
+from peilmerk_provisioning.bundle import firmware_folder, protocol_folder
+
 
 def frame(kind, data):
     """A frame as improv-wifi.com/serial describes it, with the line feed behind it."""
@@ -103,14 +106,23 @@ def answered(pieces):
 """
 
 
-def test_a_request_is_understood_in_whatever_pieces_it_comes(micropython):
+@pytest.fixture(scope="module")
+def serve(tmp_path_factory):
+    """What answers a visitor, with the pages beside it that a bundle has there."""
+    folder = tmp_path_factory.mktemp("portal")
+    pages = portal_pages.read(firmware_folder() / "node" / "portal", protocol_folder())
+    (folder / "pages").write_bytes(pages)
+    return SERVE + f"\nhttp.__file__ = {str(folder / 'http.py')!r}\n"
+
+
+def test_a_request_is_understood_in_whatever_pieces_it_comes(micropython, serve):
     request = (
         b"POST /join?a=1&b=%C3%A9+x HTTP/1.1\r\nHost: 192.168.1.20:80\r\nX-Long: " + b"y" * 900 + b"\r\n"
         b"Accept-Language: fr, en-GB;q=0.8\r\nContent-Length: 17\r\n\r\np=a%26b%3D%25+c&q="
     )
     request = request.replace(b"Content-Length: 17", b"Content-Length: %d" % len(b"p=a%26b%3D%25+c&q="))
     found = micropython(
-        SERVE
+        serve
         + f"""
 request = {request!r}
 found = []
@@ -151,18 +163,18 @@ print(json.dumps(found))
         (b"", None),
     ],
 )
-def test_what_is_not_a_request_is_refused_with_its_status(micropython, request_bytes, status):
+def test_what_is_not_a_request_is_refused_with_its_status(micropython, serve, request_bytes, status):
     found = micropython(
-        SERVE + f"print(json.dumps(answered([{request_bytes!r}])[9:12].decode()))", heap="768K"
+        serve + f"print(json.dumps(answered([{request_bytes!r}])[9:12].decode()))", heap="768K"
     )
     assert found == ("" if status is None else str(status))
 
 
 @pytest.mark.parametrize("begin", [b"GET /", b"GET / HTTP/1.1\r\nHost: ", b"GET / HTTP/1.1\r\n"])
-def test_who_never_ends_is_ended(micropython, begin):
+def test_who_never_ends_is_ended(micropython, serve, begin):
     """A flood without end, in a heap that would hold little of it."""
     found = micropython(
-        SERVE
+        serve
         + f"""
 class Flood(Wire):
     taken = 0
@@ -205,7 +217,7 @@ def test_strangers_addresses_get_no_answer(micropython):
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_nothing_that_is_sent_raises_or_takes_memory(micropython, seed):
+def test_nothing_that_is_sent_raises_or_takes_memory(micropython, serve, seed):
     """4,000 requests each: cut, glued, stuffed with random bytes; memory afterwards is what it was before."""
     draw = random.Random(seed)
     words = [
@@ -244,7 +256,7 @@ def test_nothing_that_is_sent_raises_or_takes_memory(micropython, seed):
             text = text[:at] + draw.randbytes(draw.randrange(1, 600)) + text[at:]
         requests.append(text)
     found = micropython(
-        SERVE
+        serve
         + f"""
 requests = {requests!r}
 grown = []
