@@ -318,8 +318,11 @@ def _compile(source: Path, where: str, name: str, target: Path) -> bytes:
     said, _ = process.communicate()
     if process.returncode:
         lines = said.decode(errors="replace").strip().splitlines()
-        where = next((line.strip() for line in lines if line.strip().startswith("File")), "")
-        raise BundleError(f"{where}: does not compile: {lines[-1] if lines else 'no reason given'} ({where})")
+        place = re.search(r"line \d+", "\n".join(lines))
+        raise BundleError(
+            f"{where}: does not compile: {lines[-1] if lines else 'no reason given'} "
+            f"({place[0] if place else 'no line given'})"
+        )
     data = target.read_bytes()
     if data[:1] != b"M" or len(data) < 4:
         raise BundleError(f"{where}: found no bytecode after mpy-cross, wanted a file that starts with 'M'")
