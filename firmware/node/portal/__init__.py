@@ -128,7 +128,8 @@ class Door:
             pass
 
     def _unload(self):
-        here = sys.modules["node.portal"]
+        # Of joined firmware this is but the folder, there once something in it was loaded.
+        here = sys.modules.get("node.portal")
         for name in _LAZY:
             if sys.modules.pop("node.portal." + name, None):
                 delattr(here, name)
