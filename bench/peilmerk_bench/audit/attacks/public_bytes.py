@@ -17,6 +17,7 @@ from peilmerk_gateway.clock import Clock
 from peilmerk_gateway.deployments.catalogue import Catalogue
 from peilmerk_gateway.deployments.exports.export import KINDS, Wish, export, languages
 from peilmerk_gateway.deployments.exports.needs import ExportError
+from peilmerk_gateway.operation.condition import Condition
 from peilmerk_gateway.publish.sensorthings_observations import times_and_id
 from peilmerk_gateway.store import Store
 from peilmerk_gateway.web.app import create_app
@@ -89,12 +90,13 @@ async def pages(
             '[[sinks]]\nname = "platform"\nkind = "sensorthings"\nurl = "http://127.0.0.1:1/v1.1"\n',
             "utf-8",
         )
-    app = create_app(store, catalogue, clock, gateway_settings.load(file))
+    condition = Condition(store, clock, folder, 0, clock.now)
+    app = create_app(store, catalogue, clock, gateway_settings.load(file), condition=condition)
     found = {}
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://gateway", timeout=60
     ) as client:
-        for path in ("/", "/?lang=nl", "/?lang=en", "/healthz"):
+        for path in ("/", "/?lang=nl", "/?lang=en", "/healthz", "/metrics"):
             answer = await client.get(path)
             if answer.status_code != httpx.codes.OK:
                 raise AuditError(f"the gateway's page {path}: found {answer.status_code}, wanted 200")
