@@ -90,6 +90,7 @@ ROWS: dict[str, dict[str, Any]] = {
     },
     "command_counter": {"command": 64, "beacon": 65},
     "halt": {"kind": "paused", "since": 1.0, "until": 2.0},
+    "quarantine": {"seq": 9, "kind": 1, "window": 7, "sealed": b"s", "size": 40, "reason": "g6", "at": 5.0},
     "alembic_version": {},
 }
 COUNTED = {"reports": 3, "published": 0}

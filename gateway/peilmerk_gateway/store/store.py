@@ -36,6 +36,7 @@ from peilmerk_gateway.store import (
     trail_check,
     upkeep,
 )
+from peilmerk_gateway.store.device_streams import Streams
 from peilmerk_gateway.store.engine import StoreError, StoreRefused
 from peilmerk_gateway.store.keeping import Keeping
 from peilmerk_gateway.store.removal import Removed, Term
@@ -81,6 +82,7 @@ class Store(Keeping):
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
         self._left = Left()
+        self._streams = Streams()
         self._changes = 0
         self._changed = asyncio.Event()
 
@@ -158,7 +160,8 @@ class Store(Keeping):
         row.
         """
         return await self._write(
-            lambda connection: batch.write_batch(connection, rows, self.sinks, now, self.bounds)
+            lambda c: batch.write_batch(c, rows, self.sinks, now, self.bounds, self._streams),
+            then=self._streams.stand,
         )
 
     # What hosts say.
@@ -403,10 +406,21 @@ class Store(Keeping):
 
         return await self._in(self._readers, run)
 
-    async def _write(self, change: Callable[[Connection], T], *, tell: bool = True) -> T:
+    async def _write(
+        self,
+        change: Callable[[Connection], T],
+        *,
+        tell: bool = True,
+        then: Callable[[], None] | None = None,
+    ) -> T:
+        """Make a change in a transaction, and `then`, when it is on the disk, something beside it."""
+
         def run() -> T:
             with self._writing.begin() as connection:
-                return change(connection)
+                answer = change(connection)
+            if then is not None:
+                then()
+            return answer
 
         answer = await self._in(self._writer, run)
         if tell:
