@@ -1,4 +1,4 @@
-"""Which board has figures of which datastream: written with the first figure, kept as long as there is one."""
+"""Which board has figures of which datastream: written with the first, kept for as long as there is one."""
 
 from __future__ import annotations
 
