@@ -118,6 +118,7 @@ def run(folder: FolderArgument = HERE) -> None:
     """
     from peilmerk_gateway import logs
     from peilmerk_gateway.service import Ready, Service
+    from peilmerk_gateway.store import StoreDamaged
 
     started = False
 
@@ -136,9 +137,9 @@ def run(folder: FolderArgument = HERE) -> None:
         except (KeyboardInterrupt, asyncio.CancelledError):
             raise typer.Exit(130) from None
         except PeilmerkError as reason:
-            if not started:
+            if not started and not isinstance(reason, StoreDamaged):
                 raise
-            # It ran, so nothing that was given is wrong: whoever supervises it is to start it anew.
+            # Nothing that was given is wrong: whoever supervises it is to start it anew.
             typer.echo(f"error: the gateway ended: {reason}", err=True)
             raise typer.Exit(1) from None
 

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 import structlog
 
@@ -41,8 +42,9 @@ from peilmerk_gateway.quota import quota_loop, quotas_of
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.retention import retain_loop
 from peilmerk_gateway.settings import Settings, SettingsError, is_loopback, load
-from peilmerk_gateway.store import STORE_FILE, Store, StoreError
+from peilmerk_gateway.store import STORE_FILE, Store, StoreDamaged, StoreError, salvage
 from peilmerk_gateway.store.quarantine import Bounds
+from peilmerk_gateway.store.salvage import SalvageError
 from peilmerk_gateway.trust import Trust
 from peilmerk_gateway.updates.server import FirmwareServer
 from peilmerk_gateway.way_in import WayIn, open_way_in
@@ -101,10 +103,11 @@ class Service:
         async with AsyncExitStack() as stack:
             stack.enter_context(self._signals())
             registry = stack.enter_context(Registry(settings.gateway.registry))
-            store = await Store.open(
-                settings.gateway.data_dir / STORE_FILE, [sink.name for sink in settings.sinks]
-            )
+            file = settings.gateway.data_dir / STORE_FILE
+            await asyncio.to_thread(_salvage, file)
+            store = await Store.open(file, [sink.name for sink in settings.sinks])
             stack.push_async_callback(store.close)
+            stack.callback(lambda: store.damage.is_set() and salvage.mark(file))
             kept = settings.quarantine
             store.bounds = Bounds(messages=kept.messages, size=kept.mib << 20)
             clock, retain_clock = await self._watched(store, clock)
@@ -159,6 +162,7 @@ class Service:
                 asyncio.create_task(self._watch(catalogue, store, clock, ingest), name="watch"),
                 asyncio.create_task(condition.watch(self._stop, _still_alive), name="condition"),
                 asyncio.create_task(self._reload(workers, condition), name="reload"),
+                asyncio.create_task(self._damage(store, file), name="store"),
                 *(asyncio.create_task(server.wait(), name=server.name) for server in servers),
             ]
             self._announce(
@@ -201,6 +205,20 @@ class Service:
             certificate_ends=None if broker.trust is None else broker.trust.expires.timestamp(),
             reloads=lambda: (self._reloads[0], self._reloads[1]),
         )
+
+    async def _damage(self, store: Store, file: Path) -> None:
+        """End the gateway once a page of its store is damaged: started anew, it may put that right.
+
+        Where that was tried in vain it goes on: page and status are there, and the batch is held.
+        """
+        waits = [asyncio.create_task(event.wait()) for event in (store.damage, self._stop)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for task in waits:
+            task.cancel()
+        if not self._stop.is_set():
+            if salvage.mark(file):
+                raise StoreDamaged(f"{file}: found a damaged page: looked at when it is started anew")
+            await self._stop.wait()
 
     async def _reload(self, workers: Workers, condition: Condition) -> None:
         """Read the settings anew whenever told to; what cannot be used changes nothing."""
@@ -325,6 +343,20 @@ async def _finish(work: list[asyncio.Task[None]]) -> None:
         _log.warning("not finished in time", part=task.get_name())
         task.cancel()
     await asyncio.gather(*work, return_exceptions=True)
+
+
+def _salvage(file: Path) -> None:
+    """Make a damaged store whole, if it is to be and can be."""
+    if not salvage.is_marked(file):
+        return
+    _log.warning("the store was found damaged: reading its tables into a new file", file=str(file))
+    supervisor.tell("EXTEND_TIMEOUT_USEC=3600000000")
+    try:
+        done = salvage.salvage(file)
+    except SalvageError as reason:
+        _log.error("the store cannot be made whole, it is held", reason=str(reason))
+    else:
+        _log.warning("the store is whole again", rows=done.rows, damaged_one=str(done.kept))
 
 
 def _spare_the_collector() -> None:

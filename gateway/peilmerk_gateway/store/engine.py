@@ -8,6 +8,7 @@ picture while the writer writes. Other databases are used as SQLAlchemy finds th
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,12 +37,23 @@ class StoreError(PeilmerkError):
 def why(reason: BaseException | None) -> str:
     """Say what a driver complains of, and what can be done where it does not go over by itself."""
     text = str(reason)
-    if "malformed" in text:
+    if is_damage(reason):
         text += (
-            ": a page of the file is damaged; stop the gateway and put the last backup in its place. "
-            "What boards brought meanwhile waits at the broker"
+            ": a page of the file is damaged. Where only indexes are, the gateway puts it right when it is "
+            "started anew; else stop it and put the last backup in its place. What boards brought meanwhile "
+            "waits at the broker"
         )
     return text
+
+
+def is_damage(reason: BaseException | None) -> bool:
+    """Whether a driver complains of what SQLite's file is made of."""
+    code = getattr(reason, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+class StoreDamaged(StoreError):
+    """A page of an SQLite file is damaged: see `salvage`."""
 
 
 class StoreRefused(StoreError):

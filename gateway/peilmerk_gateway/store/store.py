@@ -37,7 +37,7 @@ from peilmerk_gateway.store import (
     upkeep,
 )
 from peilmerk_gateway.store.device_streams import Streams
-from peilmerk_gateway.store.engine import StoreError, StoreRefused
+from peilmerk_gateway.store.engine import StoreDamaged, StoreError, StoreRefused
 from peilmerk_gateway.store.keeping import Keeping
 from peilmerk_gateway.store.removal import Removed, Term
 from peilmerk_gateway.store.restated import Left
@@ -83,6 +83,8 @@ class Store(Keeping):
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
         self._left = Left()
         self._streams = Streams()
+        self.damage = asyncio.Event()
+        """Set once a page of an SQLite file was found damaged."""
         self._changes = 0
         self._changed = asyncio.Event()
 
@@ -437,4 +439,7 @@ class Store(Keeping):
             return await asyncio.shield(future)
         except DBAPIError as reason:
             kind = StoreRefused if isinstance(reason, (IntegrityError, DataError)) else StoreError
+            if engine.is_damage(reason.orig):
+                self.damage.set()
+                kind = StoreDamaged
             raise kind(f"{self.url.render_as_string()}: {engine.why(reason.orig)}") from reason
