@@ -104,6 +104,8 @@ def open_engine(url: URL, *, writer: bool) -> Engine:
             "auto_vacuum = INCREMENTAL",
             "journal_mode = WAL",
             "synchronous = FULL",
+            # Pages, 64 MiB: the last page of each board is written often, and then into the file once.
+            "wal_autocheckpoint = 16384",
             "foreign_keys = ON",
             f"busy_timeout = {BUSY_MS}",
             # What is deleted is overwritten, not only forgotten.
@@ -170,7 +172,11 @@ def give_back(engine: Engine, most_pages: int) -> int:
             return 0
         # As a script, which is run to its end: of such a statement alone the driver takes one step, a page.
         connection.executescript(f"PRAGMA incremental_vacuum({int(most_pages)})")
-        return int(connection.execute("PRAGMA freelist_count").fetchone()[0])
+        left = int(connection.execute("PRAGMA freelist_count").fetchone()[0])
+        if not left:
+            # What was deleted is also in the journal, until it is emptied; where somebody reads, later.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return left
 
 
 def rewrite(engine: Engine) -> None:
