@@ -166,13 +166,24 @@ def test_deployment_check_sees_records_that_take_each_others(runner: CliRunner, 
 def test_deployment_explain(runner: CliRunner, tmp_path: Path) -> None:
     file = tmp_path / "street.toml"
     file.write_text(record("street", [("fietspad-1", A)]))
-    answer = runner.invoke(deployment, ["explain", str(file)])
-    assert answer.exit_code == 0
-    assert "Bicycles, towards: published as open data" in answer.stdout
+    told = {
+        "en": "Bicycles, towards: published as open data",
+        "nl": "Fietsers, heen: gepubliceerd als open data",
+    }
+    for code, words in told.items():
+        answer = runner.invoke(deployment, ["explain", str(file), "--language", code])
+        assert answer.exit_code == 0
+        assert words in answer.stdout
+        # Without the option, in the language of the terminal.
+        answer = runner.invoke(deployment, ["explain", str(file)], env={"LC_ALL": f"{code}_XX.UTF-8"})
+        assert words in answer.stdout
+    assert runner.invoke(deployment, ["explain", str(file), "--language", "de"]).exit_code == 2
     file.write_text(file.read_text().replace("contains_personal_data", "# contains_personal_data"))
-    refused = runner.invoke(deployment, ["explain", str(file)])
+    refused = runner.invoke(deployment, ["explain", str(file), "--language", "en"])
     assert refused.exit_code == 1
     assert "nothing is published: The deployment record lacks" in refused.stderr
+    refused = runner.invoke(deployment, ["explain", str(file), "--language", "nl"])
+    assert "er wordt niets gepubliceerd: In het inzetdossier ontbreekt" in refused.stderr
 
 
 def test_a_file_that_is_not_there(runner: CliRunner, tmp_path: Path) -> None:
