@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 from peilmerk_gateway.cli import app as gateway
 from peilmerk_gateway.deployments.catalogue import Catalogue
 from peilmerk_gateway.deployments.cli import app as deployment
+from peilmerk_gateway.deployments.history import Texts
 from peilmerk_gateway.flow import Flow
 from peilmerk_gateway.open import Keyring
 from peilmerk_gateway.refusal import Reason, Refusal
@@ -133,6 +135,61 @@ def test_status_tells_what_the_day_cost_and_what_boards_stated(runner: CliRunner
     assert (figures["reports"], figures["days"], figures["commands"]) == (2, 1, {})
     text = runner.invoke(gateway, ["status", str(settings.file)]).stdout
     assert "windows 2, epsilon_of_windows 1.4" in " ".join(text.split())
+
+
+def test_status_names_what_a_broken_record_stops(runner: CliRunner, folder: Path) -> None:
+    settings = load(folder)
+    good, bad = (settings.deployments.directory / f"{name}.toml" for name in ("good", "street"))
+    good.write_text(record("good", [("fietspad-2", "b" * 16)]))
+    bad.write_text(record("hoofdstraat", [("fietspad-1", A)]))
+
+    async def note() -> None:
+        async with await Store.open(settings.gateway.data_dir / "store.db") as store:
+            catalogue = Catalogue(settings.deployments.directory)
+            await store.note_records(catalogue.facts, NOW)
+
+    asyncio.run(note())
+    well = runner.invoke(gateway, ["status", str(folder), "--json"])
+    assert well.exit_code == 0, well.output
+    report = json.loads(well.stdout)
+    assert (report["ok"], report["limits"]) == (True, {"broken_records": 0})
+    figures = report["figures"]
+    assert (figures["deployments"], figures["broken_records"], figures["stopped"]) == (2, 0, {})
+
+    whole = bad.read_text()
+    bad.write_text(whole.replace("active_until", "# active_until").replace('version = "1"', 'versoin = "1"'))
+    ill = runner.invoke(gateway, ["status", str(folder), "--json"])
+    assert ill.exit_code == 1
+    report = json.loads(ill.stdout)
+    assert set(report) == SHAPE
+    assert report["ok"] is False
+    assert (report["figures"]["deployments"], report["figures"]["broken_records"]) == (1, 1)
+    assert report["figures"]["stopped"] == {
+        str(bad): {
+            "deployment": "hoofdstraat",
+            "reason": "G1",
+            "complaints": [
+                {"reason": "G1", "key": "active_until", "text": "not found, wanted an answer"},
+                {"reason": "record-broken", "key": "versoin", "text": "no such key, did you mean 'version'?"},
+            ],
+        }
+    }
+    text = runner.invoke(gateway, ["status", str(folder)])
+    assert text.exit_code == 1
+    assert f"stopped: {bad} (hoofdstraat): nothing is published: G1\n" in text.stdout
+    assert "  G1: active_until: not found, wanted an answer\n  versoin: no such key" in text.stdout
+    assert not (settings.gateway.data_dir / "records").exists(), "looking keeps no texts"
+
+    # As a running gateway judges it: of a changed record the version must rise.
+    texts = Texts(settings.gateway.data_dir / "records")
+    texts.keep(hashlib.sha256(whole.encode()).hexdigest(), whole.encode())
+    bad.write_text(whole.replace("k = 10", "k = 3"))
+    for command in ("status", "check"):
+        answer = runner.invoke(gateway, [command, str(folder)])
+        assert answer.exit_code == 1
+        assert "version: found '1', wanted above '1', because its content changed" in answer.output
+    bad.unlink()
+    assert runner.invoke(gateway, ["status", str(folder)]).exit_code == 0
 
 
 def test_deployment_check_tells_file_key_gate_and_sentence(runner: CliRunner, tmp_path: Path) -> None:

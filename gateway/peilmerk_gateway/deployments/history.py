@@ -122,10 +122,14 @@ class Texts:
 
 
 class History:
-    """What was in force, for judging what may come after it. One thread at a time."""
+    """What was in force, for judging what may come after it. One thread at a time.
 
-    def __init__(self, texts: Texts, told: Sequence[RecordsEntry]) -> None:
+    is_kept: whether the text of a record that may come into force is kept; else nothing is written.
+    """
+
+    def __init__(self, texts: Texts, told: Sequence[RecordsEntry], is_kept: bool = True) -> None:
         self._texts = texts
+        self._is_kept = is_kept
         self._last: dict[str, TakenUp] = {}
         for entry in told:
             for id, (_, facts) in _usable(entry).items():
@@ -142,7 +146,8 @@ class History:
         if (refused := self.complaint(deployment)) is not None:
             return refused
         try:
-            self._texts.keep(deployment.digest, deployment.text)
+            if self._is_kept:
+                self._texts.keep(deployment.digest, deployment.text)
         except OSError as reason:
             return Complaint(Reason.RECORD_BROKEN, "", f"its text cannot be kept: {reason.strerror}")
         self._last[deployment.id] = TakenUp(deployment.record.version, deployment.digest, deployment.record)
