@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ from peilmerk_gateway.store import BatchRows, Store
 
 SHAPE = {"name", "ok", "figures", "limits"}
 A = "a" * 16
+SIGNED = 'signed_by = "the alderman"'
 
 
 @pytest.fixture
@@ -194,11 +196,11 @@ def test_status_names_what_a_broken_record_stops(runner: CliRunner, folder: Path
 
 def test_deployment_check_tells_file_key_gate_and_sentence(runner: CliRunner, tmp_path: Path) -> None:
     good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
-    good.write_text(record("good", [("fietspad-1", A)]))
+    good.write_text(record("good", [("fietspad-1", A)]).replace('version = "1"', f'version = "1"\n{SIGNED}'))
     bad.write_text(record("bad", [("fietspad-1", "b" * 16)]).replace('retention = "', 'retention = ""#'))
     answer = runner.invoke(deployment, ["check", str(good)])
     assert answer.exit_code == 0
-    assert answer.stdout == f"{good}: ok (good, 1 devices)\n"
+    assert (answer.stdout, answer.stderr) == (f"{good}: ok (good, 1 devices)\n", "")
     answer = runner.invoke(deployment, ["check", str(tmp_path), "--language", "nl"])
     assert answer.exit_code == 1
     assert answer.stderr.splitlines() == [
@@ -208,6 +210,28 @@ def test_deployment_check_tells_file_key_gate_and_sentence(runner: CliRunner, tm
     report = json.loads(runner.invoke(deployment, ["check", str(tmp_path), "--json"]).stdout)
     assert set(report) == SHAPE
     assert report["figures"]["refusals"] == {str(bad): "G5"}
+
+
+def test_a_record_of_public_space_that_nobody_signed_is_warned_about(
+    runner: CliRunner, tmp_path: Path
+) -> None:
+    file, home = tmp_path / "street.toml", tmp_path / "home.toml"
+    file.write_text(record("street", [("fietspad-1", A)]))
+    text = re.sub(r"notified_at = \S+", "private_host = true", record("home", [("thuis-1", "b" * 16)]))
+    home.write_text(text)
+    answer = runner.invoke(deployment, ["check", str(file), str(home), "--json"])
+    # The gates G1 to G8 refuse; this is for whoever decides about the record.
+    assert answer.exit_code == 0
+    assert answer.stderr == f"warning: {file}: signed_by: not found, wanted who signs for this version\n"
+    assert json.loads(answer.stdout)["figures"]["unsigned"] == [str(file)]
+    for code, nobody in (("nl", "heeft niemand getekend"), ("en", "Nobody signed")):
+        said = runner.invoke(deployment, ["explain", str(file), "--language", code]).stdout
+        assert nobody in said
+        assert nobody not in runner.invoke(deployment, ["explain", str(home), "--language", code]).stdout
+        file.write_text(file.read_text().replace('version = "1"', f'version = "1"\n{SIGNED}'))
+        said = runner.invoke(deployment, ["explain", str(file), "--language", code]).stdout
+        assert "the alderman" in said
+        file.write_text(file.read_text().replace(f"{SIGNED}\n", ""))
 
 
 def test_deployment_check_sees_records_that_take_each_others(runner: CliRunner, tmp_path: Path) -> None:

@@ -66,7 +66,10 @@ def check(
         ),
     ] = None,
 ) -> None:
-    """Check whether records are complete and permit publication; names file, key and what was wanted."""
+    """Check whether records are complete and permit publication; names file, key and what was wanted.
+
+    Warns where nobody signed a record of public space; that is no refusal.
+    """
     usable, broken = _read(files)
     if gateway is not None:
         usable, refused = _following(usable, gateway)
@@ -80,11 +83,15 @@ def check(
     for clash in clashes:
         typer.echo(f"error: {clash}", err=True)
     ok = not broken and not clashes
+    unsigned = [one.file for one in usable if one.record.signed_by is None and not one.record.private_host]
+    for file in unsigned:
+        typer.echo(f"warning: {file}: signed_by: not found, wanted who signs for this version", err=True)
     if as_json:
         figures: dict[str, Any] = {
             "records": len(usable) + len(broken),
             "broken": len(broken),
             "clashes": len(clashes),
+            "unsigned": [str(file) for file in unsigned],
             "devices": sum(len(deployment.mandates) for deployment in usable),
             "refusals": {str(error.file): str(error.reason) for error in broken},
         }

@@ -32,6 +32,10 @@ def _lines(deployment: Deployment, say: Language) -> Iterator[str]:
         yield f"{responsible} {say.text('explain.from', begin=max(first).isoformat(), end=end)}"
     else:
         yield f"{responsible} {say.text('explain.until', end=end)}"
+    if record.signed_by is not None:
+        yield say.text("explain.signed", by=record.signed_by)
+    elif not record.private_host:
+        yield say.text("explain.signed.nobody")
     for purpose in record.purposes:
         yield say.text("explain.purpose", goal=purpose.goal)
     yield say.text("explain.personal" if record.contains_personal_data else "explain.personal.none")

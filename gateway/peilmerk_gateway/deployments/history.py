@@ -43,6 +43,14 @@ class Text(StrEnum):
     CHANGED = "changed"
 
 
+class Signature(StrEnum):
+    """Whether somebody signed a version; only its text says so."""
+
+    SIGNED = "signed"
+    NOBODY = "nobody"
+    NOT_KNOWN = "not known"
+
+
 class State(StrEnum):
     """What became of a version."""
 
@@ -57,7 +65,8 @@ class State(StrEnum):
 class Version:
     """A version of a deployment: `entry` of the trail tells that it was taken up `at` (unix seconds).
 
-    `ended_at` is when it was not in force any more; `signed_by` is read from the text.
+    `ended_at` is when it was not in force any more; `signed_by` is read from the text, and None as well where
+    that cannot be read: `signature` tells.
     """
 
     deployment: str
@@ -68,6 +77,7 @@ class Version:
     state: State
     ended_at: float | None
     text: Text
+    signature: Signature
     signed_by: str | None
 
 
@@ -226,8 +236,15 @@ def _taken_up(id: str, facts: Mapping[str, Any], entry: RecordsEntry, texts: Tex
         State.IN_FORCE,
         None,
         text,
+        _signature(record),
         None if record is None else record.signed_by,
     )
+
+
+def _signature(record: Record | None) -> Signature:
+    if record is None:
+        return Signature.NOT_KNOWN
+    return Signature.NOBODY if record.signed_by is None else Signature.SIGNED
 
 
 def _usable(entry: RecordsEntry) -> dict[str, tuple[str, Mapping[str, Any]]]:
