@@ -352,6 +352,8 @@ def test_what_is_told_in_public_has_no_device_and_no_point(records: Path) -> Non
     assert first is not None
     assert first.cell == "rd100-E1367N4558"
     assert first.facts["threshold_k"] == 10
+    assert first.facts["epsilon_person"] == "4"
+    assert first.facts["epsilon_person_of"] == "4 passages a day at one sensor; along more it adds up"
     assert catalogue.describe("street/fietspad-1/pedestrian") is None
 
 

@@ -152,6 +152,8 @@ def _privacy(deployment: Deployment, say: Language) -> Iterator[str]:
             (say.text("annex.threshold"), str(privacy.k)),
         ]
     )
+    yield ""
+    yield say.text("annex.epsilon.adds")
 
 
 def _proofs(record: Record, say: Language) -> Iterator[str]:
