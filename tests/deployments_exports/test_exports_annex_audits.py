@@ -93,6 +93,8 @@ def test_a_report_of_the_audit_itself_is_told_with_its_figures(record: Path, tmp
     assert "| Code and firmware | the same as here, where this document was made |" in text
     assert "| Outcome | all as it must be |" in text
     assert "| Largest excess over what is promised | 0.0119 (limit 0.03) |" in text
+    dutch = annex(record, saved(tmp_path, report), language="nl")[1]
+    assert "| Grootste afwijking van het beloofde | 0,0119 (grens 0,03) |" in dutch
     assert f"| Spoiled versions that were noticed | 1 of {report['figures']['mutants_known']} |" in text
 
 

@@ -188,8 +188,9 @@ def _audits(audits: Sequence[Audit], say: Language) -> Iterator[str]:
                 (
                     say.text("annex.audit.divergence"),
                     None
-                    if audit.largest is None
-                    else f"{say.number(audit.largest, 4)} ({say.text('annex.audit.limit')} {audit.limit:g})",
+                    if audit.largest is None or audit.limit is None
+                    else f"{say.number(audit.largest, 4)} "
+                    f"({say.text('annex.audit.limit')} {say.amount(audit.limit)})",
                 ),
                 (say.text("annex.audit.mutants"), _of(audit.killed, audit.mutants, say)),
                 (say.text("annex.audit.lost"), _of(audit.lost, audit.attacks, say)),
