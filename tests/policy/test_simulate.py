@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from all_that_is_seen import REACH, best_guess, drawn, seen
+from all_that_is_seen import REACH, TRACE, best_guess, drawn, seen
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -97,6 +97,13 @@ def test_a_guesser_of_counts_uses_what_is_withheld_and_what_is_usual() -> None:
     assert found == pytest.approx(right, abs=1e-9)
     assert blind == 0.5
     assert attackers.reading(histogram, Noise(None), 0) == (1.0, 0.5)
+
+
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    file = tmp_path / "street.csv"
+    file.write_text(TRACE)
+    return file
 
 
 def test_a_trace_of_two_days_has_two_days(trace: Path) -> None:

@@ -24,6 +24,13 @@ from peilmerk_protocol.profile import AIR, STANDARD_COUNTER, Profile
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.fixture
+def trace(tmp_path: Path) -> Path:
+    file = tmp_path / "street.csv"
+    file.write_text(TRACE)
+    return file
+
+
 def written(folder: Path, profile: Profile = STANDARD_COUNTER) -> Path:
     """A record in force."""
     file = folder / "kade.toml"
