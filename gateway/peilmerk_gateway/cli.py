@@ -176,12 +176,26 @@ def check(folder: FolderArgument = HERE, as_json: JsonOption = False) -> None:
 
 @app.command(epilog="Examples: peilmerk gateway status    peilmerk gateway status /srv/peilmerk --json")
 def status(folder: FolderArgument = HERE, as_json: JsonOption = False) -> None:
-    """Print what was received, refused, stored, withheld and published so far, also while it runs."""
+    """Print what was received, refused, stored, withheld and published so far, also while it runs.
+
+    Ends with 1 when a broken record stops its deployment: file, key and reason are named.
+    """
     from peilmerk_gateway.checks import gateway_status
 
     with told_to_people():
         report = asyncio.run(gateway_status(gateway_settings.load(folder)))
-    _print(report, as_json)
+    if as_json:
+        _print(report, as_json)
+    else:
+        stopped = report["figures"].pop("stopped")
+        _print(report, as_json)
+        for file, found in stopped.items():
+            what = f" ({found['deployment']})" if found["deployment"] else ""
+            typer.echo(f"stopped: {file}{what}: nothing is published: {found['reason']}")
+            for one in found["complaints"]:
+                gate = "" if one["reason"] == "record-broken" else f"{one['reason']}: "
+                typer.echo(f"  {gate}{one['key'] + ': ' if one['key'] else ''}{one['text']}")
+    raise typer.Exit(0 if report["ok"] else 1)
 
 
 @app.command(
