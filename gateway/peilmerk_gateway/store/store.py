@@ -251,9 +251,11 @@ class Store(Keeping):
         """Give up commands whose time is over."""
         await self._write(lambda connection: commands.expire(connection, now))
 
-    async def beacon_counter(self, device_id: str) -> int | None:
-        """Take the counter of a time beacon; None when none is free until the device answers."""
-        return await self._write(lambda connection: commands.beacon(connection, device_id), tell=False)
+    async def beacon_counters(self, device_ids: Sequence[str]) -> dict[str, int]:
+        """Take the counter of a time beacon for each device, once; one that has none free until it answers is
+        left out.
+        """
+        return await self._write(lambda connection: commands.beacons(connection, device_ids), tell=False)
 
     async def known_commands(self, asked: Sequence[tuple[str, int]]) -> dict[tuple[str, int], KnownCommand]:
         """Return what is known of these (device, counter); what was never sent is left out."""
