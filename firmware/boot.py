@@ -11,4 +11,14 @@ except OSError:
     slots = bytearray()
 if len(slots) != 3 or slots[0] not in b"ab":
     slots = bytearray(b"a\0\0")
-sys.path.insert(0, "/" + chr(slots[0] ^ 3 if slots[1] else slots[0]))
+slot = chr(slots[0] ^ 3 if slots[1] else slots[0])
+try:
+    # Firmware that runs in place: each slot is half of the partition for a ROM file system (node/update/rom.py).
+    import vfs
+
+    rom = memoryview(vfs.rom_ioctl(2, 0))
+    half = len(rom) // 8192 * 4096
+    vfs.mount(vfs.VfsRom(rom[half:] if slot == "b" else rom[:half]), "/" + slot)
+except (ImportError, AttributeError, OSError, TypeError):
+    pass  # it lies in a folder
+sys.path.insert(0, "/" + slot)

@@ -23,6 +23,8 @@ class Config:
         if self.kind not in ("counter", "air"):
             raise ConfigError("node.json: kind: found %r, wanted counter or air" % self.kind)
         self.profile = self.issued_profile = _profile(_section(node, "node.json", "profile"))
+        if not may_count(self.profile):
+            raise ConfigError("node.json: profile: found counts, wanted `device deploy --driver` of who counts")
         # Agreed by a command: in force from the next window on.
         self.next_profile = None
         self.sensors = node.get("sensors")
@@ -82,6 +84,18 @@ def may_sleep(profile):
     """Whether a board may sleep between samples: passers-by and noise have no second chance."""
     for number in quantities.members(profile.set):
         if quantities.is_count(number) or quantities.kind(number) == quantities.KIND_LEVEL:
+            return False
+    return True
+
+
+def may_count(profile):
+    """Whether this firmware can give what `profile` has: a count never leaves without noise, and a board that
+    never counts carries no code for it.
+    """
+    if profile.set & quantities.COUNTS:
+        try:
+            from node.day import Day  # noqa: F401
+        except ImportError:
             return False
     return True
 

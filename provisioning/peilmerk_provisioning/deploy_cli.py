@@ -134,6 +134,14 @@ def deploy(
             "--page/--no-page", help="Serve the host's own page, or none. Default: as the board is; yes."
         ),
     ] = None,
+    romfs: Annotated[
+        bool | None,
+        typer.Option(
+            "--romfs/--no-romfs",
+            help="Run the firmware in place, from the board's ROM file system, or load it into memory. "
+            "Default: in place where the board has room for two.",
+        ),
+    ] = None,
     wifi: WifiOption = None,
     wifi_password_file: WifiFileOption = None,
     as_json: JsonOption = False,
@@ -162,12 +170,14 @@ def deploy(
                 sensors=sensors,
                 power=power,
                 panel=panel,
+                romfs=romfs,
                 on_progress=lambda sent, size: progress.update(task, completed=sent, total=size),
             )
     figures = {
         "kind": done.kind,
         "sensors": [one["driver"] for one in sensors] or [one["driver"] for one in KINDS[kind]["sensors"]],
         "battery": done.battery,
+        "in_place": done.in_place,
         "firmware_digest": done.digest,
         "files": done.files,
         "copied": len(done.copied),
@@ -183,6 +193,11 @@ def deploy(
         f"{done.kind} on {port}: {len(done.copied)} of {done.files} files copied "
         f"({done.bytes_copied} bytes), {len(done.removed)} removed",
         f"firmware digest {done.digest}, the same on the board",
+        "its bytecode runs in place, from the ROM file system"
+        if done.in_place
+        else "its bytecode is loaded into memory: this MicroPython has no ROM file system with room for two"
+        if romfs is None
+        else "its bytecode is loaded into memory",
     ]
     if done.battery:
         lines.append(

@@ -326,7 +326,7 @@ def test_no_attribute_that_micropython_has_too_is_renamed() -> None:
     own: set[str] = set()
     for folder in (ROOT / "firmware/node", ROOT / "protocol/peilmerk_protocol"):
         for path in folder.rglob("*.py"):
-            own |= Symbols.of(path.stem, path.read_text("utf-8")).attributes
+            own |= Symbols.of(path.stem, ast.parse(path.read_text("utf-8"))).attributes
     theirs = names_of_micropython()
     assert {"done", "close", "config"} <= theirs & own
     assert not theirs & own - FOREIGN, "put these into linking/foreign.txt"

@@ -41,9 +41,9 @@ class Symbols:
     used: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def of(cls, name: str, source: str) -> Symbols:
-        """Read a module. Raises SyntaxError."""
-        found = cls(name, ast.parse(source, name))
+    def of(cls, name: str, tree: ast.Module) -> Symbols:
+        """Read a module."""
+        found = cls(name, tree)
         found._top(found.tree.body)
         found._constants()
         for item in ast.walk(found.tree):

@@ -16,6 +16,8 @@ __all__ = ["drop_unused", "usual_first"]
 # The first 128 names of a module take one byte wherever they stand, all others two.
 FIRST = 124
 ENOUGH = 180
+# What only a debugger or a set would ask for.
+NEVER_ASKED = frozenset({"__repr__", "__hash__"})
 OF_A_CLASS = ("__name__", "__module__", "__qualname__")
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -73,8 +75,7 @@ def _is_unused(item: ast.stmt, names: Collection[str], dropped: set[str]) -> boo
 def _is_unasked(item: ast.stmt, attributes: Collection[str]) -> bool:
     return (
         isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)
-        and item.name not in attributes
-        and not item.name.startswith("__")
+        and (item.name in NEVER_ASKED or not (item.name in attributes or item.name.startswith("__")))
     )
 
 

@@ -62,9 +62,10 @@ class Flash:
         self._image.seek(number * self._block + offset)
         self._image.readinto(buffer)
 
-    def _write(self, number, data, offset):
-        if offset is None:
-            offset = 0
+    def counted(self, data):
+        """Count one more write; returns what of the data still gets there before the power goes, or None when
+        it does not go.
+        """
         self._ledger.seek(0)
         self._ledger.readinto(self._words)
         cut_at, count = struct.unpack("<QQ", self._words)
@@ -72,9 +73,16 @@ class Flash:
         struct.pack_into("<QQ", self._words, 0, cut_at, count)
         self._ledger.seek(0)
         self._ledger.write(self._words)
-        self._image.seek(number * self._block + offset)
-        if count == cut_at:
-            self._image.write(memoryview(data)[: len(data) // 2])
-            bus.post("power_cut")
-            uselect.poll().poll()  # the supervisor takes the power away; nothing runs any more
+        return memoryview(data)[: len(data) // 2] if count == cut_at else None
+
+    def power_goes(self):
+        bus.post("power_cut")
+        uselect.poll().poll()  # the supervisor takes the power away; nothing runs any more
+
+    def _write(self, number, data, offset):
+        last = self.counted(data)
+        self._image.seek(number * self._block + (offset or 0))
+        if last is not None:
+            self._image.write(last)
+            self.power_goes()
         self._image.write(data)
