@@ -275,7 +275,9 @@ MUTANTS = (
         "drawn-late",
         "noise is drawn when the window ends, while the report waits for it",
         "timing",
-        _in(CYCLE, "            if self._pool and not self._pool.ready():\n                self._draw()\n", ""),
+        _in(
+            CYCLE, "            if self._pool and not self._pool.ready():\n                self._draw()\n", ""
+        ),
     ),
     Mutant(
         "withheld-digest-kept",

@@ -77,9 +77,7 @@ class VirtualBoard:
         extension()
         if self._port is not None:
             raise BoardError(f"board {self.spec.name} was started before")
-        self._image = FlashImage(
-            self.spec.flash, self.spec.flash_bytes, self._run_dir, self.spec.romfs_bytes
-        )
+        self._image = FlashImage(self.spec.flash, self.spec.flash_bytes, self._run_dir, self.spec.romfs_bytes)
         if self.spec.power_cut_at_write:
             self._image.cut_at(self.spec.power_cut_at_write)
         self._port = Port(self._typed, self._room)

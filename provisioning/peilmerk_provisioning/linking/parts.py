@@ -10,7 +10,12 @@ CORE = "node.app"
 PARTS: dict[str, tuple[str, ...]] = {
     "node": (),
     # What takes an update, with what only that needs.
-    "node.update.receive": ("node.update.fetch", "node.update.rom", "peilmerk_protocol.manifest", "peilmerk_protocol.romfs"),
+    "node.update.receive": (
+        "node.update.fetch",
+        "node.update.rom",
+        "peilmerk_protocol.manifest",
+        "peilmerk_protocol.romfs",
+    ),
     "node.portal.http": ("node.portal.local", "node.portal.setup", "node.portal.improv"),
     # A board on batteries has it, others do without.
     "node.power": (),

@@ -235,7 +235,9 @@ class Rewrite(ast.NodeTransformer):
         if not self._scopes and item.bases and all(_says_nothing(inner) for inner in item.body):
             # A class that only has a name takes half the bytes when it is made without a body.
             made = [ast.Constant(item.name), ast.Tuple(item.bases, ast.Load()), ast.Dict([], [])]
-            return ast.Assign([ast.Name(item.name, ast.Store())], ast.Call(ast.Name("type", ast.Load()), made, []))
+            return ast.Assign(
+                [ast.Name(item.name, ast.Store())], ast.Call(ast.Name("type", ast.Load()), made, [])
+            )
         self._in_class = True
         own = {
             name for inner in item.body if isinstance(inner, ast.Assign) for name in targets(inner.targets[0])
