@@ -182,6 +182,8 @@ class Commands:
             beacon = getattr(self._clock, "beacon", None)
             return (command.DONE if beacon and beacon(argument) else command.REFUSED), 0
         if verb == command.IDENTIFY:
+            if not self._config.indicator:
+                return command.REFUSED, command.NO_LIGHT
             control.identify(argument)
         elif verb == command.SELF_TEST:
             return command.DONE, self.examine() if self.examine is not None else 0

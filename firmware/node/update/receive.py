@@ -106,10 +106,10 @@ class Receiver:
             raise UpdateError(_TRUNCATED, "%d bytes" % self.taken, "more")
         rom = self._rom
         if rom:
-            rom.mount(self._slot[:-1])
+            rom.show(self._slot[:-1])
         good = firmware_digest(self._slots.root, self._slot) == self._manifest.digest
         if rom:
-            rom.umount(self._slot[:-1], good)
+            rom.hide(self._slot[:-1], good)
         if not good:
             raise OSError("reads back otherwise")
         self._slots.try_rival()

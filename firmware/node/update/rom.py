@@ -55,15 +55,15 @@ class Rom:
     def close(self):
         """Nothing is kept back."""
 
-    def mount(self, path):
-        """All was written: make it an image, seen at `path` until `umount`."""
+    def show(self, path):
+        """All was written: make it an image, seen at `path` until `hide`."""
         import vfs
 
         self._device.writeblocks(self._first, romfs.MAGIC[:1], 0)
         half = memoryview(self._device)[self._first * _BLOCK : (self._first + self._blocks) * _BLOCK]
         vfs.mount(vfs.VfsRom(half), path)
 
-    def umount(self, path, good):
+    def hide(self, path, good):
         """Look at it no more, and forget it unless it is `good`."""
         import vfs
 

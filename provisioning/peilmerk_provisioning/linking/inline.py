@@ -314,11 +314,18 @@ def _leading(statement: ast.stmt, name: str, method: bool) -> tuple[ast.Call, bo
             item = item.test
         elif isinstance(item, ast.Tuple) and item.elts:
             item = item.elts[0]
-        elif isinstance(item, ast.Call) and isinstance(item.func, ast.Name) and item.args:
-            item = item.args[0]
+        elif isinstance(item, ast.Call) and _is_chain(item.func):
+            # What a variable of the caller holds is the same before and after.
+            item = next((one for one in item.args if not isinstance(one, _PLAIN)), None)
         else:
             raise _Kept
     raise _Kept
+
+
+def _is_chain(item: ast.expr) -> bool:
+    while isinstance(item, ast.Attribute):
+        item = item.value
+    return isinstance(item, ast.Name)
 
 
 def _leaves(body: list[ast.stmt]) -> bool:

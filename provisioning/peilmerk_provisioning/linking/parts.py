@@ -19,8 +19,6 @@ PARTS: dict[str, tuple[str, ...]] = {
     "node.portal.http": ("node.portal.local", "node.portal.setup", "node.portal.improv"),
     # A board on batteries has it, others do without.
     "node.power": (),
-    # Now and then, on few boards.
-    "node.safe": ("node.forget", "node.indicate"),
 }
 """{the module that is loaded: what else goes into it}. Drivers are never joined: node.json names them."""
 

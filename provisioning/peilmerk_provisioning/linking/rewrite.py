@@ -80,6 +80,13 @@ class Rewrite(ast.NodeTransformer):
             elif item.module in self._program.symbols and (
                 self._module or self._has(item.module, alias.name)
             ):
+                if alias.name in self._program.symbols[item.module].rebound:
+                    # Python would keep what it was then; joined, it is what it is now.
+                    raise LinkError(
+                        f"{self._module or 'a script'}: found from {item.module} import {alias.name}, which "
+                        f"{item.module} sets more than once; wanted {item.module} itself imported, and "
+                        f"{alias.name} asked of it"
+                    )
                 found[alias.asname or alias.name] = _Meant(item.module, alias.name, node)
         return found
 
