@@ -198,7 +198,7 @@ class Cycle:
         from node.entropy import EntropyRefused
 
         try:
-            self._day.draw()
+            self._day.draw()  # type: ignore[union-attr]
             self._pool.fill()
         except EntropyRefused as fault:
             if not self._refused:
@@ -298,7 +298,7 @@ class Cycle:
         border = now_ms // self.windows.window_ms * self.windows.window_ms
         if self._pool:
             self._pool.clear()
-            self._day.begin(0)
+            self._day.begin(0)  # type: ignore[union-attr]
         self.renew()
         self.windows.start(now_ms)
         # A whole window if it begins at the border that was just seen.

@@ -55,7 +55,7 @@ class Day:
         self.index = index if self.quantities else 0
 
     async def turn(self, index, outbox, put):
-        """It is day `index`: release the totals of the day before, and begin its own unless they were released.
+        """It is day `index`: release the totals of the day before, begin its own unless these were released.
         put(kind, end, body) seals and keeps a message (`Cycle.put`).
         """
         if self.index != index:

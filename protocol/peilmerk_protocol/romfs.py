@@ -14,7 +14,7 @@ _FOLDER = b"\x04"
 _FILE = b"\x05"
 
 
-def heads(files):
+def heads(files: "list[tuple[str, int]]") -> "tuple[list[bytes], int]":
     """Return (heads, size) of the image of `files`, tuples that begin with path and size, sorted by path.
 
     heads[i] comes right before the bytes of file i, and nothing comes after those of the last one; size: of
@@ -26,9 +26,9 @@ def heads(files):
     return found, size + len(start)
 
 
-def _records(files, at):
+def _records(files: "list[tuple[str, int]]", at: int) -> "tuple[list[bytes], int]":
     """The heads and the size of what lies in one folder, whose own path takes `at` characters."""
-    found: list = []
+    found: "list[bytes]" = []
     total = 0
     place = 0
     while place < len(files):
@@ -52,7 +52,7 @@ def _records(files, at):
     return found, total
 
 
-def _number(value):
+def _number(value: int) -> bytes:
     data = bytes((value & 127,))
     while value > 127:
         value >>= 7

@@ -1,12 +1,12 @@
 """Put firmware and node.json onto a board: only what differs, checked on the board before and after it
 counts.
 
-A board has two slots for firmware: halves of its partition for a ROM file system, from which bytecode runs in
-place and takes no memory, or folders on a board without one. What differs is sent into a staging folder and read back there; then the
-slot that does not run is filled from it and from what the board has already, proven whole, and one small
-write makes the board boot from it. A cable that is pulled at any moment leaves a board that boots the old
-firmware or the new one. A second run removes what is left over; one more copies nothing. A board that was
-deployed to before there were slots is brought to them in the same way.
+A board has two slots for firmware: halves of its partition for a ROM file system, from which bytecode runs
+in place and takes no memory, or folders on a board without one. What differs is sent into a staging folder
+and read back there; then the slot that does not run is filled from it and from what the board has already,
+proven whole, and one small write makes the board boot from it. A cable that is pulled at any moment leaves a
+board that boots the old firmware or the new one. A second run removes what is left over; one more copies
+nothing. A board that was deployed to before there were slots is brought to them in the same way.
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def deploy(
     heads, image = _image(bundle)
     if romfs and image > before.romfs:
         raise DeployError(
-            f"the board on {board.port} has {before.romfs} bytes of a ROM file system for each of two firmwares, "
-            f"wanted {image}: flash a MicroPython with such a partition, or leave --romfs out"
+            f"the board on {board.port} has {before.romfs} bytes of a ROM file system for each of two "
+            f"firmwares, wanted {image}: flash a MicroPython with such a partition, or leave --romfs out"
         )
     in_place = image <= before.romfs if romfs is None else romfs
     if in_place:
@@ -155,7 +155,7 @@ def deploy(
 
 
 def _image(bundle: Bundle) -> tuple[dict[str, str], int]:
-    """Return {path: base64 of what comes before its bytes} in a ROM file system of this bundle, and its size."""
+    """Return {path: base64 of what comes before its bytes} in a ROM file system of it, and its size."""
     files = [(path, len(data)) for path, data in bundle.files.items() if path not in ENTRY_POINTS]
     heads, size = images.heads(files)
     said = (base64.b64encode(head).decode() for head in heads)

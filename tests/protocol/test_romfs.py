@@ -1,4 +1,4 @@
-"""The image of a ROM file system: MicroPython mounts it, and mpremote's own is the same but for its padding."""
+"""The image of a ROM file system: MicroPython mounts it, and mpremote makes the same but for its padding."""
 
 from __future__ import annotations
 

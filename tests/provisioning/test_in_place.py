@@ -1,4 +1,4 @@
-"""Firmware that runs in place: the real mpremote, deploying and updating, on a board with a ROM file system."""
+"""Firmware that runs in place: deployed with the real mpremote onto a board with a ROM file system."""
 
 from __future__ import annotations
 

@@ -135,9 +135,11 @@ MOVED = {
 KEPT = {
     "called twice": "def main(): return _a() + _a()\ndef _a(): return 1",
     "handed on": "def main(): return list(map(_a, [1]))\ndef _a(n): return n",
-    "a loop that is left": "def main():\n x = _a()\n return x\ndef _a():\n for n in range(9):\n  if n > 3:\n   return n",
+    "a loop that is left": "def main():\n x = _a()\n return x\n"
+    "def _a():\n for n in range(9):\n  if n > 3:\n   return n",
     "a global of its name": "n = 5\ndef main():\n n = 1\n return _a() + n\ndef _a(): return n * 2",
-    "worked out later": "def main():\n x = []\n return [x.append(1), _a(x)]\ndef _a(x):\n y = len(x)\n return y",
+    "worked out later": "def main():\n x = []\n return [x.append(1), _a(x)]\n"
+    "def _a(x):\n y = len(x)\n return y",
     "a generator": "def main(): return list(_a())\ndef _a(): yield 1",
     "overridden": "class A:\n def run(self): return self._a()\n def _a(self): return 1\n"
     "class B(A):\n def _a(self): return 2\ndef main(): return B().run()",
@@ -175,7 +177,9 @@ def test_what_would_mean_something_else_stays(what: str) -> None:
 
 
 def test_what_another_module_asks_for_stays() -> None:
-    source = "class A:\n def run(self): return self._a()\n def _a(self): return 1\ndef main(): return A().run()"
+    source = (
+        "class A:\n def run(self): return self._a()\n def _a(self): return 1\ndef main(): return A().run()"
+    )
     trees = {"one": ast.parse(source), "two": ast.parse("from one import A\nA()._a()")}
     inline(trees)
     assert "_a" in functions(trees["one"])

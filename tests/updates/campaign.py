@@ -4,8 +4,9 @@
 
 FOLDER holds `flash/` (a board that is at work), `release` (a signed update), `deploy.py` (what deploying by
 cable sends) and `digests` (of node/ and peilmerk_protocol/, old and new). ROM: blocks of the partition for a
-ROM file system, 0 for none. The flash is a block device in memory, the partition in its last blocks, that counts programs and erases; at the wished one only the first half of it happens and the power is
-gone. Then the board boots as a board does: boot.py and main.py from its flash, the firmware out of the slot.
+ROM file system, 0 for none. The flash is a block device in memory, the partition in its last blocks, that
+counts programs and erases; at the wished one only the first half of it happens and the power is gone. Then
+the board boots as a board does: boot.py and main.py from its flash, the firmware out of the slot.
 What must hold after every cut: it boots, and what runs is the old or the new firmware, whole.
 
 Prints one JSON object: how many cuts of each course were made, and how often which firmware ran after them.
@@ -92,6 +93,7 @@ class Partition(bytearray):
         if operation == 6:
             flash.writeblocks(BLOCKS + argument, BLANK)
             self[argument * BLOCK : (argument + 1) * BLOCK] = BLANK
+        return 0
 
 
 class Vfs:

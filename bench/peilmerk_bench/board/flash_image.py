@@ -18,8 +18,8 @@ _LEDGER = struct.Struct("<QQ")
 
 
 class FlashImage:
-    """A flash of `size` bytes in the file `path`, erased (FF) when the file is made, and beside it the `romfs`
-    bytes of a partition of its own.
+    """A flash of `size` bytes in the file `path`, erased (FF) when the file is made, and beside it a
+    partition of `romfs` bytes.
     """
 
     def __init__(self, path: Path, size: int, run_dir: Path, romfs: int = 0) -> None:

@@ -2,8 +2,8 @@
 
 Run as a script: `launcher.py EXTENSION ROMFS ARGUMENT…`, EXTENSION being the file of `micropython_run`, ROMFS
 the file behind the partition for a ROM file system or "". That file is mapped into this process, as flash is
-into an ESP32's memory, and MicroPython gets one more argument: the address. The terminal is the process's controlling one, so that it is hung up (and the process ended) when the supervisor
-dies.
+into an ESP32's memory, and MicroPython gets one more argument: the address. The terminal is the process's
+controlling one, so that it is hung up (and the process ended) when the supervisor dies.
 """
 
 import ctypes

@@ -219,14 +219,15 @@ class BoardSpec:
     """One board.
 
     name: also makes its unique id; kind: "counter", "air" or whatever the caller wants to remember;
-    flash: image file, made blank if it is not there; romfs_bytes: size of the partition for a ROM file system,
-    which lies beside the image with .romfs behind its name, 0 for a MicroPython without one; heap_kib: heap for the board's own code, the
-    simulation's comes on top; entropy_seed: None for the system's randomness, else os.urandom is a
-    reproducible stream and every hand-out is logged; wifi: networks within reach, empty for "any network
-    takes anybody"; run_main: whether main.py is run after boot.py; power_cut_at_write: cut the power at the
-    n-th flash write (programs and erases counted from the first time the power comes); stepped: the board's
-    code takes no time and its waits no host time, for simulations of sensors alone (no network, no watchdog);
-    rtc_drift: share by which the board's clock runs fast in deep sleep.
+    flash: image file, made blank if it is not there; romfs_bytes: size of the partition for a ROM file
+    system, which lies beside the image with .romfs behind its name, 0 for a MicroPython without one;
+    heap_kib: heap for the board's own code, the simulation's comes on top; entropy_seed: None for the
+    system's randomness, else os.urandom is a reproducible stream and every hand-out is logged; wifi: networks
+    within reach, empty for "any network takes anybody"; run_main: whether main.py is run after boot.py;
+    power_cut_at_write: cut the power at the n-th flash write (programs and erases counted from the first
+    time the power comes); stepped: the board's code takes no time and its waits no host time, for simulations
+    of sensors alone (no network, no watchdog); rtc_drift: share by which the board's clock runs fast in deep
+    sleep.
     """
 
     name: str

@@ -275,6 +275,10 @@ class VirtualBoard:
             self._chip.wifi_up = up
             self._push("wifi")
 
+    def hang_radio(self) -> None:
+        """The station hears nothing any more, until it is switched off and on."""
+        self._push("radio_hangs")
+
     @property
     def phones(self) -> int:
         """How many phones are at the board's access point; browsers of this machine do not count by

@@ -61,7 +61,7 @@ class Rom:
 
         self._device.writeblocks(self._first, romfs.MAGIC[:1], 0)
         half = memoryview(self._device)[self._first * _BLOCK : (self._first + self._blocks) * _BLOCK]
-        vfs.mount(vfs.VfsRom(half), path)
+        vfs.mount(vfs.VfsRom(half), path)  # type: ignore[attr-defined]
 
     def hide(self, path, good):
         """Look at it no more, and forget it unless it is `good`."""

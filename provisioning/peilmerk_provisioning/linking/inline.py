@@ -17,8 +17,10 @@ __all__ = ["inline"]
 
 Defined = ast.FunctionDef | ast.AsyncFunctionDef
 # What has a scope of its own, or a say in another's.
-_APART = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef, ast.Yield, ast.YieldFrom)
-_APART += (ast.Global, ast.Nonlocal, ast.Delete, ast.NamedExpr)
+_APART = (
+    *(ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef, ast.Yield, ast.YieldFrom),
+    *(ast.Global, ast.Nonlocal, ast.Delete, ast.NamedExpr),
+)
 _COMPREHENSION = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _PLAIN = (ast.Name, ast.Constant)
 Emit = Callable[[ast.expr | None], list[ast.stmt]]
@@ -76,7 +78,8 @@ class _Module:
         ]
         used: Counter[str] = Counter()
         self._count(self._tree, used, set())
-        for owner in [self._tree, *alone]:
+        owners: list[ast.Module | ast.ClassDef] = [self._tree, *alone]
+        for owner in owners:
             here = used
             if isinstance(owner, ast.ClassDef):
                 # `self` here is nobody else: what other classes call by the same name is theirs.

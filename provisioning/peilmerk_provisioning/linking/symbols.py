@@ -20,10 +20,11 @@ class Symbols:
     """A module `name` as its source has it.
 
     constants: {name: value} of whole numbers, texts and bytes that are set once; globals: every other name at
-    its top; exceptions: those of its classes that are one; attributes: what its classes define, as methods,
-    in their bodies or on `self`; bases: names that its classes inherit from; words: texts that name
-    attributes; local: every name that is mentioned without a dot; keywords: arguments that calls give by
-    name; rebound: names at its top that are set more than once, there or by a function; shown: attributes asked of others than `self`; used: how often each name is mentioned.
+    its top; rebound: those of them that are set more than once, there or by a function; exceptions: those of
+    its classes that are one; attributes: what its classes define, as methods, in their bodies or on `self`;
+    bases: names that its classes inherit from; words: texts that name attributes; local: every name that is
+    mentioned without a dot; keywords: arguments that calls give by name; shown: attributes asked of others
+    than `self`; used: how often each name is mentioned.
     """
 
     name: str

@@ -2,8 +2,9 @@
 
 params: {"files": [[path, SHA-256, staged name or "", path to copy from or ""], ...] or None to leave the
 firmware as it is, "heads": {path: base64 of what comes before its bytes in the ROM file system} or None to
-put them into a folder, "digest": what the result must hash to, "node": node.json to merge}. A power cut before
-the one write that switches leaves the old firmware, one after it the new; a second run removes what is left over.
+put them into a folder, "digest": what the result must hash to, "node": node.json to merge}. A power cut
+before the one write that switches leaves the old firmware, one after it the new; a second run removes what is
+left over.
 """
 
 # mypy: ignore-errors

@@ -32,7 +32,7 @@ def map_rom(address, flash):
 
 
 def mount_rom():
-    """What MicroPython does at its start: the partition's beginning at /rom, if a ROM file system is there."""
+    """What MicroPython does at its start: a ROM file system at the partition's beginning is seen at /rom."""
     if _rom:
         try:
             mount(VfsRom(_rom), "/rom")
