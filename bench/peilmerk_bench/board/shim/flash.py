@@ -51,10 +51,11 @@ class Flash:
 
     def is_blank(self):
         """Whether the first two blocks, where littlefs keeps its root, were never written."""
-        buffer = bytearray(self._block)
-        for number in (0, 1):
-            self._read(number, buffer, 0)
-            if buffer != self._blank:
+        # In small steps: the board's memory may be small.
+        buffer = bytearray(256)
+        for at in range(0, 2 * self._block, 256):
+            self._read(0, buffer, at)
+            if buffer != self._blank[:256]:
                 return False
         return True
 

@@ -44,7 +44,7 @@ def prepare():
     import board_vfs
     from flash import Flash
 
-    for part in (board_machine, board_micropython, board_os, board_vfs):
+    for part in (board_machine, board_micropython, board_os):
         part.begin(hello)
     shims = {
         "time": board_time,
@@ -68,7 +68,9 @@ def prepare():
     image = open(hello["image"], "r+b")
     ledger = open(hello["ledger"], "r+b")
     flash = Flash(image, ledger, hello["block"], hello["blocks"])
-    board_vfs.map_rom(int(sys.argv[2]), flash)
+    address = int(sys.argv[2])
+    if hello["romfs"]:
+        from board_rom import begin as begin_rom
     vfs.umount("/")
     try:
         vfs.mount(vfs.VfsLfs2(flash, mtime=False), "/")
@@ -86,7 +88,8 @@ def prepare():
             del modules[name]
     modules.update(shims)
     sys.path[:] = ["", ".frozen", "/lib"]
-    board_vfs.mount_rom()
+    if hello["romfs"]:
+        begin_rom(address, hello["romfs"], flash)
     sys.argv[:] = []
     gc.collect()
 
