@@ -15,7 +15,8 @@ from peilmerk_gateway.deployments.history import History, Texts
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import Settings
-from peilmerk_gateway.store import STORE_FILE, Store
+from peilmerk_gateway.store import Store, engine
+from peilmerk_gateway.store_place import Database
 from peilmerk_gateway.trust import ensure_trust
 from peilmerk_protocol.profile import DAY_S
 from peilmerk_protocol.quantities_names import by_number
@@ -40,12 +41,14 @@ async def check_gateway(settings: Settings) -> tuple[dict[str, Any], list[str]]:
             await asyncio.to_thread(part)
         except PeilmerkError as reason:
             complaints.append(str(reason))
-    file = settings.gateway.data_dir / STORE_FILE
-    if file.exists():
+    place = settings.store_place
+    if isinstance(place, Database):
+        complaints += await _database_complaints(place)
+    elif place.exists():
         try:
-            async with await Store.look(file) as store:
+            async with await Store.look(place) as store:
                 await store.ping()
-                complaints += [f"{file}: malformed: {found}" for found in await store.damaged()]
+                complaints += [f"{place}: malformed: {found}" for found in await store.damaged()]
         except PeilmerkError as reason:
             complaints.append(str(reason))
     for sink in settings.sinks:
@@ -68,6 +71,19 @@ async def check_gateway(settings: Settings) -> tuple[dict[str, Any], list[str]]:
     return {"name": "gateway check", "ok": not complaints, "figures": figures, "limits": limits}, complaints
 
 
+async def _database_complaints(place: Database) -> list[str]:
+    """Return what speaks against a database; that there is no store in it yet does not."""
+    try:
+        opened = engine.open_engine(place, writer=False)
+        try:
+            found, wanted = await asyncio.to_thread(engine.revisions, opened)
+        finally:
+            opened.dispose()
+    except PeilmerkError as reason:
+        return [str(reason)]
+    return [] if found in (None, wanted) else [f"{place}: found a store of revision {found}, wanted {wanted}"]
+
+
 async def gateway_status(settings: Settings) -> dict[str, Any]:
     """Return the totals of the store, what yesterday and today cost, and what boards last stated.
 
@@ -77,7 +93,7 @@ async def gateway_status(settings: Settings) -> dict[str, Any]:
     now = settings.make_clock().now()
     with Registry(settings.gateway.registry) as registry:
         devices = [device.device_id for device in registry.all() if not device.revoked]
-    async with await Store.look(settings.gateway.data_dir / STORE_FILE, sinks) as store:
+    async with await Store.look(settings.store_place, sinks) as store:
         figures = asdict(await store.figures())
         # The total of a day is released when the day is over, so yesterday's budget is the whole one.
         for day, at in (("yesterday", now - DAY_S), ("today", now)):
@@ -102,7 +118,7 @@ async def retained(settings: Settings, *, dry_run: bool, rewrite: bool) -> dict[
     Raises StoreError when there is no store yet.
     """
     now = settings.make_clock().now()
-    async with await Store.look(settings.gateway.data_dir / STORE_FILE) as store:
+    async with await Store.look(settings.store_place) as store:
         # With their history, as in a running gateway: a change that is not in force deletes nothing.
         history = History(Texts(settings.gateway.data_dir / HISTORY), await store.records_told())
         catalogue = await asyncio.to_thread(Catalogue, settings.deployments.directory, history)

@@ -16,7 +16,7 @@ import random
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -159,6 +159,7 @@ class Flow:
     async def _finish(self, batch: Batch, under_way: _UnderWay, now: float, stop: asyncio.Event) -> None:
         """Write a batch and acknowledge it; give up, unacknowledged, only when told to stop."""
         at_once = False
+        deliveries: Sequence[Delivery] = batch.deliveries
         try:
             pause = BACKOFF_FIRST_S
             tries = 0
@@ -166,14 +167,17 @@ class Flow:
             while True:
                 try:
                     if tries < POISON_TRIES:
-                        stored = await self._write(batch.deliveries, judged, now)
+                        stored = await self._write(deliveries, judged, now)
                     else:
                         # One that spoils its batch is found by taking each alone.
-                        stored = await self._each(batch.deliveries)
+                        stored = await self._each(deliveries)
                     break
                 except (PeilmerkError, OSError, sqlite3.Error) as trouble:
                     tries += isinstance(trouble, Poisoned)
                     judged, at_once = None, False
+                    if not isinstance(trouble, Poisoned):
+                        # It is stored all the same where only the answer got lost, and no replay then.
+                        deliveries = [replace(one, redelivered=True) for one in deliveries]
                     _log.error("batch not stored, trying again", reason=str(trouble), pause_s=pause)
                     with suppress(TimeoutError):
                         await asyncio.wait_for(stop.wait(), pause * random.uniform(0.5, 1.0))

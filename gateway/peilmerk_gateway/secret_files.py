@@ -22,6 +22,8 @@ def secret_files(settings: Settings) -> Iterator[tuple[Path, str]]:
     """Yield (file, what is in it) of every secret that these settings name or that a gateway makes."""
     data, broker, mqtt = settings.gateway.data_dir, settings.broker, settings.broker.mqtt
     yield data / "store.db", "the store"
+    if settings.store is not None and settings.store.password_file is not None:
+        yield settings.store.password_file, "the store's password"
     yield settings.gateway.registry, "the devices' keys"
     yield data / "broker" / "gateway.credential", "the gateway's password at its broker"
     yield settings.trust_dir / "authority.key", "the authority's key"

@@ -41,7 +41,7 @@ from peilmerk_gateway.quota import quota_loop, quotas_of
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.retention import retain_loop
 from peilmerk_gateway.settings import Settings, SettingsError, is_loopback, load
-from peilmerk_gateway.store import STORE_FILE, Store, StoreError
+from peilmerk_gateway.store import Store, StoreError
 from peilmerk_gateway.store.quarantine import Bounds
 from peilmerk_gateway.trust import Trust
 from peilmerk_gateway.updates.server import FirmwareServer
@@ -101,9 +101,7 @@ class Service:
         async with AsyncExitStack() as stack:
             stack.enter_context(self._signals())
             registry = stack.enter_context(Registry(settings.gateway.registry))
-            store = await Store.open(
-                settings.gateway.data_dir / STORE_FILE, [sink.name for sink in settings.sinks]
-            )
+            store = await Store.open(settings.store_place, [sink.name for sink in settings.sinks])
             stack.push_async_callback(store.close)
             kept = settings.quarantine
             store.bounds = Bounds(messages=kept.messages, size=kept.mib << 20)

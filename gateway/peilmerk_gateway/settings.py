@@ -31,6 +31,7 @@ from pydantic import (
 from peilmerk_gateway import toml_words
 from peilmerk_gateway.clock import Clock, ScaledClock, SystemClock
 from peilmerk_gateway.errors import PeilmerkError
+from peilmerk_gateway.store_place import STORE_FILE, Database, check_url
 
 __all__ = [
     "BrokerSettings",
@@ -42,6 +43,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "SinkSettings",
+    "StoreSettings",
     "UpdateSettings",
     "WebSettings",
     "load",
@@ -163,6 +165,27 @@ class BrokerSettings(_Section):
         return self
 
 
+class StoreSettings(_Section):
+    """`[store]`: a PostgreSQL database in place of the SQLite file in the data folder.
+
+    `url` is `postgresql://user@host/database`, never with a password, which is the first line of
+    `password_file`. Off this machine it is TLS, and `ca_file` (PEM) vouches for the server.
+    """
+
+    url: Annotated[str, AfterValidator(check_url)]
+    password_file: LocalPath | None = None
+    ca_file: LocalPath | None = None
+
+    @model_validator(mode="after")
+    def _verified(self) -> StoreSettings:
+        if self.ca_file is None and not Database(self.url).is_on_this_machine:
+            raise ValueError(
+                "found a database on another machine and no ca_file, wanted the certificate of the authority "
+                "that vouches for its server"
+            )
+        return self
+
+
 class DeploymentsSettings(_Section):
     """`[deployments]`: the folder of deployment records, one TOML file each."""
 
@@ -254,6 +277,7 @@ class Settings(_Section):
     file: Path
     gateway: GatewaySettings
     broker: BrokerSettings = BrokerSettings()
+    store: StoreSettings | None = None
     deployments: DeploymentsSettings
     sinks: tuple[SinkSettings, ...] = ()
     web: WebSettings = WebSettings()
@@ -280,6 +304,13 @@ class Settings(_Section):
                 "or no [update]"
             )
         return self
+
+    @property
+    def store_place(self) -> Path | Database:
+        """Where the store is: a file, or a database."""
+        if self.store is None:
+            return self.gateway.data_dir / STORE_FILE
+        return Database(self.store.url, self.store.password_file, self.store.ca_file)
 
     @property
     def trust_dir(self) -> Path:

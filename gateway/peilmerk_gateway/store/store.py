@@ -56,28 +56,27 @@ from peilmerk_gateway.store.rows import (
     Stored,
     Window,
 )
+from peilmerk_gateway.store_place import Place
 
 T = TypeVar("T")
 READERS = 3
-# The store of a gateway, in its data folder.
-STORE_FILE = "store.db"
 
 
 class Store(Keeping):
     """An open store. Make it with `await Store.open(...)`, close it with `await store.close()`.
 
-    `where` is the path of an SQLite file or a database URL. `sinks` are the names of the platforms for which
+    `where` is the path of an SQLite file or a database. `sinks` are the names of the platforms for which
     stored observations are queued; an observation that was stored before a sink was named is not queued for
     it.
     """
 
-    def __init__(self, where: str | os.PathLike[str], sinks: Sequence[str] = ()) -> None:
+    def __init__(self, where: Place, sinks: Sequence[str] = ()) -> None:
         self.url = engine.database_url(where)
         self.sinks = tuple(sinks)
         self.bounds = quarantine.Bounds()
         """How much of what was refused is kept."""
-        self._writing = engine.open_engine(self.url, writer=True)
-        self._reading = engine.open_engine(self.url, writer=False)
+        self._writing = engine.open_engine(where, writer=True)
+        self._reading = engine.open_engine(where, writer=False)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
         self._left = Left()
@@ -85,7 +84,7 @@ class Store(Keeping):
         self._changed = asyncio.Event()
 
     @classmethod
-    async def open(cls, where: str | os.PathLike[str], sinks: Sequence[str] = ()) -> Store:
+    async def open(cls, where: Place, sinks: Sequence[str] = ()) -> Store:
         """Open a store, making it or bringing it to this version's tables first. Raises StoreError."""
         store = cls(where, sinks)
         try:
@@ -97,12 +96,17 @@ class Store(Keeping):
         return store
 
     @classmethod
-    async def look(cls, where: str | os.PathLike[str], sinks: Sequence[str] = ()) -> Store:
+    async def look(cls, where: Place, sinks: Sequence[str] = ()) -> Store:
         """Open a store to read it, changing nothing. Raises StoreError when there is none of this version."""
-        engine.check_there(engine.database_url(where))
+        engine.check_there(where)
         store = cls(where, sinks)
         try:
             found, wanted = await store._in(store._readers, lambda: engine.revisions(store._reading))
+            if found is None:
+                raise StoreError(
+                    f"{store.url.render_as_string()}: found no store in it, wanted one: "
+                    "'peilmerk gateway run' makes it"
+                )
             if found != wanted:
                 raise StoreError(
                     f"{store.url.render_as_string()}: found a store of revision {found}, wanted {wanted}"
@@ -362,6 +366,10 @@ class Store(Keeping):
         await self._read(lambda connection: connection.execute(text("SELECT 1")))
 
     # What whoever keeps it running asks and writes.
+
+    async def size(self) -> int:
+        """Return how many bytes the store takes on its disk. Raises StoreError."""
+        return await self._read(engine.size)
 
     async def probe(self) -> None:
         """Write something, to see that it can be done. Raises StoreError."""
