@@ -116,6 +116,20 @@ def run(folder: FolderArgument = HERE) -> None:
 
     Once everything listens, one JSON line {"event": "gateway.ready", ...} goes to stdout. Logs go to stderr.
     """
+    _run(folder, worker=False)
+
+
+@app.command(epilog="Examples: peilmerk gateway worker    peilmerk gateway worker /srv/peilmerk")
+def worker(folder: FolderArgument = HERE) -> None:
+    """Run one more process that takes turns at what boards send, beside a gateway of the same folder.
+
+    A gateway whose settings say so (gateway.workers) starts its own. Needs a store in PostgreSQL. Ends as
+    `run` does.
+    """
+    _run(folder, worker=True)
+
+
+def _run(folder: Path, *, worker: bool) -> None:
     from peilmerk_gateway import logs
     from peilmerk_gateway.service import Ready, Service
 
@@ -128,11 +142,15 @@ def run(folder: FolderArgument = HERE) -> None:
 
     with told_to_people():
         settings = gateway_settings.load(folder)
+        if worker and settings.gateway.workers == 1:
+            raise PeilmerkError(
+                f"{settings.file}: gateway.workers: found 1, wanted more: its gateway reads alone"
+            )
         logs.configure()
         if settings.clock is not None:
             _banner(settings.clock)
         try:
-            asyncio.run(_serve(Service, settings, announce))
+            asyncio.run(Service(settings, announce, worker=worker).run())
         except (KeyboardInterrupt, asyncio.CancelledError):
             raise typer.Exit(130) from None
         except PeilmerkError as reason:
@@ -141,10 +159,6 @@ def run(folder: FolderArgument = HERE) -> None:
             # It ran, so nothing that was given is wrong: whoever supervises it is to start it anew.
             typer.echo(f"error: the gateway ended: {reason}", err=True)
             raise typer.Exit(1) from None
-
-
-async def _serve(service: Any, settings: gateway_settings.Settings, announce: Any) -> None:
-    await service(settings, announce).run()
 
 
 def _banner(clock: gateway_settings.ClockSettings) -> None:

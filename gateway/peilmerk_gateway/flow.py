@@ -26,6 +26,7 @@ from peilmerk_gateway.ingest import Batch, Delivery, Ingest
 from peilmerk_gateway.judge import PATIENCE_S, Judge, Judged, Mandates
 from peilmerk_gateway.open import Keyring
 from peilmerk_gateway.store import Store, Stored, StoreError, StoreRefused
+from peilmerk_gateway.store.meanwhile import Overtaken
 
 BACKOFF_FIRST_S = 0.2
 BACKOFF_MOST_S = 10.0
@@ -172,6 +173,11 @@ class Flow:
                         # One that spoils its batch is found by taking each alone.
                         stored = await self._each(deliveries)
                     break
+                except Overtaken as trouble:
+                    judged, at_once = None, False
+                    # The broker gave somebody else what was stored meanwhile.
+                    deliveries = [replace(one, redelivered=True) for one in deliveries]
+                    _log.info("batch judged anew", reason=str(trouble))
                 except (PeilmerkError, OSError, sqlite3.Error) as trouble:
                     tries += isinstance(trouble, Poisoned)
                     judged, at_once = None, False

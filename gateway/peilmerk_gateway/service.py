@@ -34,6 +34,7 @@ from peilmerk_gateway.meter import Meter, MeteredIngest, meter_loop
 from peilmerk_gateway.open import Keyring
 from peilmerk_gateway.operation import supervisor
 from peilmerk_gateway.operation.condition import Condition
+from peilmerk_gateway.operation.crew import Crew
 from peilmerk_gateway.operation.metrics import Facts
 from peilmerk_gateway.operation.reload import changes
 from peilmerk_gateway.publish.workers import Workers
@@ -42,6 +43,7 @@ from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.retention import retain_loop
 from peilmerk_gateway.settings import Settings, SettingsError, is_loopback, load
 from peilmerk_gateway.store import Store, StoreError
+from peilmerk_gateway.store.lead import Shared, open_lead, while_leading
 from peilmerk_gateway.store.quarantine import Bounds
 from peilmerk_gateway.trust import Trust
 from peilmerk_gateway.updates.server import FirmwareServer
@@ -73,7 +75,14 @@ class Ready:
 class Service:
     """One gateway. `run` returns after `stop` or a signal; `announce` is called once everything listens."""
 
-    def __init__(self, settings: Settings, announce: Callable[[Ready], None] = lambda _: None) -> None:
+    def __init__(
+        self, settings: Settings, announce: Callable[[Ready], None] = lambda _: None, *, worker: bool = False
+    ) -> None:
+        """A `worker` takes turns at the messages, and leads when nobody else does; it has no page and no
+        broker of its own.
+        """
+        self._worker = worker
+        self._crew = None if worker else Crew(settings.file, settings.gateway.workers - 1)
         self._settings = settings
         self._announce = announce
         self._stop = asyncio.Event()
@@ -103,6 +112,9 @@ class Service:
             registry = stack.enter_context(Registry(settings.gateway.registry))
             store = await Store.open(settings.store_place, [sink.name for sink in settings.sinks])
             stack.push_async_callback(store.close)
+            lead = await open_lead(settings.store_place)
+            if isinstance(lead, Shared):
+                stack.push_async_callback(lead.close)
             kept = settings.quarantine
             store.bounds = Bounds(messages=kept.messages, size=kept.mib << 20)
             clock, retain_clock = await self._watched(store, clock)
@@ -111,7 +123,7 @@ class Service:
             _tell_broken(catalogue)
             await store.note_rules(version("peilmerk"), clock.now())
             await store.note_records(catalogue.facts, clock.now())
-            broker = await open_way_in(settings, registry, stack)
+            broker = await open_way_in(settings, registry, stack, worker=self._worker)
             ingest = broker.ingest
             condition = Condition(
                 store,
@@ -121,47 +133,44 @@ class Service:
                 lambda: self._seen(ingest),
                 pending=getattr(ingest, "pending", None),
             )
-            app = create_app(
-                store,
-                catalogue,
-                shown,
-                settings,
-                condition=condition,
-                facts=self._facts(catalogue, registry, broker),
-                insiders=Insiders(settings.web.metrics_token_file),
+            servers = (
+                []
+                if self._worker
+                else await self._serve(stack, store, catalogue, shown, condition, broker, registry)
             )
-            web = WebServer(app, settings.web.host, settings.web.port, **_web_tls(settings, broker.trust))
-            await web.start()
-            stack.push_async_callback(web.stop)
-            servers = [web]
-            if settings.update is not None and broker.trust is not None:
-                update = settings.update
-                servers.append(FirmwareServer(update.folder, update.host, update.port, broker.trust))
-                await servers[-1].start()
-                stack.push_async_callback(servers[-1].stop)
-            sender = Sender(store, registry, clock, broker.courier)
+            sender = Sender(store, registry, clock, broker.courier, lead=lead)
             flow = Flow(Keyring(registry), catalogue, store, clock, listener=sender.heard)
-            workers = Workers(store, catalogue, clock, await store.restored_at())
+            workers = Workers(store, catalogue, clock, await store.restored_at(), lead)
             await workers.take({sink.name: sink for sink in settings.sinks})
-            meter = Meter(catalogue, clock)
+            meter = Meter(catalogue, clock, lambda: lead.members)
+
+            async def retain(stop: asyncio.Event) -> None:
+                await retain_loop(store, catalogue, retain_clock, stop, kept.days)
+
+            async def quota(stop: asyncio.Event) -> None:
+                await quota_loop(store, self._quotas, clock, stop)
+
             work = [
                 asyncio.create_task(flow.run(MeteredIngest(ingest, meter), self._stop), name="flow"),
                 asyncio.create_task(meter_loop(meter, store, broker.bar, self._stop), name="meter"),
-                asyncio.create_task(flow.settle_loop(self._stop), name="settle"),
+                asyncio.create_task(while_leading(lead, self._stop, flow.settle_loop), name="settle"),
                 asyncio.create_task(sender.run(self._stop), name="send"),
-                asyncio.create_task(
-                    retain_loop(store, catalogue, retain_clock, self._stop, kept.days), name="retain"
-                ),
+                asyncio.create_task(while_leading(lead, self._stop, retain), name="retain"),
                 asyncio.create_task(workers.run(self._stop), name="publish"),
-                asyncio.create_task(quota_loop(store, self._quotas, clock, self._stop), name="quota"),
+                asyncio.create_task(while_leading(lead, self._stop, quota), name="quota"),
+                asyncio.create_task(store.follow(self._stop), name="follow"),
                 asyncio.create_task(self._watch(catalogue, store, clock, ingest), name="watch"),
                 asyncio.create_task(condition.watch(self._stop, _still_alive), name="condition"),
                 asyncio.create_task(self._reload(workers, condition), name="reload"),
                 *(asyncio.create_task(server.wait(), name=server.name) for server in servers),
             ]
+            if isinstance(lead, Shared):
+                work.append(asyncio.create_task(lead.run(self._stop), name="lead"))
+            if self._crew is not None and self._settings.gateway.workers > 1:
+                work.append(asyncio.create_task(self._crew.run(self._stop), name="workers"))
             self._announce(
                 Ready(
-                    web.url,
+                    servers[0].url if servers else "",
                     broker.mqtt_port,
                     len(catalogue.deployments),
                     len(catalogue.broken),
@@ -170,7 +179,7 @@ class Service:
             )
             supervisor.tell("READY=1")
             _spare_the_collector()
-            _log.info("gateway ready", web=web.url, mqtt_port=broker.mqtt_port, clock=_name(shown))
+            _log.info("gateway ready", worker=self._worker, mqtt_port=broker.mqtt_port, clock=_name(shown))
             try:
                 await self._until_stopped(work)
             finally:
@@ -184,6 +193,38 @@ class Service:
                     return_exceptions=True,
                 )
         _log.info("gateway stopped")
+
+    async def _serve(
+        self,
+        stack: AsyncExitStack,
+        store: Store,
+        catalogue: Catalogue,
+        clock: Clock,
+        condition: Condition,
+        broker: WayIn,
+        registry: Registry,
+    ) -> list[WebServer | FirmwareServer]:
+        """Start the page, and the listener for firmware where the settings have one."""
+        settings = self._settings
+        app = create_app(
+            store,
+            catalogue,
+            clock,
+            settings,
+            condition=condition,
+            facts=self._facts(catalogue, registry, broker),
+            insiders=Insiders(settings.web.metrics_token_file),
+        )
+        web = WebServer(app, settings.web.host, settings.web.port, **_web_tls(settings, broker.trust))
+        await web.start()
+        stack.push_async_callback(web.stop)
+        servers: list[WebServer | FirmwareServer] = [web]
+        if settings.update is not None and broker.trust is not None:
+            update = settings.update
+            servers.append(FirmwareServer(update.folder, update.host, update.port, broker.trust))
+            await servers[-1].start()
+            stack.push_async_callback(servers[-1].stop)
+        return servers
 
     def _facts(self, catalogue: Catalogue, registry: Registry, broker: WayIn) -> Facts:
         def devices() -> tuple[int, int]:
@@ -210,6 +251,8 @@ class Service:
             if self._stop.is_set():
                 return
             self._hang_up.clear()
+            if self._crew is not None:
+                self._crew.hang_up()
             supervisor.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}")
             try:
                 await self._take_settings(workers, condition)

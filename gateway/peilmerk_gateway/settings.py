@@ -99,6 +99,10 @@ class GatewaySettings(_Section):
     data_dir: LocalPath
     least_free_mib: Annotated[int, Field(strict=True, ge=0)] = 512
     """With less room on the disk of `data_dir`, MiB, the gateway says that it is not ready."""
+    workers: Annotated[int, Field(strict=True, ge=1, le=64)] = 1
+    """How many processes take turns at what boards send, the gateway among them; more than one need a store
+    in PostgreSQL and a NATS broker.
+    """
 
     @property
     def registry(self) -> Path:
@@ -292,6 +296,20 @@ class Settings(_Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"found sinks of the same name {twice[0]!r}, wanted each name once")
+        return self
+
+    @model_validator(mode="after")
+    def _workers_that_can_share(self) -> Settings:
+        if self.gateway.workers > 1 and self.store is None:
+            raise ValueError(
+                f"gateway.workers: found {self.gateway.workers} and no [store], wanted a database in "
+                "PostgreSQL: a file is written by one gateway"
+            )
+        if self.gateway.workers > 1 and self.broker.kind == "mqtt":
+            raise ValueError(
+                f'gateway.workers: found {self.gateway.workers} with broker.kind "mqtt", wanted a NATS '
+                "broker: a session of MQTT is one reader's"
+            )
         return self
 
     @model_validator(mode="after")

@@ -30,7 +30,7 @@ from sqlalchemy.exc import DBAPIError
 
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.store.schema import metadata
-from peilmerk_gateway.store_place import Database, Place
+from peilmerk_gateway.store_place import IDLE_S, PROBE_S, PROBES, UNHEARD_S, Database, Place
 
 DRIVER = "postgresql+psycopg"
 # The number of the lock that whoever writes holds; any number that nobody else takes.
@@ -119,6 +119,11 @@ def _open_postgresql(where: Database, *, writer: bool) -> Engine:
         "idle_in_transaction_session_timeout": BUSY_MS,
         "timezone": "UTC",
         "jit": "off",
+        # The server, too, lets go of locks of a machine that is not there any more.
+        "tcp_keepalives_idle": IDLE_S,
+        "tcp_keepalives_interval": PROBE_S,
+        "tcp_keepalives_count": PROBES,
+        "tcp_user_timeout": UNHEARD_S * 1000,
     }
     options = where.options() | {"options": " ".join(f"-c {name}={value}" for name, value in held.items())}
     try:
@@ -149,6 +154,11 @@ def _open_postgresql(where: Database, *, writer: bool) -> Engine:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITER})")
 
     return engine
+
+
+def open_session(where: Database) -> Engine:
+    """Make an engine for one connection that is kept, each statement a transaction of its own."""
+    return _open_postgresql(where, writer=False).execution_options(isolation_level="AUTOCOMMIT")
 
 
 def _config(connection: Connection) -> Config:

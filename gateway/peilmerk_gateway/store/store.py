@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +27,7 @@ from peilmerk_gateway.store import (
     figures,
     halts,
     held,
+    meanwhile,
     outbox,
     probe,
     quarantine,
@@ -56,10 +59,14 @@ from peilmerk_gateway.store.rows import (
     Stored,
     Window,
 )
-from peilmerk_gateway.store_place import Place
+from peilmerk_gateway.store_place import Database, Place
 
 T = TypeVar("T")
 READERS = 3
+# Of the trail, which we wrote: those between the judging of a batch and its writing are a handful.
+OWN_ENTRIES = 256
+# How soon a page, or a publisher, learns of what another process wrote, seconds.
+FOLLOW_S = 0.5
 
 
 class Store(Keeping):
@@ -80,6 +87,10 @@ class Store(Keeping):
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
         self._left = Left()
+        self.is_shared = isinstance(where, Database)
+        """Whether gateways in other processes may write batches too."""
+        self._entries: deque[int] = deque(maxlen=OWN_ENTRIES)
+        self._records: int | None = None
         self._changes = 0
         self._changed = asyncio.Event()
 
@@ -161,9 +172,30 @@ class Store(Keeping):
         """Write a judged batch in one transaction; on return it is on the disk. The same again changes no
         row.
         """
-        return await self._write(
-            lambda connection: batch.write_batch(connection, rows, self.sinks, now, self.bounds)
-        )
+
+        def write(connection: Connection) -> tuple[Stored, range]:
+            if rows.asked_at is None:
+                return batch.write_batch(connection, rows, self.sinks, now, self.bounds), range(0)
+            self._by_the_records_in_force(connection)
+            before = upkeep.head(connection)[0]
+            stored = batch.write_batch(connection, rows, self.sinks, now, self.bounds, set(self._entries))
+            return stored, range(before + 1, upkeep.head(connection)[0] + 1)
+
+        stored, entries = await self._write(write)
+        # Only what is certain to be committed: a number that was not is somebody else's by now.
+        self._entries.extend(entries)
+        return stored
+
+    async def as_of(self) -> int | None:
+        """Return the last entry of the audit trail, of which a judgement is to know; None where nobody else
+        writes batches.
+        """
+        return (await self._read(upkeep.head))[0] if self.is_shared else None
+
+    def _by_the_records_in_force(self, connection: Connection) -> None:
+        """Raise StoreError when others took records into force that we have not read yet."""
+        if self._records is not None and meanwhile.records_number(connection) != self._records:
+            raise StoreError("other deployment records are in force than were read here: they are read first")
 
     # What hosts say.
 
@@ -306,7 +338,13 @@ class Store(Keeping):
 
     async def note_records(self, records: Mapping[str, Mapping[str, object]], now: float) -> bool:
         """Write down which deployment records are in force, {file: facts}; False if that is known."""
-        return await self._note(trail.RECORDS, {"records": records}, now)
+
+        def note(connection: Connection) -> bool:
+            told = trail.note_if_new(connection, trail.RECORDS, {"records": records}, now)
+            self._records = meanwhile.records_number(connection)
+            return told
+
+        return await self._write(note, tell=False)
 
     async def records_told(self) -> list[records.RecordsEntry]:
         """Return which deployment records were in force when, as the audit trail tells it, oldest first."""
@@ -393,6 +431,19 @@ class Store(Keeping):
 
     # Who waits for news.
 
+    async def follow(self, stop: asyncio.Event, every_s: float = FOLLOW_S) -> None:
+        """Take note of what others wrote into a shared store, until `stop`, as of what is written here."""
+        last = None
+        while self.is_shared and not stop.is_set():
+            with suppress(StoreError):  # told by whoever needs it
+                head = await self.as_of()
+                if head != last:
+                    last = head
+                    self._tell()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), every_s)
+        await stop.wait()
+
     @property
     def changes(self) -> int:
         """A number that rises when something was written that a page or a publisher would show or send."""
@@ -418,10 +469,13 @@ class Store(Keeping):
 
         answer = await self._in(self._writer, run)
         if tell:
-            self._changes += 1
-            waiting, self._changed = self._changed, asyncio.Event()
-            waiting.set()
+            self._tell()
         return answer
+
+    def _tell(self) -> None:
+        self._changes += 1
+        waiting, self._changed = self._changed, asyncio.Event()
+        waiting.set()
 
     async def _in(self, threads: ThreadPoolExecutor, run: Callable[[], T]) -> T:
         # Shielded: whoever is cancelled while waiting must not leave it open whether the transaction was
