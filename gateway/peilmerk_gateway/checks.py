@@ -8,7 +8,12 @@ from typing import Any
 
 from peilmerk_gateway import retention, secret_files
 from peilmerk_gateway.broker import program_path
-from peilmerk_gateway.broker_access import ensure_broker_trust, mqtt_access
+from peilmerk_gateway.broker_access import (
+    cluster_access,
+    ensure_broker_trust,
+    ensure_cluster_trust,
+    mqtt_access,
+)
 from peilmerk_gateway.deployments.catalogue import Catalogue
 from peilmerk_gateway.deployments.history import FOLDER as HISTORY
 from peilmerk_gateway.deployments.history import History, Texts
@@ -36,7 +41,8 @@ async def check_gateway(settings: Settings) -> tuple[dict[str, Any], list[str]]:
         complaints.append(str(reason))
     own = (program_path, lambda: ensure_trust(settings))
     others = (lambda: ensure_broker_trust(settings), lambda: mqtt_access(settings))
-    for part in own if settings.broker.kind == "nats" else others:
+    cluster = (lambda: ensure_cluster_trust(settings), lambda: cluster_access(settings))
+    for part in {"nats": own, "mqtt": others, "nats-cluster": cluster}[settings.broker.kind]:
         try:
             await asyncio.to_thread(part)
         except PeilmerkError as reason:

@@ -31,6 +31,7 @@ def secret_files(settings: Settings) -> Iterator[tuple[Path, str]]:
     for file, what in (
         (broker.key, "the broker's key"),
         (mqtt.password_file if mqtt else None, "the gateway's password at the broker"),
+        (broker.cluster.password_file if broker.cluster else None, "the gateway's password at the brokers"),
         (settings.web.key, "the page's key"),
         (settings.web.metrics_token_file, "the token for the metrics"),
     ):

@@ -126,19 +126,46 @@ class MqttSettings(_Section):
     protocol: Literal["3.1.1", "5"] = "5"
 
 
+def _nats_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        plain = parts.scheme in ("tls", "nats") and parts.hostname and parts.port and not parts.path
+    except ValueError:
+        plain = False
+    if not plain or parts.username is not None:
+        raise ValueError(f"found {text!r}, wanted tls://host:port")
+    if parts.scheme == "nats" and not is_loopback(parts.hostname or ""):
+        raise ValueError(f"found {text!r}, wanted tls: only this machine itself is spoken to without TLS")
+    return text
+
+
+class ClusterSettings(_Section):
+    """`[broker.cluster]`: the gateway's own way into NATS servers that others run.
+
+    `urls` (tls://host:port) are those of all of them; `ca_file` (PEM) vouches for them, without it
+    `authority`, or the gateway's own, does.
+    """
+
+    urls: Annotated[tuple[Annotated[str, AfterValidator(_nats_url)], ...], Field(min_length=1)]
+    password_file: LocalPath
+    ca_file: LocalPath | None = None
+
+
 class BrokerSettings(_Section):
     """`[broker]`: the broker that boards connect to.
 
     Of kind "nats" the gateway runs it itself; of kind "mqtt" others do, and `[broker.mqtt]` says how the
-    gateway gets in. `host` and `mqtt_port` are where boards connect (MQTT over TLS); port 0 means any free
-    one, chosen at each start, by the gateway's own broker only. `client_port` is the gateway's own way in,
-    on the loopback interface only. `server_names` are the names and addresses boards may know the broker
-    by. `certificate`, `key` and `authority` (PEM) are a city's own; without them the gateway makes an
-    authority and a certificate of its own in its data folder.
+    gateway gets in; of kind "nats-cluster" others run NATS servers, and `[broker.cluster]` says so. `host`
+    and `mqtt_port` are where boards connect (MQTT over TLS); port 0 means any free one, chosen at each
+    start, by the gateway's own broker only. `client_port` is the gateway's own way in, on the loopback
+    interface only. `server_names` are the names and addresses boards may know the broker by. `certificate`,
+    `key` and `authority` (PEM) are a city's own; without them the gateway makes an authority and a
+    certificate of its own in its data folder.
     """
 
-    kind: Literal["nats", "mqtt"] = "nats"
+    kind: Literal["nats", "mqtt", "nats-cluster"] = "nats"
     mqtt: MqttSettings | None = None
+    cluster: ClusterSettings | None = None
     host: HostName = "0.0.0.0"
     mqtt_port: Port = MQTT_TLS_PORT
     client_port: Port = 0
@@ -162,10 +189,23 @@ class BrokerSettings(_Section):
     def _one_broker(self) -> BrokerSettings:
         if self.kind == "mqtt" and self.mqtt is None:
             raise ValueError('found kind "mqtt" alone, wanted a table [broker.mqtt] that says how to get in')
-        if self.kind == "nats" and self.mqtt is not None:
-            raise ValueError('found [broker.mqtt] with kind "nats", wanted kind = "mqtt", or no such table')
-        if self.kind == "mqtt" and self.mqtt_port == 0:
-            raise ValueError('found mqtt_port 0 with kind "mqtt", wanted the port that boards connect to')
+        if self.kind != "mqtt" and self.mqtt is not None:
+            raise ValueError(
+                f'found [broker.mqtt] with kind "{self.kind}", wanted kind = "mqtt", or no such table'
+            )
+        if self.kind == "nats-cluster" and self.cluster is None:
+            raise ValueError(
+                'found kind "nats-cluster" alone, wanted a table [broker.cluster] that says how to get in'
+            )
+        if self.kind != "nats-cluster" and self.cluster is not None:
+            raise ValueError(
+                f'found [broker.cluster] with kind "{self.kind}", wanted kind = "nats-cluster", '
+                "or no such table"
+            )
+        if self.kind != "nats" and self.mqtt_port == 0:
+            raise ValueError(
+                f'found mqtt_port 0 with kind "{self.kind}", wanted the port that boards connect to'
+            )
         return self
 
 

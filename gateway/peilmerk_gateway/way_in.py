@@ -9,9 +9,14 @@ from dataclasses import dataclass
 
 from peilmerk_gateway.beside import BrokerBeside
 from peilmerk_gateway.broker import NatsBroker
-from peilmerk_gateway.broker_access import ensure_broker_trust, mqtt_access
+from peilmerk_gateway.broker_access import (
+    cluster_access,
+    ensure_broker_trust,
+    ensure_cluster_trust,
+    mqtt_access,
+)
 from peilmerk_gateway.ingest import Courier, Ingest
-from peilmerk_gateway.ingest.jetstream import JetStreamIngest
+from peilmerk_gateway.ingest.jetstream import CLUSTER_EXPIRY_S, Access, JetStreamIngest
 from peilmerk_gateway.ingest.mqtt import MqttIngest
 from peilmerk_gateway.ingest.nats_courier import NatsCourier
 from peilmerk_gateway.registry import Registry
@@ -47,6 +52,16 @@ async def open_way_in(
         external = MqttIngest(lambda: mqtt_access(settings))
         stack.push_async_callback(external.close)
         return WayIn(external, external, settings.broker.mqtt_port, trust)
+    if settings.broker.kind == "nats-cluster":
+        trust = await asyncio.to_thread(ensure_cluster_trust, settings)
+        await asyncio.to_thread(cluster_access, settings)
+
+        def access() -> Access:
+            return cluster_access(settings)
+
+        clustered = JetStreamIngest(access, expiry_s=CLUSTER_EXPIRY_S)
+        stack.push_async_callback(clustered.close)
+        return WayIn(clustered, NatsCourier(access), settings.broker.mqtt_port, trust)
     if worker:
         beside = BrokerBeside(settings)
         shared = JetStreamIngest(beside.access)

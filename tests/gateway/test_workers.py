@@ -261,6 +261,7 @@ async def test_one_leads_and_the_next_one_when_its_connection_is_cut(postgresql:
     await other.close()
     await until(lambda: done == ["began", "ended"])
     await until(lambda: one.leads)
+    assert not await other.held()
     stop.set()
     await asyncio.gather(*tasks)
     await one.close()

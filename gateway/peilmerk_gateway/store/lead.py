@@ -77,12 +77,13 @@ class Shared:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-lead")
         self._connection: Connection | None = None
         self._has_it = False
+        self._closed = False
         self.leads = False
         self.members = 1
 
     async def run(self, stop: asyncio.Event) -> None:
         """Try to lead, again and again, until `stop`."""
-        while not stop.is_set():
+        while not (stop.is_set() or self._closed):
             led = self.leads
             await self._in_thread()
             if self.leads is not led:
@@ -96,13 +97,16 @@ class Shared:
 
     async def close(self) -> None:
         """Lead no more."""
-        self.leads = False
+        self._closed, self.leads = True, False
         await asyncio.to_thread(self._thread.shutdown)
         self._let_go()
         self._engine.dispose()
 
     async def _in_thread(self) -> bool:
+        if self._closed:
+            return False
         self.leads = await asyncio.get_running_loop().run_in_executor(self._thread, self._try)
+        self.leads = self.leads and not self._closed
         return self.leads
 
     def _try(self) -> bool:
