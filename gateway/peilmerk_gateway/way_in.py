@@ -64,13 +64,14 @@ async def open_way_in(
         return WayIn(clustered, NatsCourier(access), settings.broker.mqtt_port, trust)
     if worker:
         beside = BrokerBeside(settings)
-        shared = JetStreamIngest(beside.access)
+        shared = JetStreamIngest(beside.access, cutting=False)
         stack.push_async_callback(shared.close)
         return WayIn(shared, NatsCourier(beside.access), 0, None)
     broker = NatsBroker(settings, registry)
     await broker.start()
     stack.push_async_callback(broker.stop)
     # Its data folder lets one gateway at a time run it, so nobody reads there but its workers.
-    own = JetStreamIngest(broker.access, alone=settings.gateway.workers == 1)
+    alone = settings.gateway.workers == 1
+    own = JetStreamIngest(broker.access, alone=alone, cutting=None if alone else True)
     stack.push_async_callback(own.close)
     return WayIn(own, NatsCourier(broker.access), broker.mqtt_port, broker.trust, broker.bar)

@@ -43,6 +43,7 @@ from nats.js.errors import Error as JetStreamError
 
 from peilmerk_gateway.immutable import immutable
 from peilmerk_gateway.ingest import Batch, Delivery, IngestError
+from peilmerk_gateway.ingest.cutting import Cutter, Share
 
 STREAM = "$MQTT_msgs"
 SUBJECT_PREFIX = "$MQTT.msgs."
@@ -174,15 +175,19 @@ class JetStreamIngest:
         outstanding: int = OUTSTANDING,
         ack_wait: float = ACK_WAIT_S,
         alone: bool = False,
+        cutting: bool | None = None,
         expiry_s: float = EXPIRY_S,
     ) -> None:
         """Take the way in from `access` at every connection, since a broker may come back on another port.
 
         `alone` promises that nobody else reads by the same consumer: several workers must not say so.
+        `cutting` has readers of one broker cut its stream off together, see `cutting`: True for the one that
+        cuts, False for the others, None for none of that.
         `expiry_s` is how long a request stays open; after twice that without an answer nobody has it.
         """
         self._expiry_s = expiry_s
         self._alone = alone
+        self._cutting = cutting
         self._access = access
         self._batch = batch
         self._outstanding = outstanding
@@ -240,7 +245,7 @@ class JetStreamIngest:
                     log.warning("ingest: connection to the broker lost (%r)", reason)
             finally:
                 self._connection = None
-                await pull.connection.close()
+                await pull.close()
 
     async def _open(self) -> _Pull:
         news = asyncio.Event()
@@ -250,6 +255,8 @@ class JetStreamIngest:
             pull = _Pull(connection, news, self._batch, self._outstanding, self._ack_wait, self._expiry_s)
             if self._alone:
                 pull.cut_behind(info)
+            if self._cutting is not None:
+                await pull.cut_together(info if self._cutting else None)
             await pull.open()
         except BaseException:
             await connection.close()
@@ -301,6 +308,8 @@ class _Pull:
         self._freed = asyncio.Event()
         self._number = 0
         self._nobody = False
+        self._share: Share | None = None
+        self._cutter: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Listen for what requests bring. Raises `Unreachable`."""
@@ -385,6 +394,31 @@ class _Pull:
         self._wanted = self._batch
         self._request_dead_at = time.monotonic() + 2 * self._expiry_s
 
+    async def cut_together(self, info: ConsumerInfo | None) -> None:
+        """Cut the stream off with others; `info` is given to who does it. Raises `Unreachable`."""
+        if info is not None:
+            cutter = Cutter(self.connection, STREAM, DURABLE)
+            await cutter.open(info)
+            self._cutter = asyncio.create_task(self._cut_all(cutter), name="cutter")
+        self._share = Share(self.connection)
+        await self._share.open()
+
+    async def _cut_all(self, cutter: Cutter) -> None:
+        """Cut until the connection ends; what goes wrong meanwhile is no more than slow."""
+        while not self.connection.is_closed:
+            try:
+                await cutter.run()
+            except Unreachable as reason:
+                log.info("ingest: the stream is not cut off (%r), trying again", reason)
+                await asyncio.sleep(NOBODY_S)
+
+    async def close(self) -> None:
+        """Leave."""
+        if self._cutter is not None:
+            self._cutter.cancel()
+            await asyncio.gather(self._cutter, return_exceptions=True)
+        await self.connection.close()
+
     def cut_behind(self, info: ConsumerInfo) -> None:
         """Cut the stream off behind what is stored from now on; `info` is of before the first request."""
         self._given = int(info.delivered.consumer_seq) if info.delivered else 0
@@ -399,7 +433,11 @@ class _Pull:
             self._open.difference_update(message.place for message in messages)
             self._learn(len(messages), time.monotonic() + self._ack_wait - taken_back_at)
             try:
-                if not await self._cut_off(max(message.place for message in messages)):
+                if self._share is not None:
+                    gone = await self._share.stored([message.place for message in messages])
+                else:
+                    gone = await self._cut_off(max(message.place for message in messages))
+                if not gone:
                     for message in messages:
                         await self.connection.publish(message.reply, b"+ACK")
                     await self.connection.flush(timeout=int(CONNECT_S))

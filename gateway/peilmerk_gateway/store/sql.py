@@ -130,7 +130,7 @@ def _insert_words(table: Table) -> str:
 def _insert_arrays(table: Table, names: tuple[str, ...], audited: bool) -> str:
     """PostgreSQL's INSERT of any number of rows: a parameter a column, and one for all their entries."""
     quoted = ", ".join(f'"{name}"' for name in names)
-    arrays = ", ".join(f"%s::{_ARRAYS[type(table.c[name].type)]}[]" for name in names)
+    arrays = ", ".join(f"%b::{_ARRAYS[type(table.c[name].type)]}[]" for name in names)
     more, one = (', "audit_entry"', ", %s::bigint") if audited else ("", "")
     return f"INSERT INTO {table.name} ({quoted}{more}) SELECT given.*{one} FROM unnest({arrays}) AS given"
 
