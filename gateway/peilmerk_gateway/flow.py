@@ -222,7 +222,11 @@ class Flow:
         Raises StoreError, RegistryError or OSError for what may pass, Poisoned for what does not.
         """
         async with self._alone():
-            return await self._write(deliveries)
+            while True:
+                try:
+                    return await self._write(deliveries)
+                except Overtaken:
+                    deliveries = [replace(one, redelivered=True) for one in deliveries]
 
     async def _write(
         self, deliveries: Sequence[Delivery], judged: Judged | None = None, now: float = 0.0
