@@ -194,6 +194,26 @@ async def test_a_connection_that_is_cut_again_and_again_loses_and_doubles_nothin
     assert street.refused() == []
 
 
+async def test_a_commit_whose_answer_got_lost_is_no_replay(
+    street: Street, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = street.counters[0]
+    brought = Brought([[board.statement(1), board.report(2)]])
+    async with await street.open() as store:
+        commit = store.commit_batch
+
+        async def lost(rows: Any, now: float) -> Any:
+            monkeypatch.undo()
+            await commit(rows, now)
+            raise StoreError("the connection was lost")
+
+        monkeypatch.setattr(store, "commit_batch", lost)
+        await street.flow(store).run(brought, asyncio.Event())
+        figures = await store.figures()
+    assert brought.acknowledged == [0]
+    assert (figures.reports, figures.redelivered, figures.refused) == (1, 2, {})
+
+
 @pytest.fixture(scope="module")
 def over_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PostgresServer, Settings, int]]:
     """A server on a port of this machine, with a certificate of the gateway's own authority."""

@@ -8,10 +8,11 @@ processors broker, database and processes share: the ratios tell more than the f
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from peilmerk_bench.measure.gateway import load, town
 from peilmerk_bench.postgresql import PostgresServer
 from peilmerk_bench.street.service import GatewayProcess
 from peilmerk_gateway.broker import NatsBroker
+from peilmerk_gateway.child import command_line
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.store import Store
@@ -65,7 +67,7 @@ class Drain:
         gateway = GatewayProcess(self._folder)
         await gateway.start()
         try:
-            seconds, counted = await self._watch(reports)
+            seconds, counted, spent = await self._watch(reports, gateway.pid)
         finally:
             await gateway.stop()
         async with await Store.open(where, [town.SINK]) as opened:
@@ -74,6 +76,9 @@ class Drain:
         tally = dict(await asyncio.to_thread(self._ask))
         return {
             "reports_a_second": round(counted / seconds) if seconds else 0,
+            "processor_s_a_million": {
+                part: round(taken / max(1, counted) * 1e6) for part, taken in spent.items()
+            },
             "bytes_a_report": round((size - empty) / reports),
             "judged_anew": gateway.log.read_text().count("batch judged anew"),
             "adds_up": (
@@ -85,15 +90,18 @@ class Drain:
             ),
         }
 
-    async def _watch(self, reports: int) -> tuple[float, int]:
-        began: tuple[float, int] | None = None
+    async def _watch(self, reports: int, pid: int | None) -> tuple[float, int, dict[str, float]]:
+        """Return seconds, reports and processor seconds by part, from the first report that is seen on."""
+        began: tuple[float, int, dict[str, float]] | None = None
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             stored = dict(await asyncio.to_thread(self._ask)).get("reports", 0)
             if stored and began is None:
-                began = time.monotonic(), stored
+                began = time.monotonic(), stored, self._spent(pid)
             if began is not None and stored >= reports:
-                return time.monotonic() - began[0], stored - began[1]
+                spent = self._spent(pid)
+                since = {part: spent[part] - began[2][part] for part in spent}
+                return time.monotonic() - began[0], stored - began[1], since
             await asyncio.sleep(0.02)
         raise PeilmerkError(f"found {stored} of {reports} reports stored after {PATIENCE_S:.0f} s")
 
@@ -103,6 +111,15 @@ class Drain:
             with closing(sqlite3.connect(self._folder / "data" / "store.db")) as db:
                 db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         return await store.size()
+
+    def _spent(self, pid: int | None) -> dict[str, float]:
+        """Return the processor seconds that gateway, broker and database have taken until now."""
+        found = {"gateway": 0.0, "broker": 0.0, "database": 0.0}
+        for one in _family(pid):
+            found["broker" if "nats-server" in command_line(one) else "gateway"] += _taken(one)
+        if self._workers:
+            found["database"] = sum(map(_taken, _family(self._server.pid)))
+        return found
 
     def _ask(self) -> list[Any]:
         return self._query("SELECT name, n FROM tally")
@@ -119,6 +136,25 @@ class Drain:
                 return db.execute(ask).fetchall()
         except sqlite3.OperationalError:
             return []
+
+
+def _family(pid: int | None) -> list[int]:
+    """Return a process and all below it."""
+    found = [] if pid is None else [pid]
+    for one in found:
+        with suppress(OSError):
+            for thread in Path(f"/proc/{one}/task").iterdir():
+                found += [int(child) for child in (thread / "children").read_text().split()]
+    return found
+
+
+def _taken(pid: int) -> float:
+    """Return the processor seconds of a process, those of children that ended among them."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(int(field) for field in fields[11:15]) / os.sysconf("SC_CLK_TCK")
 
 
 async def measure(
