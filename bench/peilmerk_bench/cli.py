@@ -309,6 +309,56 @@ def chaos(
 
 
 @app.command()
+def scale(
+    kills: Annotated[int, typer.Option(min=0, help="How many kills, in turn; 0 for none.")] = 30,
+    seed: Annotated[int, typer.Option(help="Makes the same moments again.")] = 1,
+    boards: Annotated[int, typer.Option(min=1, max=200, help="Boards in software.")] = 12,
+    rate: Annotated[float, typer.Option(min=0.1, help="Reports a second of each board.")] = 5.0,
+    reports: Annotated[int, typer.Option(min=0, help="Reports to drain each time; 0 for none.")] = 40_000,
+    workers: Annotated[str, typer.Option(help="How many processes drain them, by turns.")] = "1,2,4",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Several processes, three NATS servers and PostgreSQL: what they take, and what they lose when killed.
+
+    First a full stream is drained by one, two and four processes, and on an SQLite file. Then a worker, the
+    NATS server that leads, the connections to PostgreSQL, PostgreSQL itself, any NATS server and the gateway
+    are killed in turn under load. Exit code 1 when anything was lost, doubled or paid twice.
+
+    \b
+    Examples:
+      peilmerk bench scale
+      peilmerk bench scale --kills 6 --reports 0 --json
+      peilmerk bench scale --kills 0 --workers 1,2
+    """
+    from peilmerk_bench.scale.run import run
+    from peilmerk_gateway.errors import PeilmerkError
+
+    def told(words: str) -> None:
+        print(words, file=sys.stderr, flush=True)
+
+    try:
+        counts = tuple(dict.fromkeys(int(word) for word in workers.split(",")))
+        if not counts or min(counts) < 1:
+            raise ValueError
+    except ValueError:
+        print(f"error: --workers: found {workers!r}, wanted numbers such as 1,2,4", file=sys.stderr)
+        raise typer.Exit(BAD_INPUT) from None
+    try:
+        report = asyncio.run(run(kills, seed, boards, rate, reports, counts, told))
+    except PeilmerkError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise typer.Exit(BAD_INPUT) from None
+    if as_json:
+        print(json.dumps(report))
+    else:
+        for name, value in report["figures"].items():
+            for inner, figure in value.items() if isinstance(value, dict) else [("", value)]:
+                print(f"{name.replace('_', ' ')} {inner.replace('_', ' '):28} {figure}")
+        print("ok" if report["ok"] else "NOT ok")
+    raise typer.Exit(0 if report["ok"] else 1)
+
+
+@app.command()
 def power(
     hours: Annotated[float, typer.Option(min=0.25, help="Hours of the world to count over.")] = 2.0,
     every: Annotated[int, typer.Option(min=30, max=3600, help="Seconds between two samples.")] = 300,

@@ -24,7 +24,7 @@ from peilmerk_gateway.deployments.catalogue import Catalogue
 from peilmerk_gateway.deployments.speaking import LanguageOption
 from peilmerk_gateway.deployments.speaking import language as spoken
 from peilmerk_gateway.errors import PeilmerkError
-from peilmerk_gateway.store import STORE_FILE, Store
+from peilmerk_gateway.store import Store
 from peilmerk_gateway.store.trail_check import Verdict
 from peilmerk_protocol.profile import DAY_S
 
@@ -166,7 +166,7 @@ async def _spent(
         for name, known in catalogue.deployments.items()
         if known.mandates
     }
-    async with await Store.look(settings.gateway.data_dir / STORE_FILE) as store:
+    async with await Store.look(settings.store_place) as store:
         lines = await store.spent(first, last, deployment)
     if deployment is not None and not lines and deployment not in catalogue.deployments:
         raise PeilmerkError(
@@ -187,6 +187,6 @@ def _head(text: str | None) -> tuple[int, str] | None:
 
 
 async def _check(settings: gateway_settings.Settings, expected: tuple[int, str] | None) -> Verdict:
-    async with await Store.look(settings.gateway.data_dir / STORE_FILE) as store:
+    async with await Store.look(settings.store_place) as store:
         registry = await asyncio.to_thread(registry_trail.check, settings.gateway.registry)
         return await store.check_trail(expected, registry)

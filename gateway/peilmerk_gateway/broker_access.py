@@ -7,8 +7,10 @@ import stat
 from pathlib import Path
 
 from peilmerk_gateway.errors import PeilmerkError
+from peilmerk_gateway.ingest.jetstream import Access
 from peilmerk_gateway.ingest.mqtt import MqttAccess
-from peilmerk_gateway.settings import MqttSettings, Settings, SettingsError
+from peilmerk_gateway.nats_config import GATEWAY_USER
+from peilmerk_gateway.settings import ClusterSettings, MqttSettings, Settings, SettingsError
 from peilmerk_gateway.trust import Trust, ensure_trust, give_to_boards
 
 
@@ -50,6 +52,34 @@ def ensure_broker_trust(settings: Settings) -> Trust | None:
     if mqtt_settings(settings).ca_file is None or settings.broker.certificate is not None:
         return ensure_trust(settings)
     give_to_boards(settings, authority(settings))
+    return None
+
+
+def cluster_settings(settings: Settings) -> ClusterSettings:
+    """Return the table [broker.cluster]; raises SettingsError when there is no such broker."""
+    if settings.broker.cluster is None:
+        raise SettingsError(
+            f"{settings.file}: broker.kind: found {settings.broker.kind!r}, "
+            'wanted "nats-cluster" and a table [broker.cluster]'
+        )
+    return settings.broker.cluster
+
+
+def cluster_access(settings: Settings) -> Access:
+    """Return the way in, the password read anew. Raises PeilmerkError naming the file that is wrong."""
+    cluster = cluster_settings(settings)
+    first, *others = cluster.urls
+    password = read_password(cluster.password_file)
+    ca_file = cluster.ca_file or settings.broker.authority or settings.trust_dir / "authority.pem"
+    return Access(first, GATEWAY_USER, password, tuple(others), ca_file)
+
+
+def ensure_cluster_trust(settings: Settings) -> Trust | None:
+    """As `ensure_broker_trust`, for NATS servers that others run."""
+    cluster = cluster_settings(settings)
+    if cluster.ca_file is None or settings.broker.certificate is not None:
+        return ensure_trust(settings)
+    give_to_boards(settings, cluster.ca_file)
     return None
 
 

@@ -9,7 +9,12 @@ from typing import Any
 
 from peilmerk_gateway import retention, secret_files
 from peilmerk_gateway.broker import program_path
-from peilmerk_gateway.broker_access import ensure_broker_trust, mqtt_access
+from peilmerk_gateway.broker_access import (
+    cluster_access,
+    ensure_broker_trust,
+    ensure_cluster_trust,
+    mqtt_access,
+)
 from peilmerk_gateway.deployments.catalogue import Catalogue
 from peilmerk_gateway.deployments.deployment import RecordError
 from peilmerk_gateway.deployments.history import FOLDER as HISTORY
@@ -17,8 +22,9 @@ from peilmerk_gateway.deployments.history import History, Texts
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import Settings
-from peilmerk_gateway.store import STORE_FILE, Store
+from peilmerk_gateway.store import Store, engine
 from peilmerk_gateway.store.records import RecordsEntry
+from peilmerk_gateway.store_place import Database
 from peilmerk_gateway.trust import ensure_trust
 from peilmerk_protocol.profile import DAY_S
 from peilmerk_protocol.quantities_names import by_number
@@ -39,17 +45,20 @@ async def check_gateway(settings: Settings) -> tuple[dict[str, Any], list[str]]:
         complaints.append(str(reason))
     own = (program_path, lambda: ensure_trust(settings))
     others = (lambda: ensure_broker_trust(settings), lambda: mqtt_access(settings))
-    for part in own if settings.broker.kind == "nats" else others:
+    cluster = (lambda: ensure_cluster_trust(settings), lambda: cluster_access(settings))
+    for part in {"nats": own, "mqtt": others, "nats-cluster": cluster}[settings.broker.kind]:
         try:
             await asyncio.to_thread(part)
         except PeilmerkError as reason:
             complaints.append(str(reason))
-    file = settings.gateway.data_dir / STORE_FILE
-    if file.exists():
+    place = settings.store_place
+    if isinstance(place, Database):
+        complaints += await _database_complaints(place)
+    elif place.exists():
         try:
-            async with await Store.look(file) as store:
+            async with await Store.look(place) as store:
                 await store.ping()
-                complaints += [f"{file}: malformed: {found}" for found in await store.damaged()]
+                complaints += [f"{place}: malformed: {found}" for found in await store.damaged()]
                 told = await store.records_told()
         except PeilmerkError as reason:
             complaints.append(str(reason))
@@ -73,6 +82,19 @@ async def check_gateway(settings: Settings) -> tuple[dict[str, Any], list[str]]:
     return {"name": "gateway check", "ok": not complaints, "figures": figures, "limits": limits}, complaints
 
 
+async def _database_complaints(place: Database) -> list[str]:
+    """Return what speaks against a database; that there is no store in it yet does not."""
+    try:
+        opened = engine.open_engine(place, writer=False)
+        try:
+            found, wanted = await asyncio.to_thread(engine.revisions, opened)
+        finally:
+            opened.dispose()
+    except PeilmerkError as reason:
+        return [str(reason)]
+    return [] if found in (None, wanted) else [f"{place}: found a store of revision {found}, wanted {wanted}"]
+
+
 async def gateway_status(settings: Settings) -> dict[str, Any]:
     """Return the totals of the store, what yesterday and today cost, what boards last stated, and which
     records are broken: file, key and reason. `ok` is false where a broken record stops its deployment.
@@ -83,7 +105,7 @@ async def gateway_status(settings: Settings) -> dict[str, Any]:
     now = settings.make_clock().now()
     with Registry(settings.gateway.registry) as registry:
         devices = [device.device_id for device in registry.all() if not device.revoked]
-    async with await Store.look(settings.gateway.data_dir / STORE_FILE, sinks) as store:
+    async with await Store.look(settings.store_place, sinks) as store:
         figures = asdict(await store.figures())
         # The total of a day is released when the day is over, so yesterday's budget is the whole one.
         for day, at in (("yesterday", now - DAY_S), ("today", now)):
@@ -133,7 +155,7 @@ async def retained(settings: Settings, *, dry_run: bool, rewrite: bool) -> dict[
     Raises StoreError when there is no store yet.
     """
     now = settings.make_clock().now()
-    async with await Store.look(settings.gateway.data_dir / STORE_FILE) as store:
+    async with await Store.look(settings.store_place) as store:
         # With their history, as in a running gateway: a change that is not in force deletes nothing.
         history = History(Texts(settings.gateway.data_dir / HISTORY), await store.records_told())
         catalogue = await asyncio.to_thread(Catalogue, settings.deployments.directory, history)

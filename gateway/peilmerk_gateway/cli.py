@@ -48,6 +48,7 @@ class BrokerKind(StrEnum):
     """Brokers whose files `broker-config` writes."""
 
     MOSQUITTO = "mosquitto"
+    NATS_CLUSTER = "nats-cluster"
 
 
 @contextmanager
@@ -116,6 +117,20 @@ def run(folder: FolderArgument = HERE) -> None:
 
     Once everything listens, one JSON line {"event": "gateway.ready", ...} goes to stdout. Logs go to stderr.
     """
+    _run(folder, worker=False)
+
+
+@app.command(epilog="Examples: peilmerk gateway worker    peilmerk gateway worker /srv/peilmerk")
+def worker(folder: FolderArgument = HERE) -> None:
+    """Run one more process that takes turns at what boards send, beside a gateway of the same folder.
+
+    A gateway whose settings say so (gateway.workers) starts its own. Needs a store in PostgreSQL. Ends as
+    `run` does.
+    """
+    _run(folder, worker=True)
+
+
+def _run(folder: Path, *, worker: bool) -> None:
     from peilmerk_gateway import logs
     from peilmerk_gateway.service import Ready, Service
     from peilmerk_gateway.store import StoreDamaged
@@ -129,11 +144,15 @@ def run(folder: FolderArgument = HERE) -> None:
 
     with told_to_people():
         settings = gateway_settings.load(folder)
+        if worker and settings.gateway.workers == 1:
+            raise PeilmerkError(
+                f"{settings.file}: gateway.workers: found 1, wanted more: its gateway reads alone"
+            )
         logs.configure()
         if settings.clock is not None:
             _banner(settings.clock)
         try:
-            asyncio.run(_serve(Service, settings, announce))
+            asyncio.run(Service(settings, announce, worker=worker).run())
         except (KeyboardInterrupt, asyncio.CancelledError):
             raise typer.Exit(130) from None
         except PeilmerkError as reason:
@@ -142,10 +161,6 @@ def run(folder: FolderArgument = HERE) -> None:
             # Nothing that was given is wrong: whoever supervises it is to start it anew.
             typer.echo(f"error: the gateway ended: {reason}", err=True)
             raise typer.Exit(1) from None
-
-
-async def _serve(service: Any, settings: gateway_settings.Settings, announce: Any) -> None:
-    await service(settings, announce).run()
 
 
 def _banner(clock: gateway_settings.ClockSettings) -> None:
@@ -226,7 +241,9 @@ def retain(
 @app.command(
     name="broker-config",
     epilog="Examples: peilmerk gateway broker-config --kind mosquitto --out mosquitto    "
-    "peilmerk gateway broker-config . --kind mosquitto --out new --at /etc/mosquitto/peilmerk",
+    "peilmerk gateway broker-config . --kind mosquitto --out new --at /etc/mosquitto/peilmerk    "
+    "peilmerk gateway broker-config --kind nats-cluster --out brokers "
+    "--node n1=10.0.0.1 --node n2=10.0.0.2 --node n3=10.0.0.3",
 )
 def broker_config(
     folder: FolderArgument = HERE,
@@ -237,13 +254,24 @@ def broker_config(
         Path | None,
         typer.Option(metavar="DIR", help="Where they will lie on the broker's machine. Default: --out."),
     ] = None,
+    node: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=HOST",
+            help="A server of a cluster, three times; with ,client=,route=,mqtt= its ports.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write what a broker that you run yourself needs: its configuration, rights, passwords and certificate.
 
     Again after every device that is enrolled or revoked; the broker reads it anew on SIGHUP. The gateway's
-    own password is made where its file is missing. Ends with 1 when a device cannot connect.
+    own password is made where its file is missing. Ends with 1 when a device cannot connect: of a cluster,
+    because it has to run first, without devices; then do it again.
     """
+    if kind is BrokerKind.NATS_CLUSTER:
+        _cluster_config(folder, out, at, node or [], as_json)
+        return
     from peilmerk_gateway import mosquitto_config
     from peilmerk_gateway.registry import Registry
 
@@ -264,6 +292,34 @@ def broker_config(
     if not as_json:
         typer.echo(f"wrote {out}: mosquitto.conf, acl, passwords, server.pem, server.key, store")
     _print(report | {"limits": {"devices_left_out": 0}}, as_json)
+    raise typer.Exit(0 if report["ok"] else 1)
+
+
+def _cluster_config(folder: Path, out: Path, at: Path | None, node: list[str], as_json: bool) -> None:
+    from peilmerk_gateway import nats_cluster
+    from peilmerk_gateway.registry import Registry
+
+    with told_to_people():
+        settings = gateway_settings.load(folder)
+        nodes = [nats_cluster.read_node(text) for text in node]
+        trouble = asyncio.run(nats_cluster.prepare(settings, nodes))
+        with Registry(settings.gateway.registry) as registry:
+            written = nats_cluster.write(settings, registry, nodes, out, at, admit=trouble is None)
+    if trouble is not None:
+        typer.echo(
+            f"error: devices are left out, because the gateway's consumer cannot be made: {trouble}; "
+            "start the three servers, then do this again",
+            err=True,
+        )
+    figures = {"nodes": written.nodes, "devices": written.devices, "devices_let_in": trouble is None}
+    report = {"name": "gateway broker-config", "ok": trouble is None, "figures": figures}
+    if not as_json and written.new_password is not None:
+        typer.echo(f"wrote {written.new_password}")
+    if not as_json:
+        typer.echo(
+            f"wrote {out}: a folder for each server, with nats.conf, server.pem, server.key, authority.pem"
+        )
+    _print(report | {"limits": {"devices_let_in": True}}, as_json)
     raise typer.Exit(0 if report["ok"] else 1)
 
 

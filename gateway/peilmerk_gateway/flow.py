@@ -16,7 +16,7 @@ import random
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -26,6 +26,7 @@ from peilmerk_gateway.ingest import Batch, Delivery, Ingest
 from peilmerk_gateway.judge import PATIENCE_S, Judge, Judged, Mandates
 from peilmerk_gateway.open import Keyring
 from peilmerk_gateway.store import Store, Stored, StoreError, StoreRefused
+from peilmerk_gateway.store.meanwhile import Overtaken
 
 BACKOFF_FIRST_S = 0.2
 BACKOFF_MOST_S = 10.0
@@ -159,6 +160,7 @@ class Flow:
     async def _finish(self, batch: Batch, under_way: _UnderWay, now: float, stop: asyncio.Event) -> None:
         """Write a batch and acknowledge it; give up, unacknowledged, only when told to stop."""
         at_once = False
+        deliveries: Sequence[Delivery] = batch.deliveries
         try:
             pause = BACKOFF_FIRST_S
             tries = 0
@@ -166,14 +168,22 @@ class Flow:
             while True:
                 try:
                     if tries < POISON_TRIES:
-                        stored = await self._write(batch.deliveries, judged, now)
+                        stored = await self._write(deliveries, judged, now)
                     else:
                         # One that spoils its batch is found by taking each alone.
-                        stored = await self._each(batch.deliveries)
+                        stored = await self._each(deliveries)
                     break
+                except Overtaken as trouble:
+                    judged, at_once = None, False
+                    # The broker gave somebody else what was stored meanwhile.
+                    deliveries = [replace(one, redelivered=True) for one in deliveries]
+                    _log.info("batch judged anew", reason=str(trouble))
                 except (PeilmerkError, OSError, sqlite3.Error) as trouble:
                     tries += isinstance(trouble, Poisoned)
                     judged, at_once = None, False
+                    if not isinstance(trouble, Poisoned):
+                        # It is stored all the same where only the answer got lost, and no replay then.
+                        deliveries = [replace(one, redelivered=True) for one in deliveries]
                     _log.error("batch not stored, trying again", reason=str(trouble), pause_s=pause)
                     with suppress(TimeoutError):
                         await asyncio.wait_for(stop.wait(), pause * random.uniform(0.5, 1.0))
@@ -212,7 +222,11 @@ class Flow:
         Raises StoreError, RegistryError or OSError for what may pass, Poisoned for what does not.
         """
         async with self._alone():
-            return await self._write(deliveries)
+            while True:
+                try:
+                    return await self._write(deliveries)
+                except Overtaken:
+                    deliveries = [replace(one, redelivered=True) for one in deliveries]
 
     async def _write(
         self, deliveries: Sequence[Delivery], judged: Judged | None = None, now: float = 0.0

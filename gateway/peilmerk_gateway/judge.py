@@ -89,6 +89,8 @@ class _Verdicts:
     turned_away: list[QuarantinedRow] = field(default_factory=list)
     """Reports among the refusals, as they were sealed."""
     redelivered: int = 0
+    asked_at: int | None = None
+    waiting: Sequence[tuple[str, int]] = ()
     halts: int | None = None
     memory: BatchMemory | None = None
 
@@ -106,6 +108,8 @@ class _Verdicts:
             registry,
             self.halts,
             [row for row in self.turned_away if row.reason in KEPT],
+            self.asked_at,
+            self.waiting,
         )
 
 
@@ -144,11 +148,12 @@ class Judge:
         Raises StoreError when the store cannot be asked.
         """
         self._keyring.refresh()
-        verdicts = _Verdicts()
+        verdicts = _Verdicts(asked_at=await self._store.as_of())
         cases = self._open(deliveries, verdicts, now)
         stating = {case.opened.device_id for case in cases if isinstance(case.opened.message, Statement)}
         if stating:
             waiting = await self._store.parked(sorted(stating))
+            verdicts.waiting = [(row.device_id, row.seq) for row in waiting]
             cases += self._open_waiting(waiting, verdicts, now)
         await self._admit(cases, verdicts, now, before)
         return Judged(verdicts.rows(len(deliveries), self._keyring.trail_head), verdicts.memory)
@@ -156,7 +161,7 @@ class Judge:
     async def overdue(self, now: float) -> BatchRows:
         """Judge for good what has waited too long. Raises StoreError when the store cannot be asked."""
         self._keyring.refresh()
-        verdicts = _Verdicts()
+        verdicts = _Verdicts(asked_at=await self._store.as_of())
         waiting = await self._store.parked(before=time.time() - self._patience_s)
         await self._admit(self._open_waiting(waiting, verdicts, now), verdicts, now)
         return verdicts.rows(0, self._keyring.trail_head)
@@ -175,7 +180,7 @@ class Judge:
         it is refused still. What is in neither is stored already. Raises StoreError.
         """
         self._keyring.refresh()
-        verdicts = _Verdicts()
+        verdicts = _Verdicts(asked_at=await self._store.as_of())
         cases: list[_Case] = []
         still: dict[Key, Reason] = {}
         for row in kept:
@@ -188,7 +193,12 @@ class Judge:
         await self._admit(cases, verdicts, now)
         still |= {(row.device_id, row.seq): Reason(row.reason) for row in verdicts.turned_away}
         already = {key for key, reason in still.items() if reason is Reason.REPLAYED}
-        rows = BatchRows(verdicts.entries, registry=self._keyring.trail_head, halts=verdicts.halts)
+        rows = BatchRows(
+            verdicts.entries,
+            registry=self._keyring.trail_head,
+            halts=verdicts.halts,
+            asked_at=verdicts.asked_at,
+        )
         return rows, {key: reason for key, reason in still.items() if key not in already}
 
     def _open(self, deliveries: Iterable[Delivery], verdicts: _Verdicts, now: float) -> list[_Case]:

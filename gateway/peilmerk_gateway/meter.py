@@ -67,7 +67,11 @@ class _Bucket:
 class Meter:
     """Counts what devices send, and says who is to be kept out."""
 
-    def __init__(self, mandates: Mandates, clock: Clock) -> None:
+    def __init__(self, mandates: Mandates, clock: Clock, share: Callable[[], int] = lambda: 1) -> None:
+        """`share` tells how many gateways take turns at the broker's messages: for each one that comes here,
+        as many came in all.
+        """
+        self._share = share
         self._mandates = mandates
         self._clock = clock
         self._buckets: dict[str, _Bucket] = {}
@@ -75,7 +79,7 @@ class Meter:
 
     def count(self, deliveries: Sequence[Delivery]) -> None:
         """Take a message out of its device's bucket for each delivery that is not the broker's repetition."""
-        now = self._clock.now()
+        now, share = self._clock.now(), float(self._share())
         for delivery in deliveries:
             if delivery.device_id is None or delivery.redelivered:
                 continue
@@ -85,7 +89,7 @@ class Meter:
             if now > bucket.at:
                 bucket.left = min(bucket.burst, bucket.left + (now - bucket.at) * bucket.a_second)
             bucket.at = now
-            bucket.left -= 1.0
+            bucket.left -= share
             if bucket.left < 0.0:
                 bucket.left = 0.0
                 self._over.add(delivery.device_id)

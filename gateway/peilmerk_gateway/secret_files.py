@@ -22,6 +22,8 @@ def secret_files(settings: Settings) -> Iterator[tuple[Path, str]]:
     """Yield (file, what is in it) of every secret that these settings name or that a gateway makes."""
     data, broker, mqtt = settings.gateway.data_dir, settings.broker, settings.broker.mqtt
     yield data / "store.db", "the store"
+    if settings.store is not None and settings.store.password_file is not None:
+        yield settings.store.password_file, "the store's password"
     yield settings.gateway.registry, "the devices' keys"
     yield data / "broker" / "gateway.credential", "the gateway's password at its broker"
     yield settings.trust_dir / "authority.key", "the authority's key"
@@ -29,6 +31,7 @@ def secret_files(settings: Settings) -> Iterator[tuple[Path, str]]:
     for file, what in (
         (broker.key, "the broker's key"),
         (mqtt.password_file if mqtt else None, "the gateway's password at the broker"),
+        (broker.cluster.password_file if broker.cluster else None, "the gateway's password at the brokers"),
         (settings.web.key, "the page's key"),
         (settings.web.metrics_token_file, "the token for the metrics"),
     ):

@@ -35,6 +35,7 @@ from peilmerk_gateway.meter import Meter, MeteredIngest, meter_loop
 from peilmerk_gateway.open import Keyring
 from peilmerk_gateway.operation import supervisor
 from peilmerk_gateway.operation.condition import Condition
+from peilmerk_gateway.operation.crew import Crew
 from peilmerk_gateway.operation.metrics import Facts
 from peilmerk_gateway.operation.reload import changes
 from peilmerk_gateway.publish.workers import Workers
@@ -42,9 +43,11 @@ from peilmerk_gateway.quota import quota_loop, quotas_of
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.retention import retain_loop
 from peilmerk_gateway.settings import Settings, SettingsError, is_loopback, load
-from peilmerk_gateway.store import STORE_FILE, Store, StoreDamaged, StoreError, salvage
+from peilmerk_gateway.store import Store, StoreDamaged, StoreError, salvage
+from peilmerk_gateway.store.lead import Shared, open_lead, while_leading
 from peilmerk_gateway.store.quarantine import Bounds
 from peilmerk_gateway.store.salvage import SalvageError
+from peilmerk_gateway.store_place import Place
 from peilmerk_gateway.trust import Trust
 from peilmerk_gateway.updates.server import FirmwareServer
 from peilmerk_gateway.way_in import WayIn, open_way_in
@@ -75,7 +78,14 @@ class Ready:
 class Service:
     """One gateway. `run` returns after `stop` or a signal; `announce` is called once everything listens."""
 
-    def __init__(self, settings: Settings, announce: Callable[[Ready], None] = lambda _: None) -> None:
+    def __init__(
+        self, settings: Settings, announce: Callable[[Ready], None] = lambda _: None, *, worker: bool = False
+    ) -> None:
+        """A `worker` takes turns at the messages, and leads when nobody else does; it has no page and no
+        broker of its own.
+        """
+        self._worker = worker
+        self._crew = None if worker else Crew(settings.file, settings.gateway.workers - 1)
         self._settings = settings
         self._announce = announce
         self._stop = asyncio.Event()
@@ -103,11 +113,14 @@ class Service:
         async with AsyncExitStack() as stack:
             stack.enter_context(self._signals())
             registry = stack.enter_context(Registry(settings.gateway.registry))
-            file = settings.gateway.data_dir / STORE_FILE
-            await asyncio.to_thread(_salvage, file)
-            store = await Store.open(file, [sink.name for sink in settings.sinks])
+            place = settings.store_place
+            await asyncio.to_thread(_salvage, place)
+            store = await Store.open(place, [sink.name for sink in settings.sinks])
             stack.push_async_callback(store.close)
-            stack.callback(lambda: store.damage.is_set() and salvage.mark(file))
+            stack.callback(_mark, store, place)
+            lead = await open_lead(place)
+            if isinstance(lead, Shared):
+                stack.push_async_callback(lead.close)
             kept = settings.quarantine
             store.bounds = Bounds(messages=kept.messages, size=kept.mib << 20)
             clock, retain_clock = await self._watched(store, clock)
@@ -116,7 +129,7 @@ class Service:
             _tell_broken(catalogue)
             await store.note_rules(version("peilmerk"), clock.now())
             await store.note_records(catalogue.facts, clock.now())
-            broker = await open_way_in(settings, registry, stack)
+            broker = await open_way_in(settings, registry, stack, worker=self._worker)
             ingest = broker.ingest
             condition = Condition(
                 store,
@@ -126,48 +139,45 @@ class Service:
                 lambda: self._seen(ingest),
                 pending=getattr(ingest, "pending", None),
             )
-            app = create_app(
-                store,
-                catalogue,
-                shown,
-                settings,
-                condition=condition,
-                facts=self._facts(catalogue, registry, broker),
-                insiders=Insiders(settings.web.metrics_token_file),
+            servers = (
+                []
+                if self._worker
+                else await self._serve(stack, store, catalogue, shown, condition, broker, registry)
             )
-            web = WebServer(app, settings.web.host, settings.web.port, **_web_tls(settings, broker.trust))
-            await web.start()
-            stack.push_async_callback(web.stop)
-            servers = [web]
-            if settings.update is not None and broker.trust is not None:
-                update = settings.update
-                servers.append(FirmwareServer(update.folder, update.host, update.port, broker.trust))
-                await servers[-1].start()
-                stack.push_async_callback(servers[-1].stop)
-            sender = Sender(store, registry, clock, broker.courier)
+            sender = Sender(store, registry, clock, broker.courier, lead=lead)
             flow = Flow(Keyring(registry), catalogue, store, clock, listener=sender.heard)
-            workers = Workers(store, catalogue, clock, await store.restored_at())
+            workers = Workers(store, catalogue, clock, await store.restored_at(), lead)
             await workers.take({sink.name: sink for sink in settings.sinks})
-            meter = Meter(catalogue, clock)
+            meter = Meter(catalogue, clock, lambda: lead.members)
+
+            async def retain(stop: asyncio.Event) -> None:
+                await retain_loop(store, catalogue, retain_clock, stop, kept.days)
+
+            async def quota(stop: asyncio.Event) -> None:
+                await quota_loop(store, self._quotas, clock, stop)
+
             work = [
                 asyncio.create_task(flow.run(MeteredIngest(ingest, meter), self._stop), name="flow"),
                 asyncio.create_task(meter_loop(meter, store, broker.bar, self._stop), name="meter"),
-                asyncio.create_task(flow.settle_loop(self._stop), name="settle"),
+                asyncio.create_task(while_leading(lead, self._stop, flow.settle_loop), name="settle"),
                 asyncio.create_task(sender.run(self._stop), name="send"),
-                asyncio.create_task(
-                    retain_loop(store, catalogue, retain_clock, self._stop, kept.days), name="retain"
-                ),
+                asyncio.create_task(while_leading(lead, self._stop, retain), name="retain"),
                 asyncio.create_task(workers.run(self._stop), name="publish"),
-                asyncio.create_task(quota_loop(store, self._quotas, clock, self._stop), name="quota"),
+                asyncio.create_task(while_leading(lead, self._stop, quota), name="quota"),
+                asyncio.create_task(store.follow(self._stop), name="follow"),
                 asyncio.create_task(self._watch(catalogue, store, clock, ingest), name="watch"),
                 asyncio.create_task(condition.watch(self._stop, _still_alive), name="condition"),
                 asyncio.create_task(self._reload(workers, condition), name="reload"),
-                asyncio.create_task(self._damage(store, file), name="store"),
+                asyncio.create_task(self._damage(store, place), name="store"),
                 *(asyncio.create_task(server.wait(), name=server.name) for server in servers),
             ]
+            if isinstance(lead, Shared):
+                work.append(asyncio.create_task(lead.run(self._stop), name="lead"))
+            if self._crew is not None and self._settings.gateway.workers > 1:
+                work.append(asyncio.create_task(self._crew.run(self._stop), name="workers"))
             self._announce(
                 Ready(
-                    web.url,
+                    servers[0].url if servers else "",
                     broker.mqtt_port,
                     len(catalogue.deployments),
                     len(catalogue.broken),
@@ -176,7 +186,7 @@ class Service:
             )
             supervisor.tell("READY=1")
             _spare_the_collector()
-            _log.info("gateway ready", web=web.url, mqtt_port=broker.mqtt_port, clock=_name(shown))
+            _log.info("gateway ready", worker=self._worker, mqtt_port=broker.mqtt_port, clock=_name(shown))
             try:
                 await self._until_stopped(work)
             finally:
@@ -190,6 +200,38 @@ class Service:
                     return_exceptions=True,
                 )
         _log.info("gateway stopped")
+
+    async def _serve(
+        self,
+        stack: AsyncExitStack,
+        store: Store,
+        catalogue: Catalogue,
+        clock: Clock,
+        condition: Condition,
+        broker: WayIn,
+        registry: Registry,
+    ) -> list[WebServer | FirmwareServer]:
+        """Start the page, and the listener for firmware where the settings have one."""
+        settings = self._settings
+        app = create_app(
+            store,
+            catalogue,
+            clock,
+            settings,
+            condition=condition,
+            facts=self._facts(catalogue, registry, broker),
+            insiders=Insiders(settings.web.metrics_token_file),
+        )
+        web = WebServer(app, settings.web.host, settings.web.port, **_web_tls(settings, broker.trust))
+        await web.start()
+        stack.push_async_callback(web.stop)
+        servers: list[WebServer | FirmwareServer] = [web]
+        if settings.update is not None and broker.trust is not None:
+            update = settings.update
+            servers.append(FirmwareServer(update.folder, update.host, update.port, broker.trust))
+            await servers[-1].start()
+            stack.push_async_callback(servers[-1].stop)
+        return servers
 
     def _facts(self, catalogue: Catalogue, registry: Registry, broker: WayIn) -> Facts:
         def devices() -> tuple[int, int]:
@@ -206,7 +248,7 @@ class Service:
             reloads=lambda: (self._reloads[0], self._reloads[1]),
         )
 
-    async def _damage(self, store: Store, file: Path) -> None:
+    async def _damage(self, store: Store, place: Place) -> None:
         """End the gateway once a page of its store is damaged: started anew, it may put that right.
 
         Where that was tried in vain it goes on: page and status are there, and the batch is held.
@@ -216,8 +258,8 @@ class Service:
         for task in waits:
             task.cancel()
         if not self._stop.is_set():
-            if salvage.mark(file):
-                raise StoreDamaged(f"{file}: found a damaged page: looked at when it is started anew")
+            if _mark(store, place):
+                raise StoreDamaged(f"{place}: found a damaged page: looked at when it is started anew")
             await self._stop.wait()
 
     async def _reload(self, workers: Workers, condition: Condition) -> None:
@@ -230,6 +272,8 @@ class Service:
             if self._stop.is_set():
                 return
             self._hang_up.clear()
+            if self._crew is not None:
+                self._crew.hang_up()
             supervisor.tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1_000}")
             try:
                 await self._take_settings(workers, condition)
@@ -345,14 +389,19 @@ async def _finish(work: list[asyncio.Task[None]]) -> None:
     await asyncio.gather(*work, return_exceptions=True)
 
 
-def _salvage(file: Path) -> None:
+def _mark(store: Store, place: Place) -> bool:
+    """Note for the next start that a store was found damaged; False when it was not, or was tried in vain."""
+    return isinstance(place, Path) and store.damage.is_set() and salvage.mark(place)
+
+
+def _salvage(place: Place) -> None:
     """Make a damaged store whole, if it is to be and can be."""
-    if not salvage.is_marked(file):
+    if not isinstance(place, Path) or not salvage.is_marked(place):
         return
-    _log.warning("the store was found damaged: reading its tables into a new file", file=str(file))
+    _log.warning("the store was found damaged: reading its tables into a new file", file=str(place))
     supervisor.tell("EXTEND_TIMEOUT_USEC=3600000000")
     try:
-        done = salvage.salvage(file)
+        done = salvage.salvage(place)
     except SalvageError as reason:
         _log.error("the store cannot be made whole, it is held", reason=str(reason))
     else:

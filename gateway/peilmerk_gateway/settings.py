@@ -31,6 +31,7 @@ from pydantic import (
 from peilmerk_gateway import toml_words
 from peilmerk_gateway.clock import Clock, ScaledClock, SystemClock
 from peilmerk_gateway.errors import PeilmerkError
+from peilmerk_gateway.store_place import STORE_FILE, Database, check_url
 
 __all__ = [
     "BrokerSettings",
@@ -42,6 +43,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "SinkSettings",
+    "StoreSettings",
     "UpdateSettings",
     "WebSettings",
     "load",
@@ -97,6 +99,10 @@ class GatewaySettings(_Section):
     data_dir: LocalPath
     least_free_mib: Annotated[int, Field(strict=True, ge=0)] = 512
     """With less room on the disk of `data_dir`, MiB, the gateway says that it is not ready."""
+    workers: Annotated[int, Field(strict=True, ge=1, le=64)] = 1
+    """How many processes take turns at what boards send, the gateway among them; more than one need a store
+    in PostgreSQL and a NATS broker.
+    """
 
     @property
     def registry(self) -> Path:
@@ -120,19 +126,46 @@ class MqttSettings(_Section):
     protocol: Literal["3.1.1", "5"] = "5"
 
 
+def _nats_url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        plain = parts.scheme in ("tls", "nats") and parts.hostname and parts.port and not parts.path
+    except ValueError:
+        plain = False
+    if not plain or parts.username is not None:
+        raise ValueError(f"found {text!r}, wanted tls://host:port")
+    if parts.scheme == "nats" and not is_loopback(parts.hostname or ""):
+        raise ValueError(f"found {text!r}, wanted tls: only this machine itself is spoken to without TLS")
+    return text
+
+
+class ClusterSettings(_Section):
+    """`[broker.cluster]`: the gateway's own way into NATS servers that others run.
+
+    `urls` (tls://host:port) are those of all of them; `ca_file` (PEM) vouches for them, without it
+    `authority`, or the gateway's own, does.
+    """
+
+    urls: Annotated[tuple[Annotated[str, AfterValidator(_nats_url)], ...], Field(min_length=1)]
+    password_file: LocalPath
+    ca_file: LocalPath | None = None
+
+
 class BrokerSettings(_Section):
     """`[broker]`: the broker that boards connect to.
 
     Of kind "nats" the gateway runs it itself; of kind "mqtt" others do, and `[broker.mqtt]` says how the
-    gateway gets in. `host` and `mqtt_port` are where boards connect (MQTT over TLS); port 0 means any free
-    one, chosen at each start, by the gateway's own broker only. `client_port` is the gateway's own way in,
-    on the loopback interface only. `server_names` are the names and addresses boards may know the broker
-    by. `certificate`, `key` and `authority` (PEM) are a city's own; without them the gateway makes an
-    authority and a certificate of its own in its data folder.
+    gateway gets in; of kind "nats-cluster" others run NATS servers, and `[broker.cluster]` says so. `host`
+    and `mqtt_port` are where boards connect (MQTT over TLS); port 0 means any free one, chosen at each
+    start, by the gateway's own broker only. `client_port` is the gateway's own way in, on the loopback
+    interface only. `server_names` are the names and addresses boards may know the broker by. `certificate`,
+    `key` and `authority` (PEM) are a city's own; without them the gateway makes an authority and a
+    certificate of its own in its data folder.
     """
 
-    kind: Literal["nats", "mqtt"] = "nats"
+    kind: Literal["nats", "mqtt", "nats-cluster"] = "nats"
     mqtt: MqttSettings | None = None
+    cluster: ClusterSettings | None = None
     host: HostName = "0.0.0.0"
     mqtt_port: Port = MQTT_TLS_PORT
     client_port: Port = 0
@@ -156,10 +189,44 @@ class BrokerSettings(_Section):
     def _one_broker(self) -> BrokerSettings:
         if self.kind == "mqtt" and self.mqtt is None:
             raise ValueError('found kind "mqtt" alone, wanted a table [broker.mqtt] that says how to get in')
-        if self.kind == "nats" and self.mqtt is not None:
-            raise ValueError('found [broker.mqtt] with kind "nats", wanted kind = "mqtt", or no such table')
-        if self.kind == "mqtt" and self.mqtt_port == 0:
-            raise ValueError('found mqtt_port 0 with kind "mqtt", wanted the port that boards connect to')
+        if self.kind != "mqtt" and self.mqtt is not None:
+            raise ValueError(
+                f'found [broker.mqtt] with kind "{self.kind}", wanted kind = "mqtt", or no such table'
+            )
+        if self.kind == "nats-cluster" and self.cluster is None:
+            raise ValueError(
+                'found kind "nats-cluster" alone, wanted a table [broker.cluster] that says how to get in'
+            )
+        if self.kind != "nats-cluster" and self.cluster is not None:
+            raise ValueError(
+                f'found [broker.cluster] with kind "{self.kind}", wanted kind = "nats-cluster", '
+                "or no such table"
+            )
+        if self.kind != "nats" and self.mqtt_port == 0:
+            raise ValueError(
+                f'found mqtt_port 0 with kind "{self.kind}", wanted the port that boards connect to'
+            )
+        return self
+
+
+class StoreSettings(_Section):
+    """`[store]`: a PostgreSQL database in place of the SQLite file in the data folder.
+
+    `url` is `postgresql://user@host/database`, never with a password, which is the first line of
+    `password_file`. Off this machine it is TLS, and `ca_file` (PEM) vouches for the server.
+    """
+
+    url: Annotated[str, AfterValidator(check_url)]
+    password_file: LocalPath | None = None
+    ca_file: LocalPath | None = None
+
+    @model_validator(mode="after")
+    def _verified(self) -> StoreSettings:
+        if self.ca_file is None and not Database(self.url).is_on_this_machine:
+            raise ValueError(
+                "found a database on another machine and no ca_file, wanted the certificate of the authority "
+                "that vouches for its server"
+            )
         return self
 
 
@@ -254,6 +321,7 @@ class Settings(_Section):
     file: Path
     gateway: GatewaySettings
     broker: BrokerSettings = BrokerSettings()
+    store: StoreSettings | None = None
     deployments: DeploymentsSettings
     sinks: tuple[SinkSettings, ...] = ()
     web: WebSettings = WebSettings()
@@ -271,6 +339,20 @@ class Settings(_Section):
         return self
 
     @model_validator(mode="after")
+    def _workers_that_can_share(self) -> Settings:
+        if self.gateway.workers > 1 and self.store is None:
+            raise ValueError(
+                f"gateway.workers: found {self.gateway.workers} and no [store], wanted a database in "
+                "PostgreSQL: a file is written by one gateway"
+            )
+        if self.gateway.workers > 1 and self.broker.kind == "mqtt":
+            raise ValueError(
+                f'gateway.workers: found {self.gateway.workers} with broker.kind "mqtt", wanted a NATS '
+                "broker: a session of MQTT is one reader's"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _firmware_that_boards_believe(self) -> Settings:
         mqtt = self.broker.mqtt
         if self.update and mqtt and mqtt.ca_file and self.broker.certificate is None:
@@ -280,6 +362,13 @@ class Settings(_Section):
                 "or no [update]"
             )
         return self
+
+    @property
+    def store_place(self) -> Path | Database:
+        """Where the store is: a file, or a database."""
+        if self.store is None:
+            return self.gateway.data_dir / STORE_FILE
+        return Database(self.store.url, self.store.password_file, self.store.ca_file)
 
     @property
     def trust_dir(self) -> Path:

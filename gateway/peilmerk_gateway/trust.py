@@ -131,15 +131,22 @@ def ensure_authority(folder: Path, now: datetime.datetime | None = None) -> tupl
 
 
 def ensure_server_certificate(
-    folder: Path, names: Sequence[str], now: datetime.datetime | None = None
+    folder: Path,
+    names: Sequence[str],
+    now: datetime.datetime | None = None,
+    *,
+    into: Path | None = None,
+    both_ends: bool = False,
 ) -> tuple[Path, Path]:
-    """Return the paths of `server.pem` and `server.key` for these names and addresses.
+    """Return the paths of `server.pem` and `server.key` for these names and addresses, in the folder of the
+    authority or elsewhere (`into`); `both_ends` for a server that is also a client of others.
 
     Made anew, with a new key, when there are none, when names were added or taken away, when the folder's
     authority did not sign them, or when they end within `RENEW_BEFORE`.
     """
     moment = now or datetime.datetime.now(datetime.UTC)
-    certificate, key = folder / "server.pem", folder / "server.key"
+    place = into or folder
+    certificate, key = place / "server.pem", place / "server.key"
     authority = _certificates(folder / "authority.pem")[0]
     alternative = x509.SubjectAlternativeName([_general_name(name) for name in names])
     if certificate.exists() and key.exists():
@@ -155,6 +162,7 @@ def ensure_server_certificate(
     if not isinstance(signer, ec.EllipticCurvePrivateKey) or signer.public_key() != authority.public_key():
         raise TrustError(f"{folder / 'authority.key'}: is not the key of authority.pem beside it")
     secret = ec.generate_private_key(ec.SECP256R1())
+    uses = [ExtendedKeyUsageOID.SERVER_AUTH, *([ExtendedKeyUsageOID.CLIENT_AUTH] if both_ends else [])]
     signed = (
         x509.CertificateBuilder()
         .subject_name(_name("Peilmerk broker"))
@@ -165,7 +173,7 @@ def ensure_server_certificate(
         .not_valid_after(min(moment + SERVER_LIFE, authority.not_valid_after_utc))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(uses), critical=False)
         .add_extension(alternative, critical=False)
         .add_extension(
             x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-import sqlite3
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
+
+from stores import StorePlace
 
 from peilmerk_gateway.clock import ScaledClock
 from peilmerk_gateway.deployments.catalogue import Catalogue
@@ -131,8 +132,11 @@ class Counter:
 class Street:
     """A folder with a registry, records and a store, and the stages over them."""
 
-    def __init__(self, folder: Path, counters: int = 1, air: int = 0) -> None:
+    def __init__(
+        self, folder: Path, counters: int = 1, air: int = 0, place: StorePlace | None = None
+    ) -> None:
         self.folder = folder
+        self._place = place
         self.records = folder / "deployments"
         self.records.mkdir(exist_ok=True)
         self.registry = Registry(folder / "registry.db")
@@ -148,6 +152,7 @@ class Street:
     def moved(self, folder: Path, records: Path | None = None) -> Street:
         """This street in a copy of its folder; its registry must be closed before the copy is made."""
         moved = copy.copy(self)
+        moved._place = None
         moved.folder, moved.records = folder, records or folder / "deployments"
         moved.registry = Registry(folder / "registry.db")
         moved.catalogue = Catalogue(moved.records)
@@ -167,9 +172,14 @@ class Street:
         file.write_text(text.replace(old, new), "utf-8")
         assert self.catalogue.reload()
 
+    @property
+    def place(self) -> StorePlace:
+        """Where its store is: in its folder, if nowhere else."""
+        return self._place or StorePlace(self.folder / "store.db")
+
     async def open(self) -> Store:
         """Open the store, for one sink."""
-        return await Store.open(self.folder / "store.db", sinks=("city",))
+        return await Store.open(self.place.where, sinks=("city",))
 
     def flow(self, store: Store, **options: float) -> Flow:
         """The stages, as after a start."""
@@ -177,12 +187,12 @@ class Street:
 
     def rows(self, table: str, columns: str = "*") -> list[tuple[Any, ...]]:
         """Every row of a table, sorted, read past all of our code."""
-        with sqlite3.connect(self.folder / "store.db") as db:
+        with self.place.raw() as db:
             return sorted(db.execute(f"SELECT {columns} FROM {table}").fetchall(), key=repr)
 
     def refused(self) -> list[tuple[str, bool]]:
         """(reason, whether the device is named) of every refusal, in order."""
-        with sqlite3.connect(self.folder / "store.db") as db:
+        with self.place.raw() as db:
             return [
                 (reason, named is not None)
                 for reason, named in db.execute("SELECT reason, device_id FROM refusal ORDER BY id")

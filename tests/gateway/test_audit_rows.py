@@ -287,7 +287,7 @@ def _old_entry(db: sqlite3.Connection, number: int, kind: str, body: dict[str, A
 
 def _old_store(file: Path) -> None:
     """A store of the version before: two reports older than the trail, two in it, two publications."""
-    writing = engine.open_engine(engine.database_url(file), writer=True)
+    writing = engine.open_engine(file, writer=True)
     with writing.begin() as connection:
         alembic.command.upgrade(engine._config(connection), "0004")
     writing.dispose()

@@ -191,7 +191,7 @@ async def test_tampering_is_found(store: Store, tmp_path: Path, script: str) -> 
 
 
 async def test_no_bit_of_an_entry_can_be_turned(store: Store, tmp_path: Path) -> None:
-    opened = engine.open_engine(engine.database_url(tmp_path / STORE_FILE), writer=True)
+    opened = engine.open_engine(tmp_path / STORE_FILE, writer=True)
 
     @given(number=st.integers(1, 10), column=st.sampled_from(["body", "digest"]), bit=st.integers(0, 255))
     @settings(max_examples=60, deadline=None, database=None)

@@ -245,7 +245,7 @@ def test_a_backup_of_an_older_version_is_brought_along(
     file = street.folder / "store.db"
     for old in file.parent.glob("store.db*"):
         old.unlink()
-    opened = engine.open_engine(engine.database_url(file), writer=True)
+    opened = engine.open_engine(file, writer=True)
     with opened.begin() as connection:
         alembic.command.upgrade(engine._config(connection), "0003")
     opened.dispose()

@@ -19,6 +19,7 @@ from mqtt_board import Board, board, running, until, up_again, village
 from nats.aio.msg import Msg
 from sealed_street import NOW, Counter, Street
 from sqlalchemy import create_engine
+from stores import StorePlace
 
 from peilmerk_gateway.broker import NatsBroker
 from peilmerk_gateway.clock import ScaledClock
@@ -38,8 +39,8 @@ DEVICE = "a" * 16
 
 
 @pytest.fixture
-def street(tmp_path: Path) -> Iterator[Street]:
-    made = Street(tmp_path, counters=2)
+def street(tmp_path: Path, store_place: StorePlace) -> Iterator[Street]:
+    made = Street(tmp_path, counters=2, place=store_place)
     yield made
     made.registry.close()
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from stores import StorePlace
 
 from peilmerk_gateway.store import BatchRows, Entry, ObservationRow, ReportRow, Store, StoreRefused
 from peilmerk_gateway.store import device_streams as ds
@@ -28,28 +27,27 @@ def entry(seq: int, *, device_id: str = DEVICE, thing: str = "pole", result: int
     return Entry(ReportRow(device_id, seq, start, 900, 1, 0, b"d" * 32), rows)
 
 
-def told(path: Path) -> list[tuple[str, str]]:
-    with sqlite3.connect(path) as db:
-        return sorted(db.execute("SELECT device_id, datastream FROM device_stream").fetchall())
+def told(place: StorePlace) -> list[tuple[str, str]]:
+    return sorted(place.dump("device_stream")[0])
 
 
 PAIRS = [(DEVICE, "street/pole/pm10"), (DEVICE, "street/pole/pm2_5")]
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with await Store.open(tmp_path / "store.db", sinks=("city",)) as opened:
+async def store(store_place: StorePlace) -> AsyncIterator[Store]:
+    async with await Store.open(store_place.where, sinks=("city",)) as opened:
         yield opened
 
 
-async def test_it_is_written_once(store: Store, tmp_path: Path) -> None:
+async def test_it_is_written_once(store: Store, store_place: StorePlace) -> None:
     for seq in (1, 2):
         await store.commit_batch(BatchRows([entry(seq)]), 1.0)
-        assert told(tmp_path / "store.db") == PAIRS
+        assert told(store_place) == PAIRS
     # A board that takes another's place, and one that moves.
     await store.commit_batch(BatchRows([entry(3, device_id=OTHER), entry(4, thing="bridge")]), 1.0)
     moved = [(DEVICE, "street/bridge/pm10"), (DEVICE, "street/bridge/pm2_5")]
-    assert told(tmp_path / "store.db") == [*moved, *PAIRS, *((OTHER, key) for _, key in PAIRS)]
+    assert told(store_place) == [*moved, *PAIRS, *((OTHER, key) for _, key in PAIRS)]
     assert (await store.kept())[0] == [
         "street/bridge/pm10",
         "street/bridge/pm2_5",
@@ -61,36 +59,38 @@ async def test_it_is_written_once(store: Store, tmp_path: Path) -> None:
     assert len((await store.held(OTHER))["figures"]) == 2
 
 
-async def test_a_batch_that_failed_is_not_taken_for_written(store: Store, tmp_path: Path) -> None:
+async def test_a_batch_that_failed_is_not_taken_for_written(store: Store, store_place: StorePlace) -> None:
     bad = entry(2)
     bad = replace(bad, report=replace(bad.report, health=None))  # type: ignore[arg-type]
     late = replace(entry(1), withheld=(None,))  # type: ignore[arg-type]
     for spoiled in (bad, late):
         with pytest.raises((StoreRefused, AttributeError)):
             await store.commit_batch(BatchRows([entry(3), spoiled]), 1.0)
-        assert told(tmp_path / "store.db") == []
+        assert told(store_place) == []
     # One that fails after they were written, in the same transaction.
     store.sinks = ("x", "x")
     with pytest.raises(StoreRefused, match="publish_outbox"):
         await store.commit_batch(BatchRows([entry(3)]), 1.0)
-    assert told(tmp_path / "store.db") == []
+    assert told(store_place) == []
     store.sinks = ("city",)
     await store.commit_batch(BatchRows([entry(3)]), 1.0)
-    assert told(tmp_path / "store.db") == PAIRS
+    assert told(store_place) == PAIRS
 
 
 async def test_what_is_remembered_is_bounded(
-    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, store_place: StorePlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ds, "REMEMBERED", 4)
     things = [f"pole-{n}" for n in range(5)]
     for seq, thing in enumerate((*things, *things), 1):
         await store.commit_batch(BatchRows([entry(seq, thing=thing)]), 1.0)
         assert len(store._streams._known) <= 4
-    assert len(told(tmp_path / "store.db")) == 10
+    assert len(told(store_place)) == 10
 
 
-async def test_a_board_is_found_by_it_until_nothing_of_it_is_left(store: Store, tmp_path: Path) -> None:
+async def test_a_board_is_found_by_it_until_nothing_of_it_is_left(
+    store: Store, store_place: StorePlace
+) -> None:
     await store.commit_batch(BatchRows([entry(1), entry(2), entry(2, device_id=OTHER, thing="bridge")]), 1.0)
     claimed = await store.claim("city", 1, 1.0)
     await store.mark_done("city", [(claimed[0].observation_id, None)], 2.0)
@@ -98,15 +98,15 @@ async def test_a_board_is_found_by_it_until_nothing_of_it_is_left(store: Store, 
     # What a platform has, stays, and is still found to be the board's.
     assert (removed.observations, removed.reports) == (3, 2)
     assert [row["window_start"] - START for row in (await store.held(DEVICE))["figures"]] == [900]
-    assert told(tmp_path / "store.db")[:2] == PAIRS
+    assert told(store_place)[:2] == PAIRS
     await store.erase(OTHER, 3.0)
-    assert told(tmp_path / "store.db") == PAIRS
+    assert told(store_place) == PAIRS
     assert (await store.held(OTHER))["figures"] == []
     # Age takes the last figure; then there is nothing to be found.
     terms = [Term(key, START + 10**6) for key in (await store.kept())[0]]
     assert (await store.age_out(terms, [], 100, 4.0)).observations == 1
     await store.erase(DEVICE, 5.0)
-    assert told(tmp_path / "store.db") == []
+    assert told(store_place) == []
     assert (await store.check_trail()).ok
 
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sealed_street import DAY, NOW, WINDOW, Street
+from stores import StorePlace
 
 from peilmerk_gateway import flow as flow_module
 from peilmerk_gateway import judge as judge_module
@@ -40,8 +41,8 @@ def written(street: Street) -> dict[str, list[tuple[object, ...]]]:
 
 
 @pytest.fixture
-def street(tmp_path: Path) -> Iterator[Street]:
-    made = Street(tmp_path, counters=2, air=1)
+def street(tmp_path: Path, store_place: StorePlace) -> Iterator[Street]:
+    made = Street(tmp_path, counters=2, air=1, place=store_place)
     yield made
     made.registry.close()
 
@@ -597,5 +598,4 @@ async def test_whatever_the_order_a_day_and_its_windows_are_written_and_paid_for
         assert len(now["ledger"]) == 6
         first = first or now
         assert now == first
-        for file in street.folder.glob("store.db*"):
-            file.unlink()
+        street.place.remove()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from sealed_street import NOW, WINDOW, Counter, Street
+from stores import StorePlace
 
 from peilmerk_gateway.clock import ScaledClock
 from peilmerk_gateway.refusal import Reason, sentence
@@ -17,8 +18,8 @@ HOUR = 3_600.0
 
 
 @pytest.fixture
-def street(tmp_path: Path) -> Iterator[Street]:
-    made = Street(tmp_path, counters=2)
+def street(tmp_path: Path, store_place: StorePlace) -> Iterator[Street]:
+    made = Street(tmp_path, counters=2, place=store_place)
     yield made
     made.registry.close()
 
@@ -56,7 +57,7 @@ async def test_a_pause_is_of_another_process_and_ends_so(street: Street) -> None
     async with await street.open() as store:
         host, _ = await begun(street, store)
         flow = street.flow(store)
-        async with await Store.look(street.folder / "store.db") as beside:
+        async with await Store.look(street.place.where) as beside:
             await beside.halt(host.id, PAUSE, NOW - 3 * HOUR)
             await flow.store([host.report(3, WINDOW - 1)])
             await beside.halt(host.id, RESUME, NOW - HOUR)
@@ -125,7 +126,7 @@ async def test_withdrawal_is_for_good_and_empties_the_queue(street: Street) -> N
     assert sorted(street.refused()) == [("host-withdrawn", True)] * 2
     assert {row.thing for row in rows} == {"fietspad-1"}
     left = "SELECT o.thing FROM publish_outbox p JOIN observation o ON o.id = p.observation_id"
-    assert len(street.rows(f"({left} WHERE o.thing = 'fietspad-0')")) == 1
+    assert len(street.rows(f"({left} WHERE o.thing = 'fietspad-0') AS found")) == 1
 
 
 async def test_a_batch_that_was_judged_before_a_pause_is_judged_anew(

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
@@ -13,6 +11,7 @@ from pathlib import Path
 import pytest
 from sealed_street import DAY, NOW, WINDOW, Street
 from sqlalchemy import event
+from stores import StorePlace
 
 from peilmerk_gateway.ingest import Delivery
 from peilmerk_gateway.store import Store, Stored
@@ -23,8 +22,8 @@ COLUMNS = "deployment, device_id, quantity, kind, window_start, epsilon_micro"
 
 
 @pytest.fixture
-def street(tmp_path: Path) -> Iterator[Street]:
-    made = Street(tmp_path, counters=2)
+def street(tmp_path: Path, store_place: StorePlace) -> Iterator[Street]:
+    made = Street(tmp_path, counters=2, place=store_place)
     yield made
     made.registry.close()
 
@@ -51,7 +50,7 @@ def wanted(street: Street) -> list[tuple[object, ...]]:
 
 def unpaid(street: Street) -> int:
     """How many figures of counts are kept, or queued to be sent, without a line that pays for them."""
-    with closing(sqlite3.connect(street.folder / "store.db")) as db:
+    with street.place.raw() as db:
         return int(
             db.execute(
                 "SELECT count(*) FROM observation AS o WHERE o.quantity IN (5, 6) AND NOT EXISTS (SELECT 1"
@@ -68,7 +67,7 @@ EMPTIED = ("publish_outbox", "observation", "withheld", "ledger", "report", "att
 
 def empty(street: Street) -> None:
     """Begin with an empty store."""
-    with closing(sqlite3.connect(street.folder / "store.db")) as db, db:
+    with street.place.raw() as db:
         for table in (*EMPTIED, "audit_head", "tally", "parked", "refusal"):
             db.execute(f"DELETE FROM {table}")
 
@@ -200,7 +199,7 @@ async def test_what_was_paid_for_before_is_not_kept_again(street: Street) -> Non
     async with await street.open() as store:
         flow = street.flow(store)
         await flow.store([board.statement(1), board.report(2)])
-        with closing(sqlite3.connect(street.folder / "store.db")) as db, db:
+        with street.place.raw() as db:
             db.execute("DELETE FROM publish_outbox")
             db.execute("DELETE FROM observation")
             db.execute("DELETE FROM report")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import cbor2
 import pytest
 from alembic.script import ScriptDirectory
 from sealed_street import NOW, WINDOW, Street
+from stores import StorePlace
 from typer.testing import CliRunner, Result
 
 from peilmerk_gateway import chain
@@ -96,29 +96,35 @@ ROWS: dict[str, dict[str, Any]] = {
 COUNTED = {"reports": 3, "published": 0}
 
 
-def old_store(file: Path, revision: str, device_id: str) -> dict[str, list[dict[str, Any]]]:
+def old_store(place: StorePlace, revision: str, device_id: str) -> dict[str, list[dict[str, Any]]]:
     """Make a store of an earlier schema with a row in every table; return its rows."""
-    opened = engine.open_engine(engine.database_url(file), writer=True)
+    opened = engine.open_engine(place.where, writer=True)
     with opened.begin() as connection:
         alembic.command.upgrade(engine._config(connection), revision)
     opened.dispose()
-    with closing(sqlite3.connect(file)) as db, db:
-        for table in tables(db):
+    there = place.tables()
+    with place.raw() as db:
+        # Rows that others point at come first.
+        for table in sorted(there, key=lambda name: (name == "publish_outbox", name)):
             if table.startswith("audit_"):
                 continue
-            has = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+            has = place.columns(table)
             known = ROWS.get(table)
             assert known is not None, f"{table}: found no row for it here, wanted one"
             row = {name: value for name, value in ({"device_id": device_id} | known).items() if name in has}
             if known:
                 marks = ", ".join("?" * len(row))
-                db.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", list(row.values()))
-        if "audit_entry" in tables(db):
+                names = ", ".join(f'"{name}"' for name in row)
+                db.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", list(row.values()))
+        if "audit_entry" in there:
             begin_trail(db)
-        return dump(db)
+        if place.is_postgresql:
+            for table in ("observation", "refusal"):
+                db.execute(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), 1)")
+    return dump(place)
 
 
-def begin_trail(db: sqlite3.Connection) -> None:
+def begin_trail(db: Any) -> None:
     """Begin a trail of the first form, as the version that brought it did."""
     body = cbor2.dumps({"reports": 1, "published": 0, "counted": COUNTED}, canonical=True)
     digest = chain.digest(chain.NOTHING, 1, 6.0, trail.BEGUN, body)
@@ -126,39 +132,28 @@ def begin_trail(db: sqlite3.Connection) -> None:
     db.execute("INSERT INTO audit_head (id, number, digest) VALUES (1, 1, ?)", (digest,))
 
 
-def tables(db: sqlite3.Connection) -> list[str]:
-    return [
-        name
-        for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")
-        if not name.startswith("sqlite_")
-    ]
-
-
-def dump(db: sqlite3.Connection) -> dict[str, list[dict[str, Any]]]:
+def dump(place: StorePlace) -> dict[str, list[dict[str, Any]]]:
     found = {}
-    for table in tables(db):
-        cursor = db.execute(f"SELECT * FROM {table}")
-        names = [column[0] for column in cursor.description]
-        found[table] = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    for table in place.tables():
+        names = place.columns(table)
+        found[table] = [dict(zip(names, row, strict=True)) for row in place.dump(table)[0]]
     del found["alembic_version"]
     return found
 
 
-@pytest.fixture(scope="module")
-def street(tmp_path_factory: pytest.TempPathFactory) -> Street:
-    return Street(tmp_path_factory.mktemp("street"))
+@pytest.fixture
+def street(tmp_path: Path, store_place: StorePlace) -> Iterator[Street]:
+    made = Street(tmp_path, place=store_place)
+    yield made
+    made.registry.close()
 
 
 @pytest.mark.parametrize("revision", REVISIONS[:-1])
 async def test_a_store_of_this_schema_keeps_every_row_and_goes_on(revision: str, street: Street) -> None:
     (board,) = street.counters
-    file = street.folder / "store.db"
-    for old in street.folder.glob("store.db*"):
-        old.unlink()
-    before = old_store(file, revision, board.id)
+    before = old_store(street.place, revision, board.id)
     async with await street.open() as store:
-        with closing(sqlite3.connect(file)) as db:
-            after = dump(db)
+        after = dump(street.place)
         for table, rows in before.items():
             # Every value of before is in its place; what a schema added has its own.
             kept = [{name: row[name] for name in old} for row, old in zip(after[table], rows, strict=True)]
@@ -191,7 +186,7 @@ def test_the_command_says_that_it_is_due_and_does_it(tmp_path: Path) -> None:
     file = write_default(tmp_path)
     street = Street(tmp_path / "data") if (tmp_path / "data").mkdir() is None else None
     assert street is not None
-    old_store(tmp_path / "data" / "store.db", "0002", street.counters[0].id)
+    old_store(StorePlace(tmp_path / "data" / "store.db"), "0002", street.counters[0].id)
 
     def run(*words: str) -> tuple[Result, dict[str, Any]]:
         done = CliRunner().invoke(root, ["gateway", "migrate", str(file.parent), "--json", *words])

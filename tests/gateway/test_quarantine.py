@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from sealed_street import FIRMWARE, NOW, WINDOW, Street
+from stores import StorePlace
 from typer.testing import CliRunner
 
 from peilmerk_gateway import retention, settings
@@ -30,8 +31,8 @@ OTHER = bytes(reversed(range(32)))
 
 
 @pytest.fixture
-def street(tmp_path: Path) -> Iterator[Street]:
-    made = Street(tmp_path, counters=2)
+def street(tmp_path: Path, store_place: StorePlace) -> Iterator[Street]:
+    made = Street(tmp_path, counters=2, place=store_place)
     yield made
     made.registry.close()
 

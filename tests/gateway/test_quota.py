@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from sealed_street import NOW, WINDOW, Street
+from stores import StorePlace
 
 from peilmerk_gateway import quota as quotas
 from peilmerk_gateway.clock import ScaledClock
@@ -20,8 +21,8 @@ WIDE = Quota(1_000, 30)
 
 
 @pytest.fixture
-def street(tmp_path: Path) -> Iterator[Street]:
-    made = Street(tmp_path, counters=1)
+def street(tmp_path: Path, store_place: StorePlace) -> Iterator[Street]:
+    made = Street(tmp_path, counters=1, place=store_place)
     yield made
     made.registry.close()
 
@@ -45,7 +46,7 @@ async def waiting(store: Store, sink: str) -> list[int]:
 
 
 async def test_the_oldest_of_one_platform_go_and_the_other_has_them_all(street: Street) -> None:
-    async with await Store.open(street.folder / "store.db", SINKS) as store:
+    async with await Store.open(street.place.where, SINKS) as store:
         await filled(street, store, 10)
         on_its_way = await store.claim("away", 2, NOW * 2)
         assert [row.observation_id for row in on_its_way] == [1, 2]
@@ -68,7 +69,7 @@ async def test_the_oldest_of_one_platform_go_and_the_other_has_them_all(street: 
 
 
 async def test_what_has_waited_for_too_many_days_goes(street: Street) -> None:
-    async with await Store.open(street.folder / "store.db", SINKS) as store:
+    async with await Store.open(street.place.where, SINKS) as store:
         await filled(street, store, 4)
         days = {"away": Quota(1_000, 3), "city": Quota(1_000, 4)}
         after = NOW + 3 * 86_400
@@ -85,7 +86,7 @@ async def test_what_has_waited_for_too_many_days_goes(street: Street) -> None:
 async def test_the_loop_enforces_while_others_write(street: Street, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quotas, "EVERY_S", 0.02)
     monkeypatch.setattr(quotas, "PAUSE_S", 0.0)
-    async with await Store.open(street.folder / "store.db", SINKS) as store:
+    async with await Store.open(street.place.where, SINKS) as store:
         stop = asyncio.Event()
         loop = asyncio.create_task(quotas.quota_loop(store, {"away": Quota(6, 30)}, street.clock, stop))
         await filled(street, store, 20)

@@ -128,7 +128,7 @@ async def test_deleting_hides_nothing_that_was_done_to_the_rest(
     """Whether rows were changed before or after others of their entries were deleted: it is found."""
 
     def tamper() -> None:
-        with closing(sqlite3.connect(street.folder / "store.db")) as db, db:
+        with street.place.raw() as db:
             assert db.execute(tampering).rowcount > 0
 
     # Of the last window and of what is published one datastream goes and one stays.
@@ -147,7 +147,7 @@ async def test_a_row_that_was_deleted_cannot_be_put_back(street: Street) -> None
     async with await street.open() as store:
         (row,) = [row for row in street.rows("report") if row[1] == 6]
         await at_age(street, store, 400)
-        with closing(sqlite3.connect(street.folder / "store.db")) as db, db:
+        with street.place.raw() as db:
             db.execute(f"INSERT INTO report VALUES ({', '.join('?' * len(row))})", row)
         assert (await store.check_trail()).faults
 
@@ -197,7 +197,7 @@ async def test_what_is_deleted_is_in_no_byte_of_the_store(tmp_path: Path) -> Non
 
 
 async def test_rows_from_before_the_trail_are_told_as_such(street: Street) -> None:
-    with closing(sqlite3.connect(street.folder / "store.db")) as db, db:
+    with street.place.raw() as db:
         for table in ("report", "observation", "withheld", "publish_outbox", "ledger", "attestation"):
             db.execute(f"UPDATE {table} SET audit_entry = NULL")
         db.execute("DELETE FROM audit_entry")

@@ -95,8 +95,8 @@ WRONG = [
     (
         "[web]",
         "[zzz]",
-        "zzz: no such setting, wanted one of gateway, broker, deployments, sinks, web, update, hosts, "
-        "quarantine, clock",
+        "zzz: no such setting, wanted one of gateway, broker, store, deployments, sinks, web, update, "
+        "hosts, quarantine, clock",
     ),
     ("[clock]", "[clock]\nsped = 1", "clock.sped: no such setting, did you mean 'speed'?"),
     ("speed = 60.0", "speed = 0", "clock.speed: found 0, wanted more than 0"),

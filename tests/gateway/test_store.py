@@ -8,11 +8,13 @@ import stat
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import alembic.command
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from stores import StorePlace
 
 from peilmerk_gateway.refusal import Reason, Refusal
 from peilmerk_gateway.store import (
@@ -65,45 +67,39 @@ def entry(seq: int = 1, *, window: int = 0, device_id: str = DEVICE, public: boo
     )
 
 
-def dump(path: Path, *tables: str) -> list[list[tuple[object, ...]]]:
-    """Every row of the tables, read past all of our code."""
-    with sqlite3.connect(path) as db:
-        return [sorted(db.execute(f"SELECT * FROM {table}").fetchall()) for table in tables]
-
-
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with await Store.open(tmp_path / "store.db", sinks=("city",)) as opened:
+async def store(store_place: StorePlace) -> AsyncIterator[Store]:
+    async with await Store.open(store_place.where, sinks=("city",)) as opened:
         yield opened
 
 
-async def test_same_batch_twice_writes_the_same_rows_once(store: Store, tmp_path: Path) -> None:
+async def test_same_batch_twice_writes_the_same_rows_once(store: Store, store_place: StorePlace) -> None:
     batch = BatchRows(
         entries=[entry()], attestations=[AttestationRow(DEVICE, 9, 1, b"f" * 32, b"p" * 32, 1, 4)], received=2
     )
     first = await store.commit_batch(batch, now=5.0)
     tables = ("report", "observation", "withheld", "ledger", "attestation", "publish_outbox")
-    rows = dump(tmp_path / "store.db", *tables)
+    rows = store_place.dump(*tables)
     second = await store.commit_batch(batch, now=6.0)
     assert first == Stored(
         reports=1, statements=1, observations=1, withheld=1, refused=0, epsilon_micro=1_400_000
     )
     assert second == Stored()
-    assert dump(tmp_path / "store.db", *tables) == rows
+    assert store_place.dump(*tables) == rows
     assert [len(table) for table in rows] == [1, 1, 1, 2, 1, 1]
 
 
-async def test_second_report_of_a_window_writes_nothing(store: Store, tmp_path: Path) -> None:
+async def test_second_report_of_a_window_writes_nothing(store: Store, store_place: StorePlace) -> None:
     await store.commit_batch(BatchRows(entries=[entry(1)]), now=5.0)
     assert (await store.commit_batch(BatchRows(entries=[entry(2)]), now=6.0)).reports == 0
-    (reports, ledger) = dump(tmp_path / "store.db", "report", "ledger")
+    (reports, ledger) = store_place.dump("report", "ledger")
     assert [row[1] for row in reports] == [1]
     assert len(ledger) == 2
 
 
-async def test_what_is_not_public_is_stored_but_not_queued(store: Store, tmp_path: Path) -> None:
+async def test_what_is_not_public_is_stored_but_not_queued(store: Store, store_place: StorePlace) -> None:
     await store.commit_batch(BatchRows(entries=[entry(public=False)]), now=5.0)
-    observations, outbox = dump(tmp_path / "store.db", "observation", "publish_outbox")
+    observations, outbox = store_place.dump("observation", "publish_outbox")
     assert len(observations) == 1
     assert outbox == []
 
@@ -139,8 +135,8 @@ async def test_known_answers_more_than_one_statement_can_ask(store: Store) -> No
     assert len(known) == 12_000
 
 
-async def test_figures_count_and_survive_reopening(tmp_path: Path) -> None:
-    async with await Store.open(tmp_path / "store.db", sinks=("city",)) as store:
+async def test_figures_count_and_survive_reopening(store_place: StorePlace) -> None:
+    async with await Store.open(store_place.where, sinks=("city",)) as store:
         refusals = [
             Refusal(Reason.FORGED, None, 40, 1.0),
             Refusal(Reason.FORGED, None, 41, 1.0),
@@ -149,7 +145,7 @@ async def test_figures_count_and_survive_reopening(tmp_path: Path) -> None:
         await store.commit_batch(
             BatchRows(entries=[entry()], refusals=refusals, received=5, redelivered=1), now=5.0
         )
-    async with await Store.open(tmp_path / "store.db", sinks=("city",)) as store:
+    async with await Store.open(store_place.where, sinks=("city",)) as store:
         figures = await store.figures()
         assert (figures.received, figures.redelivered, figures.reports) == (5, 1, 1)
         assert (figures.observations, figures.withheld) == (1, 1)
@@ -158,7 +154,7 @@ async def test_figures_count_and_survive_reopening(tmp_path: Path) -> None:
         assert [r.reason for r in await store.last_refusals(2)] == ["G6", "forged"]
 
 
-async def test_outbox_goes_from_waiting_to_done_once(store: Store, tmp_path: Path) -> None:
+async def test_outbox_goes_from_waiting_to_done_once(store: Store, store_place: StorePlace) -> None:
     await store.commit_batch(BatchRows(entries=[entry(n, window=n) for n in (3, 1, 2)]), now=5.0)
     taken = await store.claim("city", 2, now=10.0)
     assert [row.observation_id for row in taken] == [1, 2]
@@ -173,7 +169,7 @@ async def test_outbox_goes_from_waiting_to_done_once(store: Store, tmp_path: Pat
     sink = (await store.figures()).sinks["city"]
     assert (sink.published, sink.waiting, sink.sending, sink.rejected) == (1, 0, 1, 1)
     assert (await store.rejected("city"))[0].error == "no such datastream"
-    (rows,) = dump(tmp_path / "store.db", "publish_outbox")
+    (rows,) = store_place.dump("publish_outbox")
     assert rows[0][2] == "done"
     assert rows[0][6] == "Observations(7)"
 
@@ -238,8 +234,8 @@ async def test_entities_remember_the_latest_id(store: Store) -> None:
     assert await store.entities("other") == {}
 
 
-def test_migrations_make_exactly_the_schema(tmp_path: Path) -> None:
-    writing = engine.open_engine(engine.database_url(tmp_path / "store.db"), writer=True)
+def test_migrations_make_exactly_the_schema(store_place: StorePlace, tmp_path: Path) -> None:
+    writing = engine.open_engine(store_place.where, writer=True)
     engine.migrate(writing)
     engine.migrate(writing)
     with writing.connect() as connection:
@@ -247,14 +243,37 @@ def test_migrations_make_exactly_the_schema(tmp_path: Path) -> None:
         assert compare_metadata(context, metadata) == []
     found, wanted = engine.revisions(writing)
     assert found == wanted == "0008"
+    if store_place.is_postgresql:
+        ours = _made_of(store_place)
+        writing.dispose()
+        store_place.remove()
+        plain = engine.open_engine(store_place.where, writer=True)
+        metadata.create_all(plain)
+        plain.dispose()
+        assert _made_of(store_place) == ours
+        return
     # Alembic compares neither partial indexes nor row ids; the texts of the tables do.
-    plain = engine.open_engine(engine.database_url(tmp_path / "plain.db"), writer=True)
+    plain = engine.open_engine(tmp_path / "plain.db", writer=True)
     metadata.create_all(plain)
     ours, theirs = (_definitions(tmp_path / name) for name in ("store.db", "plain.db"))
     del ours["alembic_version"]
     assert ours == theirs
     for opened in (writing, plain):
         opened.dispose()
+
+
+def _made_of(place: StorePlace) -> list[list[tuple[Any, ...]]]:
+    """Columns, indexes and constraints of a PostgreSQL database, but for Alembic's own."""
+    asks = (
+        "SELECT table_name, column_name, data_type, character_maximum_length, is_nullable, column_default"
+        " FROM information_schema.columns WHERE table_schema = 'public' AND table_name <> 'alembic_version'",
+        "SELECT indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'"
+        " AND tablename <> 'alembic_version'",
+        "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE connamespace ="
+        " 'public'::regnamespace AND conname NOT LIKE 'alembic%'",
+    )
+    with place.raw() as db:
+        return [sorted(db.execute(ask).fetchall(), key=repr) for ask in asks]
 
 
 def _definitions(path: Path) -> dict[str, list[str]]:
@@ -269,24 +288,25 @@ def _definitions(path: Path) -> dict[str, list[str]]:
     return found
 
 
-async def test_a_store_of_the_first_version_is_brought_along_with_all_its_rows(tmp_path: Path) -> None:
-    file = tmp_path / "store.db"
-    writing = engine.open_engine(engine.database_url(file), writer=True)
+async def test_a_store_of_the_first_version_is_brought_along_with_all_its_rows(
+    store_place: StorePlace,
+) -> None:
+    writing = engine.open_engine(store_place.where, writer=True)
     with writing.begin() as connection:
         alembic.command.upgrade(engine._config(connection), "0001")
     writing.dispose()
-    with sqlite3.connect(file) as db:
+    with store_place.raw() as db:
         db.execute("INSERT INTO report VALUES (?, 7, ?, 900, 1, 0, ?, 5.0)", (DEVICE, START, b"d" * 32))
         db.execute("INSERT INTO ledger VALUES ('street', ?, 5, ?, 700000, 5.0)", (DEVICE, START))
-        db.execute("INSERT INTO parked VALUES (?, 8, x'00', ?, 5.0)", (DEVICE, b"e" * 32))
-        db.execute("INSERT INTO attestation VALUES (?, 6, 1, x'00', x'00', 1, 3, 5.0)", (DEVICE,))
+        db.execute("INSERT INTO parked VALUES (?, 8, ?, ?, 5.0)", (DEVICE, b"\0", b"e" * 32))
+        db.execute("INSERT INTO attestation VALUES (?, 6, 1, ?, ?, 1, 3, 5.0)", (DEVICE, b"f", b"p"))
         db.execute(
             "INSERT INTO observation VALUES"
             " (1, 'street/a/x', 'street', 'a', ?, 5, ?, 900, 17, NULL, NULL, 1.9, 5)",
             (DEVICE, START),
         )
         db.execute("INSERT INTO publish_outbox VALUES ('city', 1, 'waiting', 0, 0.0, NULL, NULL, NULL)")
-    async with await Store.open(file, sinks=("city",)) as store:
+    async with await Store.open(store_place.where, sinks=("city",)) as store:
         probe = Probe(DEVICE, 7, START + 900)
         known = (await store.known([probe]))[probe]
         assert (known.report_digest, known.follows, known.window_end_before) == (b"d" * 32, True, START + 900)
@@ -298,15 +318,33 @@ async def test_a_store_of_the_first_version_is_brought_along_with_all_its_rows(t
         assert (await store.stated([DEVICE]))[DEVICE].uptime is None
         (row,) = await store.claim("city", 10, 9.0)
         assert (row.result, row.minimum, row.maximum, row.completeness) == (17, None, None, None)
-    (names,) = dump(file, "sqlite_master")
-    assert not [name for name in names if "_before" in str(name)]
+    assert not [name for name in store_place.tables() if "_before" in name]
 
 
-async def test_store_keeps_what_it_promises_on_disk(store: Store, tmp_path: Path) -> None:
+async def test_store_keeps_what_it_promises_on_disk(store: Store, store_place: StorePlace) -> None:
+    if store_place.is_postgresql:
+        with store._writing.begin() as connection:
+            shown = {
+                name: connection.exec_driver_sql(f"SHOW {name}").scalar()
+                for name in (
+                    "synchronous_commit",
+                    "transaction_isolation",
+                    "idle_in_transaction_session_timeout",
+                )
+            }
+            assert shown == {
+                "synchronous_commit": "on",
+                "transaction_isolation": "read committed",
+                "idle_in_transaction_session_timeout": "30s",
+            }
+        with store._reading.begin() as connection:
+            assert connection.exec_driver_sql("SHOW transaction_isolation").scalar() == "repeatable read"
+        return
     with store._writing.begin() as connection:
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
-    assert stat.S_IMODE((tmp_path / "store.db").stat().st_mode) == 0o600
+    assert isinstance(store_place.where, Path)
+    assert stat.S_IMODE(store_place.where.stat().st_mode) == 0o600
 
 
 async def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
@@ -316,33 +354,37 @@ async def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:
         await Store.open(file)
 
 
-async def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    async with await Store.open(tmp_path / "store.db"):
+async def test_a_store_of_a_newer_version_is_refused(store_place: StorePlace) -> None:
+    async with await Store.open(store_place.where):
         pass
-    with sqlite3.connect(tmp_path / "store.db") as db:
+    with store_place.raw() as db:
         db.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(StoreError, match="newer peilmerk"):
-        await Store.open(tmp_path / "store.db")
+        await Store.open(store_place.where)
 
 
 @pytest.mark.parametrize("number", [1, 7, 8, 63, 65, 511, 513, 1_100])
-async def test_of_any_number_of_rows_each_is_there_once(store: Store, tmp_path: Path, number: int) -> None:
+async def test_of_any_number_of_rows_each_is_there_once(
+    store: Store, store_place: StorePlace, number: int
+) -> None:
     before = await store.commit_batch(BatchRows(entries=[entry(seq, window=seq) for seq in (1, 5)]), 1.0)
     assert before.reports == 2
     batch = [entry(seq, window=seq) for seq in range(1, number + 1)]
     stored = await store.commit_batch(BatchRows(entries=batch), 2.0)
     there = sum(seq <= number for seq in (1, 5))
     assert (stored.reports, stored.observations, stored.withheld) == (number - there,) * 3
-    reports, ledger = dump(tmp_path / "store.db", "report", "ledger")
-    assert [row[1] for row in reports] == sorted({*range(1, number + 1), 1, 5})
+    reports, ledger = store_place.dump("report", "ledger")
+    assert sorted(row[1] for row in reports) == sorted({*range(1, number + 1), 1, 5})
     assert len(ledger) == 2 * len(reports)
 
 
-async def test_rows_that_a_table_refuses_leave_nothing_of_their_batch(store: Store, tmp_path: Path) -> None:
+async def test_rows_that_a_table_refuses_leave_nothing_of_their_batch(
+    store: Store, store_place: StorePlace
+) -> None:
     good = [entry(seq, window=seq) for seq in range(1, 600)]
     bad = entry(600, window=600)
     bad = replace(bad, ledger=(replace(bad.ledger[0], epsilon_micro=None),))  # type: ignore[arg-type]
     with pytest.raises(StoreRefused, match="epsilon_micro"):
         await store.commit_batch(BatchRows(entries=[*good, bad]), 1.0)
-    assert dump(tmp_path / "store.db", "report", "ledger", "observation") == [[], [], []]
+    assert store_place.dump("report", "ledger", "observation") == [[], [], []]
     assert (await store.commit_batch(BatchRows(entries=good), 1.0)).reports == 599

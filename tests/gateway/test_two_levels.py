@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-import sqlite3
 import statistics
 from collections.abc import Iterator
-from contextlib import closing
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sealed_street import DAY, Street
+from stores import StorePlace
 
 from peilmerk_gateway.ingest import Delivery
 from peilmerk_gateway.two_levels import precision, weigh
@@ -131,8 +130,8 @@ def test_the_weighed_total_is_whole_and_lies_between(
 
 
 @pytest.fixture
-def street(tmp_path: Path) -> Iterator[Street]:
-    made = Street(tmp_path, counters=2)
+def street(tmp_path: Path, store_place: StorePlace) -> Iterator[Street]:
+    made = Street(tmp_path, counters=2, place=store_place)
     yield made
     made.registry.close()
 
@@ -146,7 +145,7 @@ def windows_of(street: Street, figures: list[int], *, first: int = 2) -> list[De
 
 
 def day_rows(street: Street) -> list[tuple[int, float]]:
-    with closing(sqlite3.connect(street.folder / "store.db")) as db:
+    with street.place.raw() as db:
         return db.execute(
             "SELECT result, noise_scale FROM observation WHERE datastream = ?", (KEY + "/day",)
         ).fetchall()
@@ -173,7 +172,7 @@ async def test_a_day_of_which_every_window_is_kept_is_weighed(street: Street) ->
     assert deviation == pytest.approx(4.574, abs=1e-3)
     # One draw, one price, and one figure of the day: the board's own is nowhere.
     assert street.rows("ledger", "sum(epsilon_micro)") == [(2 * (96 * 700_000 + 300_000),)]
-    with closing(sqlite3.connect(street.folder / "store.db")) as db:
+    with street.place.raw() as db:
         assert db.execute("SELECT count(*) FROM observation WHERE result = 1000").fetchone() == (0,)
         assert db.execute("SELECT count(*) FROM publish_outbox").fetchone() == (2 * 97,)
 
@@ -234,7 +233,7 @@ async def test_windows_of_another_epsilon_or_board_or_length_are_not_weighed_in(
         flow = street.flow(store)
         await flow.store([board.statement(1), *windows_of(street, [12] * 96)])
         for changes in others:
-            with closing(sqlite3.connect(street.folder / "store.db")) as db, db:
+            with street.place.raw() as db:
                 before = [
                     db.execute(f"SELECT {column} FROM {table} WHERE {first}").fetchone()[0]
                     for table, column, _ in changes
@@ -243,7 +242,7 @@ async def test_windows_of_another_epsilon_or_board_or_length_are_not_weighed_in(
                     db.execute(f"UPDATE {table} SET {column} = ? WHERE {first}", (value,))
             await flow.store([board.day(200, values={5: (1_000,), 6: (4_800,)})])
             assert [result for result, _ in day_rows(street)] == [1_000], changes
-            with closing(sqlite3.connect(street.folder / "store.db")) as db, db:
+            with street.place.raw() as db:
                 for (table, column, _), value in zip(changes, before, strict=True):
                     db.execute(f"UPDATE {table} SET {column} = ? WHERE {first}", (value,))
                 db.execute("DELETE FROM publish_outbox")

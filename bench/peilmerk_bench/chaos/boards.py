@@ -34,6 +34,8 @@ class Gate:
 
     port: int
     authority: Path
+    others: tuple[int, ...] = ()
+    """Ports of the other servers of a cluster; a board takes any, at every connection anew."""
 
 
 class SoftBoard:
@@ -112,7 +114,8 @@ class SoftBoard:
         while not self._stop.is_set():
             client = self._client()
             try:
-                client.connect("127.0.0.1", self._gate.port, keepalive=20)
+                port = self._random.choice([self._gate.port, *self._gate.others])
+                client.connect("127.0.0.1", port, keepalive=20)
                 while not (self._stop.is_set() or self._lost):
                     if client.loop(timeout=min(0.05, self._pause)) != mqtt.MQTT_ERR_SUCCESS:
                         break

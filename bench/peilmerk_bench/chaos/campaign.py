@@ -40,10 +40,11 @@ from peilmerk_gateway.child import command_line
 from peilmerk_gateway.deployments.template import NewDevice, new_record
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.store import STORE_FILE, Store
-from peilmerk_gateway.trust import ensure_trust
+from peilmerk_gateway.store_place import Place
+from peilmerk_gateway.trust import Trust, ensure_trust
 from peilmerk_protocol import profile
 
-KINDS = ("gateway", "broker", "publisher")
+KINDS: tuple[str, ...] = ("gateway", "broker", "publisher")
 FIRMWARE = bytes(range(32))
 # Boards bring windows of the past: so long back is the first one.
 DAYS_BACK = 85
@@ -109,6 +110,9 @@ class Figures:
 class Chaos:
     """One campaign in a folder, which must be empty."""
 
+    name = "chaos"
+    kinds: tuple[str, ...] = KINDS
+
     def __init__(
         self,
         folder: Path,
@@ -134,16 +138,20 @@ class Chaos:
     def _data(self) -> Path:
         return self._folder / "data"
 
+    @property
+    def _place(self) -> Place:
+        return self._data / STORE_FILE
+
     async def run(self) -> dict[str, Any]:
         """Kill, settle and count. Raises PeilmerkError when there is nothing to kill, or nothing settles."""
         began = time.monotonic()
         await self._platform.start()
         try:
-            self._set_up()
+            await self._set_up()
             for board in self._boards:
                 board.start()
             for number in range(self._kills):
-                kind = KINDS[number % len(KINDS)]
+                kind = self.kinds[number % len(self.kinds)]
                 await self._kill(kind)
                 self.figures.kills[kind] += 1
                 stored = await self._count("SELECT count(*) FROM report")
@@ -159,16 +167,16 @@ class Chaos:
             await self._stop_gateway()
             await self._platform.stop()
         self.figures.seconds = round(time.monotonic() - began, 1)
-        return self.figures.report()
+        return self.figures.report() | {"name": self.name}
 
-    def _set_up(self) -> None:
+    async def _set_up(self) -> None:
         sink = gateway_settings.SinkSettings(name="platform", kind="sensorthings", url=self._platform.url)
         file = gateway_settings.write_default(
             self._folder, host="127.0.0.1", mqtt_port=_free_port(), web_port=0, update_port=0, sinks=[sink]
         )
         settings = gateway_settings.load(file)
         trust = ensure_trust(settings)
-        gate = Gate(settings.broker.mqtt_port, trust.authority)
+        gate = await self._gate(settings, trust)
         first = int(time.time()) // WINDOW_S - DAYS_BACK * 86_400 // WINDOW_S
         with Registry(settings.gateway.registry) as registry:
             devices = [registry.enrol("counter", f"soft-{number}") for number in range(self._n)]
@@ -194,6 +202,10 @@ class Chaos:
             SoftBoard(device, gate, FIRMWARE, first, self._rate, f"{self._seed} {number}")
             for number, device in enumerate(devices)
         ]
+
+    async def _gate(self, settings: gateway_settings.Settings, trust: Trust) -> Gate:
+        """Make what the boards are to meet; return where."""
+        return Gate(settings.broker.mqtt_port, trust.authority)
 
     # -- killing --------------------------------------------------------------------------------------------
 
@@ -358,7 +370,7 @@ class Chaos:
             name.removeprefix("refused:"): int(n) for name, n in totals.items() if name.startswith("refused:")
         }
         await self._compare_platform()
-        async with await Store.look(self._data / STORE_FILE) as store:
+        async with await Store.look(self._place) as store:
             verdict = await store.check_trail()
         found.trail_faults = len(verdict.faults)
         for entry, fault in verdict.faults[:5]:

@@ -24,7 +24,7 @@ from peilmerk_gateway.deployments.catalogue import Catalogue
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.registry import Device, Registry
 from peilmerk_gateway.settings import Settings
-from peilmerk_gateway.store import STORE_FILE, CommandRow, Store
+from peilmerk_gateway.store import CommandRow, Store
 from peilmerk_protocol import command as protocol
 
 app = typer.Typer(
@@ -93,7 +93,7 @@ async def _queue(
 ) -> CommandRow:
     clock = settings.make_clock()
     order = orders.order(verb, argument, clock, valid_s)
-    async with await Store.look(settings.gateway.data_dir / STORE_FILE) as store:
+    async with await Store.look(settings.store_place) as store:
         return await store.queue_command(device.device_id, verb, order.body, order.expiry, clock.now())
 
 
@@ -102,7 +102,7 @@ async def _answered(settings: Settings, row: CommandRow) -> CommandRow:
     clock = settings.make_clock()
     began = time.monotonic()
     console = Console(stderr=True)
-    async with await Store.look(settings.gateway.data_dir / STORE_FILE) as store:
+    async with await Store.look(settings.store_place) as store:
         with console.status("") as status:
             while row.outcome is None and row.state in ("queued", "sent") and clock.now() <= row.expiry:
                 status.update(_progress(row, time.monotonic() - began))
@@ -247,7 +247,7 @@ def profile(
 
 
 async def _revision(settings: Settings, device_id: str) -> int | None:
-    async with await Store.look(settings.gateway.data_dir / STORE_FILE) as store:
+    async with await Store.look(settings.store_place) as store:
         stated = await store.stated([device_id])
     return stated[device_id].revision if device_id in stated else None
 
@@ -355,7 +355,7 @@ def list_(
 
 
 async def _listed(settings: Settings, device_id: str | None, limit: int) -> list[CommandRow]:
-    async with await Store.look(settings.gateway.data_dir / STORE_FILE) as store:
+    async with await Store.look(settings.store_place) as store:
         return await store.commands(device_id, limit)
 
 
@@ -381,5 +381,5 @@ def withdraw(
 
 
 async def _withdraw(settings: Settings, device_id: str, counter: int) -> CommandRow:
-    async with await Store.look(settings.gateway.data_dir / STORE_FILE) as store:
+    async with await Store.look(settings.store_place) as store:
         return await store.withdraw_command(device_id, counter, settings.make_clock().now())

@@ -6,7 +6,9 @@ until that is stored the same command goes out again: whenever the device shows 
 after growing pauses. That it is about to be sent is on the disk before it is sent, so a gateway that dies in
 between sends it again; the device carries out a counter once, whatever it hears twice.
 
-Commands go out one at a time for each device and in the order in which they were given. After each statement
+Commands go out one at a time for each device and in the order in which they were given. Of several gateways
+that share a store the one that leads sends again after pauses, and whoever hears a device sends it at once;
+what a device hears twice it carries out once. After each statement
 the device is told the time (a beacon), which needs no answer and is not sent again.
 """
 
@@ -24,6 +26,7 @@ from peilmerk_gateway.clock import Clock
 from peilmerk_gateway.ingest import Courier, IngestError
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.store import CommandRow, Store, StoreError
+from peilmerk_gateway.store.lead import Alone, Lead
 from peilmerk_protocol import cbor, cose, keys, topics
 from peilmerk_protocol import command as protocol
 
@@ -61,7 +64,9 @@ class Sender:
         courier: Courier,
         *,
         poll_s: float = POLL_S,
+        lead: Lead | None = None,
     ) -> None:
+        self._lead = lead or Alone()
         self._store = store
         self._registry = registry
         self._clock = clock
@@ -124,10 +129,14 @@ class Sender:
             pace = self._paces.get(device_id)
             if pace is None or pace.counter != row.counter:
                 pace = self._paces[device_id] = _Pace(row.counter)
+                if not self._lead.leads and row.sent_at is not None:
+                    # Another one sent it, and may have just now.
+                    pace.last = time.monotonic() - max(0.0, now - row.sent_at)
             if device_id in heard:
                 pace.due = min(pace.due, pace.last + ANSWER_S)
         for device_id, row in first.items():
-            if time.monotonic() >= self._paces[device_id].due:
+            due = self._lead.leads or device_id in heard
+            if due and time.monotonic() >= self._paces[device_id].due:
                 await self._send(row, self._paces[device_id])
 
     async def _send(self, row: CommandRow, pace: _Pace) -> None:

@@ -22,7 +22,7 @@ from peilmerk_gateway.deployments.history import Signature, State, Text, Texts, 
 from peilmerk_gateway.deployments.speaking import LanguageOption
 from peilmerk_gateway.deployments.speaking import language as spoken
 from peilmerk_gateway.errors import PeilmerkError
-from peilmerk_gateway.store import STORE_FILE, Store
+from peilmerk_gateway.store import Store
 from peilmerk_gateway.web.language import Language
 
 WIDER = 3
@@ -161,19 +161,19 @@ def _record(text: str, gateway: Path | None) -> Deployment:
 def past(folder: Path) -> records_history.History:
     """Return what was in force at a gateway, for judging what may follow. Raises typer.Exit(2)."""
     with _told_to_people():
-        data = gateway_settings.load(folder).gateway.data_dir
-        texts = Texts(data / records_history.FOLDER)
-        return records_history.History(texts, asyncio.run(_entries(data)))
+        settings = gateway_settings.load(folder)
+        texts = Texts(settings.gateway.data_dir / records_history.FOLDER)
+        return records_history.History(texts, asyncio.run(_entries(settings)))
 
 
 def _history(folder: Path) -> tuple[dict[str, list[Version]], Texts]:
-    data = gateway_settings.load(folder).gateway.data_dir
-    texts = Texts(data / records_history.FOLDER)
-    return records_history.versions_of(asyncio.run(_entries(data)), texts), texts
+    settings = gateway_settings.load(folder)
+    texts = Texts(settings.gateway.data_dir / records_history.FOLDER)
+    return records_history.versions_of(asyncio.run(_entries(settings)), texts), texts
 
 
-async def _entries(data: Path) -> Any:
-    async with await Store.look(data / STORE_FILE) as store:
+async def _entries(settings: gateway_settings.Settings) -> Any:
+    async with await Store.look(settings.store_place) as store:
         return await store.records_told()
 
 

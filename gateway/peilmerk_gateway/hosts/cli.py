@@ -26,7 +26,7 @@ from peilmerk_gateway.hosts.host import Host, HostError
 from peilmerk_gateway.hosts.vault import FILE, KEY_FILE, Vault
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import Settings
-from peilmerk_gateway.store import STORE_FILE, Store, halts
+from peilmerk_gateway.store import Store, halts
 from peilmerk_gateway.web.language import languages
 from peilmerk_protocol.device_ids import new_device_id
 
@@ -299,16 +299,16 @@ def _halt(text: str, gateway: Path, action: str, as_json: bool, question: str | 
 
 
 async def _change(settings: Settings, device_id: str, action: str) -> tuple[bool, str]:
-    async with await Store.look(settings.gateway.data_dir / STORE_FILE) as store:
+    async with await Store.look(settings.store_place) as store:
         changed = await store.halt(device_id, action, settings.make_clock().now())
         return changed, _now(await store.halts([device_id]), device_id)
 
 
 async def _standing(settings: Settings, device_ids: list[str]) -> dict[str, str]:
-    file = settings.gateway.data_dir / STORE_FILE
-    if not file.exists():
+    place = settings.store_place
+    if isinstance(place, Path) and not place.exists():
         return dict.fromkeys(device_ids, "taking part")
-    async with await Store.look(file) as store:
+    async with await Store.look(place) as store:
         found = await store.halts(device_ids)
     return {device_id: _now(found, device_id) for device_id in device_ids}
 
@@ -319,7 +319,7 @@ def _now(found: halts.Halts, device_id: str) -> str:
 
 
 async def _held(settings: Settings, device_id: str) -> export.Held:
-    async with await Store.look(settings.gateway.data_dir / STORE_FILE) as store:
+    async with await Store.look(settings.store_place) as store:
         return await store.held(device_id)
 
 

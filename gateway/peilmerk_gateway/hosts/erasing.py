@@ -17,7 +17,7 @@ from peilmerk_gateway.hosts.host import Host
 from peilmerk_gateway.hosts.vault import Vault
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import Settings
-from peilmerk_gateway.store import STORE_FILE, Store
+from peilmerk_gateway.store import Store
 from peilmerk_gateway.store.halts import WITHDRAW
 from peilmerk_gateway.store.removal import Removed
 
@@ -38,8 +38,8 @@ async def erase(settings: Settings, vault: Vault, host: Host) -> Erased:
     """Erase a host. Raises PeilmerkError when a part of it cannot be used; then nothing was forgotten yet
     that would be needed to do it again.
     """
-    data, now = settings.gateway.data_dir, settings.make_clock().now()
-    async with await Store.look(data / STORE_FILE) as store:
+    now = settings.make_clock().now()
+    async with await Store.look(settings.store_place) as store:
         await store.halt(host.device_id, WITHDRAW, now)
         erased = Erased(await store.erase(host.device_id, now))
         await store.rewrite()

@@ -28,9 +28,11 @@ import asyncio
 import json
 import logging
 import random
+import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import nats
 import nats.errors
@@ -41,6 +43,7 @@ from nats.js.errors import Error as JetStreamError
 
 from peilmerk_gateway.immutable import immutable
 from peilmerk_gateway.ingest import Batch, Delivery, IngestError
+from peilmerk_gateway.ingest.cutting import Cutter, Share
 
 STREAM = "$MQTT_msgs"
 SUBJECT_PREFIX = "$MQTT.msgs."
@@ -57,15 +60,17 @@ OUTSTANDING = 4
 ACK_WAIT_S = 10.0
 MAX_UNACKNOWLEDGED = 16_384
 BATCH_BYTES = 4 << 20
-# How long a pull request stays open at the broker, and how long its answer may be late before the connection
-# counts as dead.
+# How long a pull request stays open at the broker; as late as that again its answer may be, before the
+# connection counts as dead. Of a cluster the server that had the request may have died, which nothing tells.
 EXPIRY_S = 5.0
-GRACE_S = 5.0
+CLUSTER_EXPIRY_S = 1.5
 # Once one message is there, how long to wait for the next and how long for all: a store commits ten in the
 # time of one.
 LINGER_S = 0.01
 GATHER_S = 0.04
 CONNECT_S = 5.0
+# While a cluster elects who is to answer.
+NOBODY_S = 0.2
 _UNKNOWN = -1
 BACKOFF_FIRST_S = 0.1
 BACKOFF_MOST_S = 5.0
@@ -78,11 +83,15 @@ Unreachable = (nats.errors.Error, JetStreamError, OSError, asyncio.TimeoutError)
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The gateway's way into the broker: loopback address and its own credential."""
+    """The gateway's way into the broker: its address, or those of all servers of a cluster, its own
+    credential, and who vouches for servers elsewhere (PEM).
+    """
 
     url: str
     user: str
     password: str = field(repr=False)
+    others: tuple[str, ...] = ()
+    ca_file: Path | None = None
 
 
 async def connect(access: Access, closed: asyncio.Event | None = None) -> Client:
@@ -95,8 +104,23 @@ async def connect(access: Access, closed: asyncio.Event | None = None) -> Client
         if closed is not None:
             closed.set()
 
+    context = None if access.ca_file is None else ssl.create_default_context(cafile=str(access.ca_file))
+    # Any of them will do, and whoever connects anew is to meet another one.
+    urls = random.sample([access.url, *access.others], 1 + len(access.others))
+    for url in urls[:-1]:
+        try:
+            return await _connect(url, access, context, note)
+        except Unreachable:
+            continue
+    return await _connect(urls[-1], access, context, note)
+
+
+async def _connect(
+    url: str, access: Access, context: ssl.SSLContext | None, closed: Callable[[], Awaitable[None]]
+) -> Client:
     return await nats.connect(
-        access.url,
+        url,
+        tls=context if url.startswith("tls:") else None,
         user=access.user,
         password=access.password,
         name="gateway",
@@ -108,7 +132,7 @@ async def connect(access: Access, closed: asyncio.Event | None = None) -> Client
         ping_interval=10,
         max_outstanding_pings=2,
         error_cb=_quiet,
-        closed_cb=note,
+        closed_cb=closed,
     )
 
 
@@ -152,12 +176,19 @@ class JetStreamIngest:
         outstanding: int = OUTSTANDING,
         ack_wait: float = ACK_WAIT_S,
         alone: bool = False,
+        cutting: bool | None = None,
+        expiry_s: float = EXPIRY_S,
     ) -> None:
         """Take the way in from `access` at every connection, since a broker may come back on another port.
 
         `alone` promises that nobody else reads by the same consumer: several workers must not say so.
+        `cutting` has readers of one broker cut its stream off together, see `cutting`: True for the one that
+        cuts, False for the others, None for none of that.
+        `expiry_s` is how long a request stays open; after twice that without an answer nobody has it.
         """
+        self._expiry_s = expiry_s
         self._alone = alone
+        self._cutting = cutting
         self._access = access
         self._batch = batch
         self._outstanding = outstanding
@@ -215,16 +246,18 @@ class JetStreamIngest:
                     log.warning("ingest: connection to the broker lost (%r)", reason)
             finally:
                 self._connection = None
-                await pull.connection.close()
+                await pull.close()
 
     async def _open(self) -> _Pull:
         news = asyncio.Event()
         connection = await connect(self._access(), news)
         try:
             info = await ensure_consumer(connection, self._ack_wait)
-            pull = _Pull(connection, news, self._batch, self._outstanding, self._ack_wait)
+            pull = _Pull(connection, news, self._batch, self._outstanding, self._ack_wait, self._expiry_s)
             if self._alone:
                 pull.cut_behind(info)
+            if self._cutting is not None:
+                await pull.cut_together(info if self._cutting else None)
             await pull.open()
         except BaseException:
             await connection.close()
@@ -244,9 +277,16 @@ class _Pull:
     """One connection's pulling: at most one open request, at most `outstanding` unacknowledged batches."""
 
     def __init__(
-        self, connection: Client, news: asyncio.Event, batch: int, outstanding: int, ack_wait: float
+        self,
+        connection: Client,
+        news: asyncio.Event,
+        batch: int,
+        outstanding: int,
+        ack_wait: float,
+        expiry_s: float = EXPIRY_S,
     ) -> None:
         """`news` is set by whoever has any, the end of the connection among them."""
+        self._expiry_s = expiry_s
         self.connection = connection
         self._news = news
         self._inbox = connection.new_inbox()
@@ -268,6 +308,9 @@ class _Pull:
         self._held: dict[int, float] = {}  # unacknowledged batches -> when the broker takes them back
         self._freed = asyncio.Event()
         self._number = 0
+        self._nobody = False
+        self._share: Share | None = None
+        self._cutter: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Listen for what requests bring. Raises `Unreachable`."""
@@ -285,8 +328,10 @@ class _Pull:
                 self._elsewhere = _UNKNOWN
             self._given = number
         else:
-            # The request ended: its time is up (408), it is full in bytes or its consumer is gone (409).
+            # The request ended: its time is up (408), it is full in bytes or its consumer is gone (409), or
+            # nobody is there to take it (503), as while a cluster elects.
             self._wanted = 0
+            self._nobody = (message.headers or {}).get("Status") == "503"
         self._news.set()
 
     async def take(self) -> Batch | None:
@@ -307,6 +352,9 @@ class _Pull:
                     break
                 # Not even the end of the request was told: nobody is there any more.
                 raise nats.errors.TimeoutError
+        if self._nobody and not self._arrived:
+            self._nobody = False
+            await asyncio.sleep(NOBODY_S)
         messages, self._arrived = self._arrived[: self._batch], self._arrived[self._batch :]
         if self._wanted <= 0 and len(self._held) + 1 < self._outstanding:
             # What comes next is under way while this batch is worked on.
@@ -341,11 +389,36 @@ class _Pull:
                 pass
 
     async def _request(self) -> None:
-        request = {"batch": self._batch, "max_bytes": BATCH_BYTES, "expires": int(EXPIRY_S * 1e9)}
+        request = {"batch": self._batch, "max_bytes": BATCH_BYTES, "expires": int(self._expiry_s * 1e9)}
         subject = f"$JS.API.CONSUMER.MSG.NEXT.{STREAM}.{DURABLE}"
         await self.connection.publish(subject, json.dumps(request).encode(), reply=self._inbox)
         self._wanted = self._batch
-        self._request_dead_at = time.monotonic() + EXPIRY_S + GRACE_S
+        self._request_dead_at = time.monotonic() + 2 * self._expiry_s
+
+    async def cut_together(self, info: ConsumerInfo | None) -> None:
+        """Cut the stream off with others; `info` is given to who does it. Raises `Unreachable`."""
+        if info is not None:
+            cutter = Cutter(self.connection, STREAM, DURABLE)
+            await cutter.open(info)
+            self._cutter = asyncio.create_task(self._cut_all(cutter), name="cutter")
+        self._share = Share(self.connection)
+        await self._share.open()
+
+    async def _cut_all(self, cutter: Cutter) -> None:
+        """Cut until the connection ends; what goes wrong meanwhile is no more than slow."""
+        while not self.connection.is_closed:
+            try:
+                await cutter.run()
+            except Unreachable as reason:
+                log.info("ingest: the stream is not cut off (%r), trying again", reason)
+                await asyncio.sleep(NOBODY_S)
+
+    async def close(self) -> None:
+        """Leave."""
+        if self._cutter is not None:
+            self._cutter.cancel()
+            await asyncio.gather(self._cutter, return_exceptions=True)
+        await self.connection.close()
 
     def cut_behind(self, info: ConsumerInfo) -> None:
         """Cut the stream off behind what is stored from now on; `info` is of before the first request."""
@@ -361,7 +434,11 @@ class _Pull:
             self._open.difference_update(message.place for message in messages)
             self._learn(len(messages), time.monotonic() + self._ack_wait - taken_back_at)
             try:
-                if not await self._cut_off(max(message.place for message in messages)):
+                if self._share is not None:
+                    gone = await self._share.stored([message.place for message in messages])
+                else:
+                    gone = await self._cut_off(max(message.place for message in messages))
+                if not gone:
                     for message in messages:
                         await self.connection.publish(message.reply, b"+ACK")
                     await self.connection.flush(timeout=int(CONNECT_S))

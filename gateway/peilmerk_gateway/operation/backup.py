@@ -12,12 +12,16 @@ What is not in it, and why:
   boards keep what they have not sent for ten days and more;
 - who has a sensor at home, and the key to that: whoever holds a backup of the gateway learns of no person.
 
+A store in PostgreSQL is not in it either: `pg_dump` makes a copy of that, of one moment, and is run first,
+for the reason below. By the head that is in it a backup then tells whether both belong together.
+
 The store is copied first. The registry and the texts of records come after it, so that they have everything
 of which the store's audit trail tells.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -32,7 +36,8 @@ from pathlib import Path
 from peilmerk_gateway.deployments.history import FOLDER as HISTORY
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.settings import FILE_NAME, Settings
-from peilmerk_gateway.store import STORE_FILE
+from peilmerk_gateway.store import STORE_FILE, Store
+from peilmerk_gateway.store_place import Database
 
 LIST_FILE = "backup.json"
 FORMAT = 1
@@ -61,14 +66,29 @@ class Backup:
     head: tuple[int, str]
     """Number and digest of the last entry of its audit trail."""
     files: tuple[Copied, ...]
+    store: str = "sqlite"
+    """What kind of store it is of; of another one the store is not among the files."""
+
+
+def dump_command(database: Database) -> str:
+    """Return the operator's command that copies a PostgreSQL store; it has no password in it."""
+    return f"pg_dump --format=custom --file=store.dump '{database.url}'"
+
+
+def load_command(database: Database) -> str:
+    """Return the operator's command that puts such a copy back into an empty database."""
+    return f"pg_restore --no-owner --exit-on-error --single-transaction --dbname='{database.url}' store.dump"
 
 
 def places(settings: Settings) -> dict[str, Path]:
     """Return where what is under each name of a backup lies in a gateway: folders and single files."""
     data, broker, web = settings.gateway.data_dir, settings.broker, settings.web
+    store = settings.store
     found: dict[str, Path | None] = {
         FILE_NAME: settings.file,
-        STORE_FILE: data / STORE_FILE,
+        STORE_FILE: None if store else data / STORE_FILE,
+        "named/store.password_file": store.password_file if store else None,
+        "named/store.ca_file": store.ca_file if store else None,
         "registry.db": settings.gateway.registry,
         "records": data / HISTORY,
         "deployments": settings.deployments.directory,
@@ -79,6 +99,9 @@ def places(settings: Settings) -> dict[str, Path]:
         "named/broker.authority": broker.authority,
         "named/broker.mqtt.password_file": broker.mqtt.password_file if broker.mqtt else None,
         "named/broker.mqtt.ca_file": broker.mqtt.ca_file if broker.mqtt else None,
+        "cluster": data / "cluster" if broker.cluster else None,
+        "named/broker.cluster.password_file": broker.cluster.password_file if broker.cluster else None,
+        "named/broker.cluster.ca_file": broker.cluster.ca_file if broker.cluster else None,
         "named/web.certificate": web.certificate,
         "named/web.key": web.key,
         "named/web.metrics_token_file": web.metrics_token_file,
@@ -96,14 +119,15 @@ def back_up(settings: Settings, folder: Path, now: float) -> Backup:
     draft = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     if folder.exists():
         raise BackupError(f"{folder}: found something there, wanted a new folder")
-    store = settings.gateway.data_dir / STORE_FILE
-    if not store.is_file():
-        raise BackupError(f"{store}: found no store, wanted one: 'peilmerk gateway run' makes it")
+    place = settings.store_place
+    if isinstance(place, Path) and not place.is_file():
+        raise BackupError(f"{place}: found no store, wanted one: 'peilmerk gateway run' makes it")
+    head = asyncio.run(_head_of(place)) if isinstance(place, Database) else None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft.mkdir(mode=0o700)
         try:
-            made = _write(settings, draft, now)
+            made = _write(settings, draft, now, head)
             draft.rename(folder)
         except BaseException:
             shutil.rmtree(draft, ignore_errors=True)
@@ -113,12 +137,19 @@ def back_up(settings: Settings, folder: Path, now: float) -> Backup:
     return made
 
 
-def _write(settings: Settings, draft: Path, now: float) -> Backup:
+async def _head_of(database: Database) -> tuple[int, str]:
+    async with await Store.look(database) as store:
+        return await store.trail_head()
+
+
+def _write(settings: Settings, draft: Path, now: float, head: tuple[int, str] | None) -> Backup:
+    """`head` is that of a store that is not to be copied."""
     where = places(settings)
     for name in (STORE_FILE, "registry.db"):
-        if where[name].is_file():
+        if name in where and where[name].is_file():
             _copy_database(where.pop(name), draft / name)
-    head = _head(draft / STORE_FILE)
+    kind = "sqlite" if head is None else "postgresql"
+    head = _head(draft / STORE_FILE) if head is None else head
     for name, path in where.items():
         for source, at in _files(name, path):
             _copy(source, draft / at)
@@ -127,7 +158,7 @@ def _write(settings: Settings, draft: Path, now: float) -> Backup:
         for file in sorted(draft.rglob("*"))
         if file.is_file()
     )
-    made = Backup(FORMAT, version("peilmerk"), now, head, files)
+    made = Backup(FORMAT, version("peilmerk"), now, head, files, kind)
     _private(draft / LIST_FILE, json.dumps(asdict(made), indent=1).encode())
     for path in (*draft.rglob("*"), draft):
         if path.is_dir():
@@ -217,6 +248,7 @@ def read_list(folder: Path) -> Backup:
             float(told["made_at"]),
             (int(told["head"][0]), str(told["head"][1])),
             tuple(Copied(str(one["path"]), str(one["sha256"]), int(one["size"])) for one in told["files"]),
+            str(told.get("store", "sqlite")),
         )
     except OSError as reason:
         raise BackupError(f"{file}: {reason.strerror}, wanted a backup's list") from None
@@ -225,7 +257,8 @@ def read_list(folder: Path) -> Backup:
     if found.format != FORMAT:
         raise BackupError(f"{file}: found a backup of form {found.format}, wanted {FORMAT}")
     listed = {one.path for one in found.files}
-    if {FILE_NAME, STORE_FILE, "registry.db"} - listed:
+    wanted = {FILE_NAME, "registry.db"} | ({STORE_FILE} if found.store == "sqlite" else set())
+    if wanted - listed:
         raise BackupError(f"{file}: found no settings, store or registry in its list, wanted all of them")
     for one in found.files:
         path = folder / one.path

@@ -14,6 +14,7 @@ from typing import Any
 
 from peilmerk_gateway import settings as gateway_settings
 from peilmerk_gateway.errors import PeilmerkError
+from peilmerk_gateway.store_place import Database
 
 HEAD = re.compile(r"([1-9][0-9]*):([0-9a-fA-F]{64})")
 KIT = Path(__file__).parent / "kit"
@@ -48,15 +49,18 @@ def head(text: str | None) -> tuple[int, str] | None:
 
 def made(settings: gateway_settings.Settings, out: Path) -> dict[str, Any]:
     """Make a backup; return the report."""
-    from peilmerk_gateway.operation.backup import back_up
+    from peilmerk_gateway.operation.backup import back_up, dump_command
 
     backup = back_up(settings, out, settings.make_clock().now())
+    left_out = ["the broker's stream", "who has a sensor at home, and the key to that"]
+    if isinstance(settings.store_place, Database):
+        left_out.append(f"the store, of which you made a copy before: {dump_command(settings.store_place)}")
     figures = {
         "folder": str(out),
         "files": len(backup.files),
         "bytes": sum(one.size for one in backup.files),
         "head": f"{backup.head[0]}:{backup.head[1]}",
-        "left_out": ["the broker's stream", "who has a sensor at home, and the key to that"],
+        "left_out": left_out,
     }
     return {"name": "gateway backup", "ok": True, "figures": figures, "limits": {}}
 

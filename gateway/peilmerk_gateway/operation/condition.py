@@ -20,7 +20,7 @@ import structlog
 
 from peilmerk_gateway.clock import Clock
 from peilmerk_gateway.errors import PeilmerkError
-from peilmerk_gateway.store import STORE_FILE, Backlog, Store, StoreError
+from peilmerk_gateway.store import Backlog, Store, StoreError
 
 LOOK_S = 5.0
 # Sooner while something stands in the way: that it is gone is good news.
@@ -75,13 +75,9 @@ class Condition:
         self._published: dict[str, tuple[int, float]] = {}
         self.readable = True
         self.free_bytes: int | None = None
+        self.store_bytes: int | None = None
         self.pending_messages: int | None = None
         self.backlog: dict[str, Backlog] = {}
-
-    @property
-    def store_file(self) -> Path:
-        """The file of the store."""
-        return self._data_dir / STORE_FILE
 
     @property
     def broker_seen_ago(self) -> float | None:
@@ -134,7 +130,7 @@ class Condition:
 
     async def _look_at_store(self) -> str | None:
         try:
-            await asyncio.wait_for(self._store.ping(), WRITE_S)
+            self.store_bytes = await asyncio.wait_for(self._store.size(), WRITE_S)
             self.readable = True
         except (StoreError, TimeoutError) as reason:
             self.readable = False

@@ -81,12 +81,8 @@ class _Collected(Collector):
         if condition.pending_messages is not None:
             held = [("", "", condition.pending_messages)]
             yield _gauge("broker_pending_messages", "Messages that the broker holds for the gateway.", held)
-        size = sum(
-            file.stat().st_size
-            for file in condition.store_file.parent.glob(condition.store_file.name + "*")
-            if file.is_file()
-        )
-        yield _gauge("store_bytes", "Size of the store and its journal.", [("", "", size)])
+        if condition.store_bytes is not None:
+            yield _gauge("store_bytes", "Size of the store on its disk.", [("", "", condition.store_bytes)])
         rows = [("sink", name, backlog.rows) for name, backlog in condition.backlog.items()]
         yield _gauge("outbox_due_rows", "Rows that could be sent now or are on their way.", rows)
         oldest = [("sink", name, backlog.oldest or 0) for name, backlog in condition.backlog.items()]

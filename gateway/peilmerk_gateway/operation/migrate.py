@@ -13,7 +13,7 @@ from peilmerk_gateway import registry as registry_file
 from peilmerk_gateway.child import Lease
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import Settings
-from peilmerk_gateway.store import STORE_FILE, engine
+from peilmerk_gateway.store import engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,9 +33,8 @@ class Versions:
 
 def versions(settings: Settings) -> Versions:
     """Return what there is, changing nothing. Raises StoreError when there is no store."""
-    url = engine.database_url(settings.gateway.data_dir / STORE_FILE)
-    engine.check_there(url)
-    opened = engine.open_engine(url, writer=False)
+    engine.check_there(settings.store_place)
+    opened = engine.open_engine(settings.store_place, writer=False)
     try:
         found, wanted = engine.revisions(opened)
     finally:
@@ -56,7 +55,7 @@ def migrate(settings: Settings) -> tuple[Versions, Versions]:
     # Held against a gateway of the version before, which would go on with the tables it knows.
     lease = Lease(settings.gateway.data_dir / "broker")
     try:
-        opened = engine.open_engine(engine.database_url(settings.gateway.data_dir / STORE_FILE), writer=True)
+        opened = engine.open_engine(settings.store_place, writer=True)
         try:
             engine.migrate(opened)
         finally:

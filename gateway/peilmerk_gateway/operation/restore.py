@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from peilmerk_gateway import settings as gateway_settings
-from peilmerk_gateway.operation.backup import Backup, BackupError, places, read_list
+from peilmerk_gateway.operation.backup import Backup, BackupError, load_command, places, read_list
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.registry_trail import check as check_registry
 from peilmerk_gateway.settings import FILE_NAME, Settings
-from peilmerk_gateway.store import STORE_FILE, Store
+from peilmerk_gateway.store import Store, StoreError
 from peilmerk_gateway.store.trail_check import Verdict
+from peilmerk_gateway.store_place import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +98,32 @@ async def _resume(settings: Settings, backup: Backup) -> Restored:
     with Registry(settings.gateway.registry) as registry:
         devices = [device.device_id for device in registry.all()]
     sinks = [sink.name for sink in settings.sinks]
-    async with await Store.open(settings.gateway.data_dir / STORE_FILE, sinks) as store:
+    place = settings.store_place
+    if isinstance(place, Database):
+        await _see_that_it_is_the_dump(place, backup)
+    async with await Store.open(place, sinks) as store:
         resumed = await store.resume(devices, backup.made_at, now)
+        # A copy of PostgreSQL is older than the rest: of it the trail need not go as far.
+        whole = backup.head[0] and backup.store == "sqlite"
         verdict = await store.check_trail(
-            backup.head if backup.head[0] else None, check_registry(settings.gateway.registry)
+            backup.head if whole else None, check_registry(settings.gateway.registry)
         )
     return Restored(settings, backup, resumed.devices, resumed.withdrawn, verdict)
+
+
+async def _see_that_it_is_the_dump(database: Database, backup: Backup) -> None:
+    """Raise BackupError when the database is not the copy of the store that belongs to a backup."""
+    load = f"put the copy of the store back first: {load_command(database)}"
+    try:
+        async with await Store.look(database) as store:
+            head = await store.trail_head()
+    except StoreError as reason:
+        raise BackupError(f"{reason}; {load}") from reason
+    if head[0] > backup.head[0]:
+        raise BackupError(
+            f"{database}: found a trail of {head[0]} entries, wanted at most {backup.head[0]}, as when the "
+            f"backup was made: it is in use. {load}"
+        )
 
 
 def _put(source: Path, target: Path) -> None:

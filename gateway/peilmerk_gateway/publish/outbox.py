@@ -12,8 +12,8 @@ A refusal is final when the platform gave a cause, or when it took other rows in
 that says no to everything without a cause is taken to be in trouble, for a while. Refused rows stay in the
 store with the platform's words.
 
-One worker per sink, each in a task of its own: a slow platform delays nobody else. Two processes must not
-feed the same sink.
+One worker per sink, each in a task of its own: a slow platform delays nobody else. Of several processes that
+share a store one feeds the sinks, see `store.lead`.
 """
 
 from __future__ import annotations
@@ -30,12 +30,15 @@ from peilmerk_gateway.clock import Clock
 from peilmerk_gateway.publish import OutboxRow, Outcome, Sink, Unavailable, Verdict
 from peilmerk_gateway.publish.describe import Describes
 from peilmerk_gateway.store import Store, StoreError
+from peilmerk_gateway.store.lead import Alone, Lead
 
 _log = structlog.get_logger(__name__)
 
 LOOKUP_ROWS = 500
 # The longest pause when it is our own store that cannot be used.
 STORE_PAUSE_S = 10.0
+# How soon a gateway that does not lead notices that it does.
+LEAD_POLL_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +72,26 @@ async def publish_loop(
     clock: Clock,
     stop: asyncio.Event,
     pace: Pace | None = None,
+    lead: Lead | None = None,
 ) -> None:
     """Feed `sink` until `stop` is set; then finish the batch at hand and return.
 
     `catalogue` says what may be published of each datastream now: what it does not know waits. Whatever the
     platform does is waited out, and so is a store that cannot be used (a full disk): what was sent meanwhile
-    is in doubt then.
+    is in doubt then. Of several gateways the one that leads does it; whoever takes over finds what was marked
+    as being sent, and looks it up.
     """
-    worker = _Worker(store, sink, catalogue, clock, pace or Pace())
+    lead = lead or Alone()
+    worker = _Worker(store, sink, catalogue, clock, pace or Pace(), lead)
     failures = 0
     doubt: bool | None = None
     """None for not known."""
     try:
         while not stop.is_set():
+            if not await lead.held():
+                doubt = None
+                await _sleep(stop, LEAD_POLL_S)
+                continue
             news = store.changes
             try:
                 if doubt is None:
@@ -121,8 +131,11 @@ async def publish_loop(
 class _Worker:
     """One sink's books; see the module's contract."""
 
-    def __init__(self, store: Store, sink: Sink, catalogue: Describes, clock: Clock, pace: Pace) -> None:
+    def __init__(
+        self, store: Store, sink: Sink, catalogue: Describes, clock: Clock, pace: Pace, lead: Lead
+    ) -> None:
         self.pace = pace
+        self._lead = lead
         self._store = store
         self._sink = sink
         self._catalogue = catalogue
@@ -163,6 +176,9 @@ class _Worker:
                 [row for row in held if barred[row.datastream] == reason], reason, self.pace.hold_s
             )
         free = [row for row in rows if row.datastream not in barred]
+        if free and not await self._lead.held():
+            # They stay marked as being sent: who leads now looks them up.
+            raise Unavailable("another gateway leads now")
         if free:
             await self._write_down(free, await self._sink.send(free))
         return len(free)

@@ -18,6 +18,7 @@ from peilmerk_gateway.publish.outbox import publish_loop
 from peilmerk_gateway.publish.sensorthings import open_sink
 from peilmerk_gateway.settings import SinkSettings
 from peilmerk_gateway.store import Store
+from peilmerk_gateway.store.lead import Lead
 
 
 @dataclass
@@ -31,8 +32,14 @@ class Workers:
     """The publishers of a gateway. `run` in a task; it raises what ends one of them unasked."""
 
     def __init__(
-        self, store: Store, catalogue: Describes, clock: Clock, restored_at: float | None = None
+        self,
+        store: Store,
+        catalogue: Describes,
+        clock: Clock,
+        restored_at: float | None = None,
+        lead: Lead | None = None,
     ) -> None:
+        self._lead = lead
         self._store = store
         self._catalogue = catalogue
         self._clock = clock
@@ -53,7 +60,7 @@ class Workers:
         await self._end([self._workers.pop(name) for name in going])
         for name, sink in new.items():
             stop = asyncio.Event()
-            loop = publish_loop(self._store, sink, self._catalogue, self._clock, stop)
+            loop = publish_loop(self._store, sink, self._catalogue, self._clock, stop, lead=self._lead)
             self._workers[name] = _Worker(
                 sinks[name], asyncio.create_task(loop, name=f"publish {name}"), stop
             )

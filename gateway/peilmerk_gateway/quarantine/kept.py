@@ -22,7 +22,7 @@ from peilmerk_gateway.judge import Judge
 from peilmerk_gateway.open import Keyring
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import Settings
-from peilmerk_gateway.store import STORE_FILE, OutboxRow, QuarantinedRow, Store, StoreError
+from peilmerk_gateway.store import OutboxRow, QuarantinedRow, Store, StoreError
 from peilmerk_gateway.store.quarantine import Key
 from peilmerk_gateway.store.removal import DROPPED
 from peilmerk_gateway.store.replay import Settled
@@ -83,7 +83,7 @@ async def desk(settings: Settings) -> AsyncIterator[Desk]:
     clock = settings.make_clock()
     sinks = [sink.name for sink in settings.sinks]
     with Registry(settings.gateway.registry) as registry:
-        async with await Store.look(settings.gateway.data_dir / STORE_FILE, sinks) as store:
+        async with await Store.look(settings.store_place, sinks) as store:
             history = History(Texts(settings.gateway.data_dir / HISTORY), await store.records_told())
             catalogue = await asyncio.to_thread(Catalogue, settings.deployments.directory, history)
             yield Desk(store, registry, catalogue, Judge(Keyring(registry), catalogue, store), clock)

@@ -29,8 +29,9 @@ from peilmerk_gateway.store.rows import (
     Window,
     WithheldRow,
 )
-from peilmerk_gateway.store.store import STORE_FILE, Store
+from peilmerk_gateway.store.store import Store
 from peilmerk_gateway.store.upkeep import Backlog
+from peilmerk_gateway.store_place import STORE_FILE
 
 __all__ = [
     "STORE_FILE",

@@ -11,13 +11,13 @@ entry of the audit trail.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from operator import attrgetter
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
-from peilmerk_gateway.store import commands, halts, levels, quarantine, schema, trail
+from peilmerk_gateway.store import commands, halts, levels, meanwhile, quarantine, schema, trail
 from peilmerk_gateway.store.device_streams import Streams
 from peilmerk_gateway.store.engine import StoreError
 from peilmerk_gateway.store.rows import BatchRows, Entry, ObservationRow, Stored, WithheldRow
@@ -55,10 +55,13 @@ def write_batch(
     now: float,
     bounds: quarantine.Bounds = quarantine.BOUNDS,
     streams: Streams | None = None,
+    own: Collection[int] = (),
 ) -> Stored:
     """Write everything of `batch` that is new, one publish row a sink for what is public; return what was
-    new. Raises StoreError, having written nothing, when a host's word changed since the batch was judged.
+    new. Raises StoreError, having written nothing, when a host's word changed since the batch was judged, or
+    (Overtaken) when others stored what bears on it; `own` are the entries of the trail that we wrote.
     """
+    meanwhile.check(connection, batch, own)
     if batch.halts is not None and batch.halts != halts.revision(connection):
         raise StoreError("a host paused, resumed or withdrew meanwhile: the batch is to be judged anew")
     if batch.registry is not None:

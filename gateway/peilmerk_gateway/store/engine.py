@@ -2,7 +2,13 @@
 
 SQLite is used so that a transaction that was reported as committed is on the disk (write-ahead log,
 synchronous=FULL), writers queue instead of failing (BEGIN IMMEDIATE, busy time-out), and readers see a steady
-picture while the writer writes. Other databases are used as SQLAlchemy finds them.
+picture while the writer writes.
+
+PostgreSQL is used to the same effect: a commit is on the disk before it is reported (synchronous_commit=on),
+whoever writes holds one lock of the database from the beginning of its transaction (`WRITER`), and readers
+see one moment (repeatable read). So what holds of one writer holds of the writers of many gateways: nothing
+that a transaction read can be changed before it has written. A writer that goes silent in a transaction
+loses it after half a minute, and the lock with it.
 """
 
 from __future__ import annotations
@@ -10,7 +16,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +27,15 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import DBAPIError
 
 from peilmerk_gateway.errors import PeilmerkError
+from peilmerk_gateway.store.schema import metadata
+from peilmerk_gateway.store_place import IDLE_S, PROBE_S, PROBES, UNHEARD_S, Database, Place
 
+DRIVER = "postgresql+psycopg"
+# The number of the lock that whoever writes holds; any number that nobody else takes.
+WRITER = 0x7065696C
 BUSY_MS = 30_000
 CACHE_KIB, READER_CACHE_KIB = 65_536, 2_048
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -36,7 +47,8 @@ class StoreError(PeilmerkError):
 
 def why(reason: BaseException | None) -> str:
     """Say what a driver complains of, and what can be done where it does not go over by itself."""
-    text = str(reason)
+    # PostgreSQL tells of rows in the lines that follow.
+    text = str(reason).partition("\n")[0]
     if is_damage(reason):
         text += (
             ": a page of the file is damaged. Where only indexes are, the gateway puts it right when it is "
@@ -60,38 +72,28 @@ class StoreRefused(StoreError):
     """The database will not have these rows, however often it is asked."""
 
 
-def database_url(where: str | os.PathLike[str]) -> URL:
-    """Read a database URL, or take a path as an SQLite file.
-
-    Raises StoreError when it is neither.
-    """
-    text = os.fspath(where)
-    if "://" not in text:
-        return URL.create("sqlite", database=text)
-    try:
-        return make_url(text)
-    except ArgumentError as reason:
-        raise StoreError(f"found store {text!r}, wanted a path or a database URL") from reason
+def database_url(where: Place) -> URL:
+    """Return the URL of a database or of an SQLite file."""
+    if isinstance(where, Database):
+        return make_url(where.url).set(drivername=DRIVER)
+    return URL.create("sqlite", database=os.fspath(where))
 
 
-def check_there(url: URL) -> None:
+def check_there(where: Place) -> None:
     """Raise StoreError when an SQLite file is not there: connecting would make an empty one."""
+    url = database_url(where)
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
         raise StoreError(f"{url.database}: found no store, wanted one: 'peilmerk gateway run' makes it")
 
 
-def open_engine(url: URL, *, writer: bool) -> Engine:
-    """Make an engine; with SQLite, a writer's transactions take the write lock at their beginning.
+def open_engine(where: Place, *, writer: bool) -> Engine:
+    """Make an engine; a writer's transactions take the write lock at their beginning.
 
-    Raises StoreError when the driver of another database is not installed.
+    Raises StoreError when PostgreSQL's driver is not installed.
     """
-    if url.get_backend_name() != "sqlite":
-        try:
-            return create_engine(url, pool_pre_ping=True, pool_size=1 if writer else 4)
-        except ModuleNotFoundError as missing:
-            raise StoreError(
-                f"found no driver {missing.name!r} for {url.render_as_string()}, wanted it installed"
-            ) from missing
+    if isinstance(where, Database):
+        return _open_postgresql(where, writer=writer)
+    url = database_url(where)
     engine = create_engine(url, connect_args={"timeout": BUSY_MS / 1000, "check_same_thread": False})
     begin = "BEGIN IMMEDIATE" if writer else "BEGIN"
 
@@ -123,6 +125,56 @@ def open_engine(url: URL, *, writer: bool) -> Engine:
     return engine
 
 
+def _open_postgresql(where: Database, *, writer: bool) -> Engine:
+    # As parameters of the connection, which a reset does not undo.
+    held = {
+        "synchronous_commit": "on",
+        "lock_timeout": BUSY_MS,
+        "idle_in_transaction_session_timeout": BUSY_MS,
+        "timezone": "UTC",
+        "jit": "off",
+        # The server, too, lets go of locks of a machine that is not there any more.
+        "tcp_keepalives_idle": IDLE_S,
+        "tcp_keepalives_interval": PROBE_S,
+        "tcp_keepalives_count": PROBES,
+        "tcp_user_timeout": UNHEARD_S * 1000,
+    }
+    options = where.options() | {"options": " ".join(f"-c {name}={value}" for name, value in held.items())}
+    try:
+        engine = create_engine(
+            database_url(where),
+            connect_args=options,
+            isolation_level="READ COMMITTED" if writer else "REPEATABLE READ",
+            # A connection that a server's restart has ended is noticed before it is used.
+            pool_pre_ping=True,
+            hide_parameters=True,
+            pool_size=1 if writer else 4,
+        )
+    except ModuleNotFoundError as missing:
+        raise StoreError(
+            f"found no driver {missing.name!r} for PostgreSQL, wanted it installed: "
+            "pip install 'peilmerk[postgresql]'"
+        ) from missing
+
+    @event.listens_for(engine, "do_connect")
+    def _let_in(_dialect: object, _record: object, _words: object, options: dict[str, Any]) -> None:
+        if (password := where.password()) is not None:
+            options["password"] = password
+
+    if writer:
+
+        @event.listens_for(engine, "begin")
+        def _take_turns(connection: Connection) -> None:
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITER})")
+
+    return engine
+
+
+def open_session(where: Database) -> Engine:
+    """Make an engine for one connection that is kept, each statement a transaction of its own."""
+    return _open_postgresql(where, writer=False).execution_options(isolation_level="AUTOCOMMIT")
+
+
 def _config(connection: Connection) -> Config:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
@@ -149,10 +201,27 @@ def migrate(engine: Engine) -> None:
 
 
 def revisions(engine: Engine) -> tuple[str | None, str | None]:
-    """Return the revision the database is at and the one this version wants."""
-    with engine.connect() as connection:
-        found = MigrationContext.configure(connection).get_current_revision()
-        return found, ScriptDirectory.from_config(_config(connection)).get_current_head()
+    """Return the revision the database is at and the one this version wants. Raises StoreError."""
+    try:
+        with engine.connect() as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+            return found, ScriptDirectory.from_config(_config(connection)).get_current_head()
+    except DBAPIError as reason:
+        raise StoreError(
+            f"{engine.url.render_as_string()}: cannot open the store: {why(reason.orig)}"
+        ) from reason
+
+
+def size(connection: Connection) -> int:
+    """Return how many bytes the store takes on its disk, its journal included where it has one of its own."""
+    if connection.dialect.name == "postgresql":
+        return int(connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one())
+    connection.exec_driver_sql("SELECT 1")
+    found, file = 0, Path(connection.engine.url.database or "")
+    for part in file.parent.glob(file.name + "*"):
+        with suppress(FileNotFoundError):  # a journal that went a moment ago
+            found += part.stat().st_size
+    return found
 
 
 def damaged(connection: Connection) -> list[str]:
@@ -180,10 +249,15 @@ def give_back(engine: Engine, most_pages: int) -> int:
 
 
 def rewrite(engine: Engine) -> None:
-    """Write an SQLite file anew, and empty its journal: what was deleted is in no byte of either.
+    """Write the store anew: what was deleted is in no byte of it, nor of the journal of an SQLite file.
 
-    Raises StoreError when somebody else reads on and on: then it is to be done again.
+    PostgreSQL's own journal, its copies and dumps are the operator's. Raises StoreError when somebody else
+    reads on and on: then it is to be done again.
     """
+    if engine.dialect.name == "postgresql":
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            for table in metadata.sorted_tables:
+                connection.exec_driver_sql(f"VACUUM (FULL) {table.name}")
     if engine.dialect.name == "sqlite":
         with _outside(engine) as connection:
             connection.execute("VACUUM")

@@ -5,7 +5,7 @@ Units as in `schema`: unix seconds UTC, wire integers, epsilon in millionths.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -207,6 +207,10 @@ class BatchRows:
     halts: int | None = None
     """The revision of the halts by which it was judged; None for judged by none."""
     quarantined: Sequence[QuarantinedRow] = ()
+    asked_at: int | None = None
+    """The last entry of the audit trail before the store was asked; None where nobody else writes."""
+    waiting: Collection[tuple[str, int]] = ()
+    """What was seen waiting of the devices that make a statement here."""
 
     @property
     def heard(self) -> set[str]:

@@ -85,7 +85,7 @@ def salvage(file: Path, now: float | None = None) -> Salvaged:
 
 def _copy(file: Path, new: Path) -> int:
     os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-    opened = engine.open_engine(engine.database_url(new), writer=True)
+    opened = engine.open_engine(new, writer=True)
     try:
         engine.migrate(opened)
         _, wanted = engine.revisions(opened)
@@ -125,7 +125,7 @@ def _copy(file: Path, new: Path) -> int:
 
 
 def _check(new: Path) -> None:
-    opened = engine.open_engine(engine.database_url(new), writer=False)
+    opened = engine.open_engine(new, writer=False)
     try:
         with opened.begin() as connection:
             if found := engine.damaged(connection):

@@ -12,14 +12,15 @@ from sqlalchemy import (
     BigInteger,
     Column,
     Connection,
+    Float,
     Integer,
+    LargeBinary,
     String,
     Table,
     bindparam,
     column,
     func,
     select,
-    values,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.selectable import CTE
@@ -45,20 +46,13 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Row], audit_
     """
     if not rows:
         return []
-    if connection.dialect.name != "sqlite":
-        statement = insert(connection, table).on_conflict_do_nothing().returning(*table.columns[:-1])
-        named = [
-            {
-                name: value
-                for name, value in zip(table.columns.keys(), (*row, audit_entry), strict=True)
-                # A number that the database gives.
-                if name != "id"
-            }
-            for row in rows
-        ]
-        return [tuple(row) for row in connection.execute(statement, named)]
-    whole = [(*row, audit_entry) for row in rows]
-    if _insert(connection, table, table.columns.keys(), whole, " ON CONFLICT DO NOTHING") == len(rows):
+    if connection.dialect.name == "sqlite":
+        whole = [(*row, audit_entry) for row in rows]
+        new = _insert(connection, table, table.columns.keys(), whole, " ON CONFLICT DO NOTHING")
+    else:
+        words = f"{_insert_arrays(table, tuple(columns_of(table)), True)} ON CONFLICT DO NOTHING"
+        new = connection.exec_driver_sql(words, (audit_entry, *_arrays(rows))).rowcount
+    if new == len(rows):
         return rows
     return _those_there(connection, table, rows, audit_entry)
 
@@ -70,17 +64,17 @@ def insert_all(connection: Connection, table: Table, names: Sequence[str], rows:
     if connection.dialect.name == "sqlite":
         _insert(connection, table, names, rows)
     else:
-        connection.execute(insert(connection, table), [dict(zip(names, row, strict=True)) for row in rows])
+        connection.exec_driver_sql(_insert_arrays(table, tuple(names), False), tuple(_arrays(rows)))
 
 
-def next_ids(connection: Connection, id: Column[int], count: int) -> Sequence[int | None]:
-    """Return the numbers of the next rows: SQLite's, whose writer is alone; elsewhere the database gives
-    them.
-    """
-    if connection.dialect.name != "sqlite":
-        return [None] * count
-    first = (connection.execute(select(func.max(id))).scalar_one() or 0) + 1
-    return range(first, first + count)
+def next_ids(connection: Connection, id: Column[int], count: int) -> Sequence[int]:
+    """Return the numbers of the next rows, rising in the order of writing, since writers take turns."""
+    if connection.dialect.name == "sqlite":
+        first = (connection.execute(select(func.max(id))).scalar_one() or 0) + 1
+        return range(first, first + count)
+    sequence = f"nextval(pg_get_serial_sequence('{id.table.name}', '{id.name}'))"
+    found = connection.exec_driver_sql(f"SELECT {sequence} FROM generate_series(1, %s)", (count,))
+    return list(found.scalars())
 
 
 def asked(connection: Connection, rows: Sequence[Row], columns: Mapping[str, type[Any]]) -> CTE:
@@ -92,11 +86,24 @@ def asked(connection: Connection, rows: Sequence[Row], columns: Mapping[str, typ
         statement = _asked_as_json(tuple(columns))
         given: CTE = statement.params(rows=json.dumps(rows)).cte("asked").prefix_with("MATERIALIZED")
         return given
+    statement = _asked_as_arrays(tuple(columns.items()))
+    named = {f"asked_{name}": list(of) for name, of in zip(columns, zip(*rows, strict=True), strict=True)}
+    given = statement.params(named).cte("asked")
+    return given.prefix_with("MATERIALIZED")
+
+
+@cache
+def _asked_as_arrays(columns: tuple[tuple[str, type[Any]], ...]) -> Any:
     types = {str: String, int: BigInteger}
-    table = values(
-        *(column(name, types[kind]) for name, kind in columns.items()), column("at", Integer), name="v"
+    arrays: list[Any] = [
+        bindparam(f"asked_{name}", type_=postgresql.ARRAY(types[kind])) for name, kind in columns
+    ]
+    given = (
+        func.unnest(*arrays)
+        .table_valued(*(column(name, types[kind]) for name, kind in columns), with_ordinality="place")
+        .render_derived(name="given")
     )
-    return table.data([(*row, at) for at, row in enumerate(rows)]).cte("asked")
+    return select(*(given.c[name] for name, _ in columns), (given.c.place - 1).label("at"))
 
 
 @cache
@@ -138,11 +145,35 @@ def _insert_words(table: Table, names: tuple[str, ...], rows: int, otherwise: st
     )
 
 
+@cache
+def _insert_arrays(table: Table, names: tuple[str, ...], audited: bool) -> str:
+    """PostgreSQL's INSERT of any number of rows: a parameter a column, and one for all their entries."""
+    quoted = ", ".join(f'"{name}"' for name in names)
+    arrays = ", ".join(f"%b::{_ARRAYS[type(table.c[name].type)]}[]" for name in names)
+    more, one = (', "audit_entry"', ", %s::bigint") if audited else ("", "")
+    return f"INSERT INTO {table.name} ({quoted}{more}) SELECT given.*{one} FROM unnest({arrays}) AS given"
+
+
+_ARRAYS: Mapping[type[Any], str] = {
+    String: "text",
+    Integer: "integer",
+    BigInteger: "bigint",
+    Float: "float8",
+    LargeBinary: "bytea",
+}
+
+
+def _arrays(rows: Sequence[Row]) -> list[list[Any]]:
+    return [list(one) for one in zip(*rows, strict=True)]
+
+
 def _those_there(
     connection: Connection, table: Table, rows: Sequence[Row], audit_entry: int
 ) -> Sequence[Row]:
     """Return which of these rows this entry has written: of several with one key the first."""
     keys = [n for n, one in enumerate(table.columns[:-1]) if one.primary_key]
+    if connection.dialect.name == "postgresql":
+        return _those_there_by_arrays(connection, table, keys, rows, audit_entry)
     wheres = " AND ".join(f"{table.columns[n].name} = ?" for n in keys)
     ask = f"SELECT 1 FROM {table.name} WHERE {wheres} AND audit_entry = ?"
     found: dict[Row, Row] = {}
@@ -151,3 +182,18 @@ def _those_there(
         if key not in found and connection.exec_driver_sql(ask, (*key, audit_entry)).first() is not None:
             found[key] = row
     return list(found.values())
+
+
+def _those_there_by_arrays(
+    connection: Connection, table: Table, keys: Sequence[int], rows: Sequence[Row], audit_entry: int
+) -> Sequence[Row]:
+    names = [table.columns[n].name for n in keys]
+    arrays = ", ".join(f"%s::{_ARRAYS[type(table.columns[n].type)]}[]" for n in keys)
+    ons = " AND ".join(f"t.{name} = given.{name}" for name in names)
+    ask = (
+        f"SELECT min(place) FROM unnest({arrays}) WITH ORDINALITY AS given ({', '.join(names)}, place)"
+        f" JOIN {table.name} t ON {ons} WHERE t.audit_entry = %s"
+        f" GROUP BY {', '.join(f'given.{name}' for name in names)} ORDER BY 1"
+    )
+    by_key = _arrays([tuple(row[n] for n in keys) for row in rows])
+    return [rows[place - 1] for place in connection.exec_driver_sql(ask, (*by_key, audit_entry)).scalars()]

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +27,7 @@ from peilmerk_gateway.store import (
     figures,
     halts,
     held,
+    meanwhile,
     outbox,
     probe,
     quarantine,
@@ -57,39 +60,46 @@ from peilmerk_gateway.store.rows import (
     Stored,
     Window,
 )
+from peilmerk_gateway.store_place import Database, Place
 
 T = TypeVar("T")
 READERS = 3
-# The store of a gateway, in its data folder.
-STORE_FILE = "store.db"
+# Of the trail, which we wrote: those between the judging of a batch and its writing are a handful.
+OWN_ENTRIES = 256
+# How soon a page, or a publisher, learns of what another process wrote, seconds.
+FOLLOW_S = 0.5
 
 
 class Store(Keeping):
     """An open store. Make it with `await Store.open(...)`, close it with `await store.close()`.
 
-    `where` is the path of an SQLite file or a database URL. `sinks` are the names of the platforms for which
+    `where` is the path of an SQLite file or a database. `sinks` are the names of the platforms for which
     stored observations are queued; an observation that was stored before a sink was named is not queued for
     it.
     """
 
-    def __init__(self, where: str | os.PathLike[str], sinks: Sequence[str] = ()) -> None:
+    def __init__(self, where: Place, sinks: Sequence[str] = ()) -> None:
         self.url = engine.database_url(where)
         self.sinks = tuple(sinks)
         self.bounds = quarantine.Bounds()
         """How much of what was refused is kept."""
-        self._writing = engine.open_engine(self.url, writer=True)
-        self._reading = engine.open_engine(self.url, writer=False)
+        self._writing = engine.open_engine(where, writer=True)
+        self._reading = engine.open_engine(where, writer=False)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
         self._left = Left()
         self._streams = Streams()
         self.damage = asyncio.Event()
         """Set once a page of an SQLite file was found damaged."""
+        self.is_shared = isinstance(where, Database)
+        """Whether gateways in other processes may write batches too."""
+        self._entries: deque[int] = deque(maxlen=OWN_ENTRIES)
+        self._records: int | None = None
         self._changes = 0
         self._changed = asyncio.Event()
 
     @classmethod
-    async def open(cls, where: str | os.PathLike[str], sinks: Sequence[str] = ()) -> Store:
+    async def open(cls, where: Place, sinks: Sequence[str] = ()) -> Store:
         """Open a store, making it or bringing it to this version's tables first. Raises StoreError."""
         store = cls(where, sinks)
         try:
@@ -101,12 +111,17 @@ class Store(Keeping):
         return store
 
     @classmethod
-    async def look(cls, where: str | os.PathLike[str], sinks: Sequence[str] = ()) -> Store:
+    async def look(cls, where: Place, sinks: Sequence[str] = ()) -> Store:
         """Open a store to read it, changing nothing. Raises StoreError when there is none of this version."""
-        engine.check_there(engine.database_url(where))
+        engine.check_there(where)
         store = cls(where, sinks)
         try:
             found, wanted = await store._in(store._readers, lambda: engine.revisions(store._reading))
+            if found is None:
+                raise StoreError(
+                    f"{store.url.render_as_string()}: found no store in it, wanted one: "
+                    "'peilmerk gateway run' makes it"
+                )
             if found != wanted:
                 raise StoreError(
                     f"{store.url.render_as_string()}: found a store of revision {found}, wanted {wanted}"
@@ -161,10 +176,35 @@ class Store(Keeping):
         """Write a judged batch in one transaction; on return it is on the disk. The same again changes no
         row.
         """
-        return await self._write(
-            lambda c: batch.write_batch(c, rows, self.sinks, now, self.bounds, self._streams),
-            then=self._streams.stand,
-        )
+
+        def write(connection: Connection) -> tuple[Stored, range]:
+            if rows.asked_at is None:
+                own: set[int] = set()
+                before = after = 0
+            else:
+                self._by_the_records_in_force(connection)
+                own = set(self._entries)
+                before = upkeep.head(connection)[0]
+            stored = batch.write_batch(connection, rows, self.sinks, now, self.bounds, self._streams, own)
+            if rows.asked_at is not None:
+                after = upkeep.head(connection)[0]
+            return stored, range(before + 1, after + 1)
+
+        stored, entries = await self._write(write, then=self._streams.stand)
+        # Only what is certain to be committed: a number that was not is somebody else's by now.
+        self._entries.extend(entries)
+        return stored
+
+    async def as_of(self) -> int | None:
+        """Return the last entry of the audit trail, of which a judgement is to know; None where nobody else
+        writes batches.
+        """
+        return (await self._read(upkeep.head))[0] if self.is_shared else None
+
+    def _by_the_records_in_force(self, connection: Connection) -> None:
+        """Raise StoreError when others took records into force that we have not read yet."""
+        if self._records is not None and meanwhile.records_number(connection) != self._records:
+            raise StoreError("other deployment records are in force than were read here: they are read first")
 
     # What hosts say.
 
@@ -309,7 +349,13 @@ class Store(Keeping):
 
     async def note_records(self, records: Mapping[str, Mapping[str, object]], now: float) -> bool:
         """Write down which deployment records are in force, {file: facts}; False if that is known."""
-        return await self._note(trail.RECORDS, {"records": records}, now)
+
+        def note(connection: Connection) -> bool:
+            told = trail.note_if_new(connection, trail.RECORDS, {"records": records}, now)
+            self._records = meanwhile.records_number(connection)
+            return told
+
+        return await self._write(note, tell=False)
 
     async def records_told(self) -> list[records.RecordsEntry]:
         """Return which deployment records were in force when, as the audit trail tells it, oldest first."""
@@ -370,6 +416,10 @@ class Store(Keeping):
 
     # What whoever keeps it running asks and writes.
 
+    async def size(self) -> int:
+        """Return how many bytes the store takes on its disk. Raises StoreError."""
+        return await self._read(engine.size)
+
     async def probe(self) -> None:
         """Write something, to see that it can be done. Raises StoreError."""
         await self._write(upkeep.probe, tell=False)
@@ -391,6 +441,19 @@ class Store(Keeping):
         return await self._read(upkeep.head)
 
     # Who waits for news.
+
+    async def follow(self, stop: asyncio.Event, every_s: float = FOLLOW_S) -> None:
+        """Take note of what others wrote into a shared store, until `stop`, as of what is written here."""
+        last = None
+        while self.is_shared and not stop.is_set():
+            with suppress(StoreError):  # told by whoever needs it
+                head = await self.as_of()
+                if head != last:
+                    last = head
+                    self._tell()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), every_s)
+        await stop.wait()
 
     @property
     def changes(self) -> int:
@@ -428,10 +491,13 @@ class Store(Keeping):
 
         answer = await self._in(self._writer, run)
         if tell:
-            self._changes += 1
-            waiting, self._changed = self._changed, asyncio.Event()
-            waiting.set()
+            self._tell()
         return answer
+
+    def _tell(self) -> None:
+        self._changes += 1
+        waiting, self._changed = self._changed, asyncio.Event()
+        waiting.set()
 
     async def _in(self, threads: ThreadPoolExecutor, run: Callable[[], T]) -> T:
         # Shielded: whoever is cancelled while waiting must not leave it open whether the transaction was

@@ -17,7 +17,7 @@ from pathlib import Path
 import cbor2
 
 from peilmerk_bench.measure.gateway.town import Board
-from peilmerk_gateway.store.engine import database_url, migrate, open_engine
+from peilmerk_gateway.store.engine import migrate, open_engine
 from peilmerk_protocol import VERSION, topics
 
 # Table and what its rows are found by: the entry of the audit trail that tells of them.
@@ -121,7 +121,7 @@ def _decode(sealed: Sequence[tuple[Board, bytes]]) -> tuple[float, float]:
 
 
 def _insert(batches: Sequence[dict[str, list[tuple[object, ...]]]], scratch: Path) -> tuple[float, float]:
-    engine = open_engine(database_url(scratch), writer=True)
+    engine = open_engine(scratch, writer=True)
     migrate(engine)
     lent = engine.raw_connection()
     db = lent.driver_connection

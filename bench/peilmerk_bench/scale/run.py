@@ -1,0 +1,40 @@
+"""`peilmerk bench scale`: throughput, then kills, in one report."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from peilmerk_bench.scale import throughput
+from peilmerk_bench.scale.campaign import ScaleChaos
+
+
+async def run(
+    kills: int,
+    seed: int,
+    boards: int,
+    rate: float,
+    reports: int,
+    workers: Sequence[int],
+    told: Callable[[str], None],
+) -> dict[str, Any]:
+    """Return {"name", "ok", "figures", "limits"}. Raises PeilmerkError when there is nothing to measure."""
+    figures: dict[str, Any] = {}
+    limits: dict[str, Any] = {}
+    ok = True
+    if reports:
+        with tempfile.TemporaryDirectory(prefix="peilmerk-scale-") as folder:
+            found = await throughput.measure(Path(folder), workers, reports, told)
+        figures["throughput"] = found
+        drained = [found["sqlite"], *found["processes"].values()]
+        ok = all(one["adds_up"] for one in drained)
+        limits["adds_up"] = True
+    if kills:
+        with tempfile.TemporaryDirectory(prefix="peilmerk-scale-") as folder:
+            chaos = await ScaleChaos(Path(folder), kills, seed, boards, rate, told).run()
+        figures["chaos"] = chaos["figures"]
+        limits |= chaos["limits"]
+        ok = ok and chaos["ok"]
+    return {"name": "scale", "ok": ok, "figures": figures, "limits": limits}
