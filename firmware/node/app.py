@@ -82,6 +82,7 @@ class Node:
             from node.portal import Door
 
             self._door = Door(config, self._wifi, self._clock, self._outbox, self._control, root)
+            self._door.sensors = self._sensors
             self._cycle.latest = self._door.latest
 
     async def run(self):

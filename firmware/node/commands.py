@@ -13,7 +13,7 @@ from binascii import crc32
 from micropython import const
 
 from node import VERSION
-from node.config import may_sleep
+from node.config import may_count, may_sleep
 from node.console import say
 from node.mark import Mark
 from peilmerk_protocol import body as bodies
@@ -182,6 +182,8 @@ class Commands:
             beacon = getattr(self._clock, "beacon", None)
             return (command.DONE if beacon and beacon(argument) else command.REFUSED), 0
         if verb == command.IDENTIFY:
+            if not self._config.indicator:
+                return command.REFUSED, command.NO_LIGHT
             control.identify(argument)
         elif verb == command.SELF_TEST:
             return command.DONE, self.examine() if self.examine is not None else 0
@@ -212,7 +214,7 @@ class Commands:
         if profile.revision == (config.next_profile or config.profile).revision:
             # Reports carry the revision only: two profiles of one revision could not be told apart.
             return command.REFUSED, 0
-        if config.every_s and not may_sleep(profile):
+        if not may_count(profile) or (config.every_s and not may_sleep(profile)):
             return command.REFUSED, 0
         self._control.agree(config.issued_profile, profile)
         config.next_profile = profile

@@ -19,15 +19,17 @@ class Config:
     """The checked settings of one board. Keys are bytes; wifi and ntp are lists of pairs."""
 
     def __init__(self, node, identity, authority, own_wifi=()):
-        self.kind = _string(node, "node.json", "kind")
-        if self.kind not in ("counter", "air"):
-            raise ConfigError("node.json: kind: found %r, wanted counter or air" % self.kind)
+        self.kind = _either(node, "node.json", "kind", "counter", "air")
         self.profile = self.issued_profile = _profile(_section(node, "node.json", "profile"))
+        if not may_count(self.profile):
+            raise ConfigError(
+                "node.json: profile: found counts, wanted `device deploy --driver` of who counts"
+            )
         # Agreed by a command: in force from the next window on.
         self.next_profile = None
-        self.sensors = node.get("sensors")
-        if not isinstance(self.sensors, list) or not all(isinstance(entry, dict) for entry in self.sensors):
-            raise ConfigError("node.json: sensors: found %s, wanted a list of drivers" % _shape(self.sensors))
+        self.sensors = _of(node, "node.json", "sensors", list, "a list of drivers")
+        for entry in self.sensors:
+            _of({"sensors": entry}, "node.json", "sensors", dict, "a list of drivers")
         self.watchdog_s = _whole(node, "node.json", "watchdog_s", 0, 3600, 300)
         # Seconds between samples and between reports' sendings of a board that sleeps; 0: it stays awake.
         self.every_s = self.send_s = 0
@@ -66,10 +68,7 @@ class Config:
         self.authority = authority
 
     def _power(self, power):
-        mode = _string(power, "node.json: power", "mode")
-        if mode not in ("mains", "battery"):
-            raise ConfigError("node.json: power: mode: found %r, wanted mains or battery" % mode)
-        if mode == "battery":
+        if _either(power, "node.json: power", "mode", "mains", "battery") == "battery":
             if not may_sleep(self.profile):
                 raise ConfigError("node.json: power: found battery for what must be watched without a break")
             window_s = self.profile.window_s
@@ -82,6 +81,18 @@ def may_sleep(profile):
     """Whether a board may sleep between samples: passers-by and noise have no second chance."""
     for number in quantities.members(profile.set):
         if quantities.is_count(number) or quantities.kind(number) == quantities.KIND_LEVEL:
+            return False
+    return True
+
+
+def may_count(profile):
+    """Whether this firmware can give what `profile` has: a count never leaves without noise, and a board that
+    never counts carries no code for it.
+    """
+    if profile.set & quantities.COUNTS:
+        try:
+            from node.day import Day  # noqa: F401
+        except ImportError:
             return False
     return True
 
@@ -138,17 +149,25 @@ def _shape(value):
     return "nothing" if value is None else type(value).__name__
 
 
-def _section(data, where, key):
+def _of(data, where, key, kind, wanted):
     value = data.get(key)
-    if not isinstance(value, dict):
-        raise ConfigError("%s: %s: found %s, wanted a JSON object" % (where, key, _shape(value)))
+    if not isinstance(value, kind) or value == "":
+        raise ConfigError("%s: %s: found %s, wanted %s" % (where, key, _shape(value), wanted))
     return value
 
 
+def _section(data, where, key):
+    return _of(data, where, key, dict, "a JSON object")
+
+
 def _string(data, where, key):
-    value = data.get(key)
-    if not isinstance(value, str) or not value:
-        raise ConfigError("%s: %s: found %s, wanted text" % (where, key, _shape(value)))
+    return _of(data, where, key, str, "text")
+
+
+def _either(data, where, key, one, other):
+    value = _string(data, where, key)
+    if value not in (one, other):
+        raise ConfigError("%s: %s: found %r, wanted %s or %s" % (where, key, value, one, other))
     return value
 
 
@@ -162,9 +181,9 @@ def _whole(data, where, key, lowest, highest, default):
 
 
 def _pairs(link, key, second):
-    pairs = link.get(key) or []
-    if not isinstance(pairs, list):
-        raise ConfigError("node.json: link: %s: found %s, wanted a list of pairs" % (key, _shape(pairs)))
+    if not link.get(key):
+        return []
+    pairs = _of(link, "node.json: link", key, list, "a list of pairs")
     for pair in pairs:
         if not isinstance(pair, list) or len(pair) != 2:
             raise ConfigError("node.json: link: %s: found an entry that is not a pair" % key)

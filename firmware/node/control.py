@@ -12,6 +12,7 @@ from time import ticks_add, ticks_diff, ticks_ms
 
 from micropython import const
 
+from node.config import may_count
 from node.mark import Mark, make_folder
 from peilmerk_protocol import profile as profiles
 
@@ -73,9 +74,9 @@ class Control:
         kept: tuple = self._profile.load() or (0,)
         if kept[0] == crc32(profiles.encode(issued)) and len(kept) > 1:
             try:
-                return profiles.from_fields(
-                    (kept[1], kept[2], kept[3], kept[4], kept[5], kept[6], kept[7], kept[8], kept[9])
-                )
+                agreed = profiles.from_fields(kept[1:])
+                if may_count(agreed):
+                    return agreed
             except profiles.ProfileError:
                 pass  # firmware that permits less than the one that kept it
         return issued

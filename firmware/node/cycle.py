@@ -26,13 +26,11 @@ from micropython import const
 
 from node import uptime
 from node.console import say
-from node.day import DAY_S, Day
-from node.entropy import EntropyRefused
 from node.outbox import AlreadyReleased, OutboxError
-from node.pool import Pool
-from node.release import bounded, release
+from node.release import release
 from node.window import Tally, Windows
 from peilmerk_protocol import cose, quantities, report, topics
+from peilmerk_protocol.profile import DAY_S
 
 _DAY_MS = const(86400000)
 _ROUND_S = const(5)
@@ -132,8 +130,15 @@ class Cycle:
         profile = self._config.profile
         members = tuple(quantities.members(profile.set))
         self.windows = Windows(profile.window_s, members)
-        self._pool = Pool(len(quantities.members(profile.set & quantities.COUNTS)), profile.epsilon_leaf)
-        self._day = Day(profile)
+        # Noise, of a profile that counts: a board that never counts carries no code for it.
+        self._pool = self._day = None
+        counts = profile.set & quantities.COUNTS
+        if counts:
+            from node.day import Day
+            from node.pool import Pool
+
+            self._pool = Pool(len(quantities.members(counts)), profile.epsilon_leaf)
+            self._day = Day(profile)
 
     async def _before_time(self):
         """Keep by ticks what comes until the time is known, then release the windows that it belongs to."""
@@ -180,15 +185,20 @@ class Cycle:
 
     async def _open(self):
         """A window begins, perhaps a day with it. Their noise is drawn at once, by `_window_over`."""
-        self._pool.clear()
+        if self._pool:
+            self._pool.clear()
         self._refused = False
         await self.state()
         await self._turn(self.windows.index() * self.windows.window_ms // 1000 // DAY_S)
 
     def _draw(self):
         """Draw what is not drawn yet; tells whether all is there."""
+        if not self._pool:
+            return True
+        from node.entropy import EntropyRefused
+
         try:
-            self._day.draw()
+            self._day.draw()  # type: ignore[union-attr]
             self._pool.fill()
         except EntropyRefused as fault:
             if not self._refused:
@@ -205,7 +215,7 @@ class Cycle:
             self._sensors.border(self._clock.tick_of(self.windows.end_ms()))
             self._vigil.done("windows")
             uptime.ms()
-            if not self._pool.ready():
+            if self._pool and not self._pool.ready():
                 self._draw()
             now = self._clock.unix_ms()
             left = self.windows.end_ms() + settle_ms - now
@@ -242,7 +252,8 @@ class Cycle:
                 await asyncio.sleep(1)
             else:
                 self._health.lose()
-            values, share = release(tally, self._pool.take(), self._day, self._expected)
+            noise = self._pool.take() if self._pool else None
+            values, share = release(tally, noise, self._day, self._expected)
         missing = self._sensors.faulty() or len(values) < len(tally.quantities)
         if share is not None and share < _ENOUGH and not tally.partial:
             missing = True
@@ -266,7 +277,8 @@ class Cycle:
                 len(tally.quantities),
                 self._outbox.waiting(),
             )
-        self._day.close(whole)
+        if self._day:
+            self._day.close(whole)
         if end_s % DAY_S == 0:
             await self._turn(end_s // DAY_S)
 
@@ -274,26 +286,8 @@ class Cycle:
         return self._sensors.expected(quantity, self._config.profile.window_s)
 
     async def _turn(self, index):
-        """It is day `index` (Unix seconds // 86400): release the totals of the day before, begin its own."""
-        day = self._day
-        if day.index != index:
-            if day.noisy and day.index < index:
-                await self._release_day()
-            day.begin(0 if self._outbox.has_day((index + 1) * DAY_S) else index)
-
-    async def _release_day(self):
-        day = self._day
-        end_s = (day.index + 1) * DAY_S
-        if self._outbox.has_day(end_s):
-            return
-        values = {quantity: bounded(quantity, total) for quantity, total in day.totals()}
-        bits = 0 if day.whole() else report.HEALTH_PARTIAL
-
-        def body(seq):
-            return report.encode(seq, day.index, self._config.profile.revision, bits, values)
-
-        if await self.put(topics.DAY, end_s, body):
-            say("day %d: total released", day.index)
+        if self._day:
+            await self._day.turn(index, self._outbox, self.put)
 
     async def _adopt(self):
         """The agreed profile holds from this border on. Totals of the old one are forgotten unreleased."""
@@ -302,8 +296,9 @@ class Cycle:
         say("profile: revision %d from now on", config.profile.revision)
         now_ms = self._clock.unix_ms()
         border = now_ms // self.windows.window_ms * self.windows.window_ms
-        self._pool.clear()
-        self._day.begin(0)
+        if self._pool:
+            self._pool.clear()
+            self._day.begin(0)  # type: ignore[union-attr]
         self.renew()
         self.windows.start(now_ms)
         # A whole window if it begins at the border that was just seen.

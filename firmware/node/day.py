@@ -13,9 +13,11 @@ import struct
 from binascii import crc32
 
 from node import rtc
-from node.pool import Pool, wipe
+from node.console import say
+from node.pool import Pool
+from node.release import bounded, wipe
 from peilmerk_protocol import profile as profiles
-from peilmerk_protocol import quantities
+from peilmerk_protocol import quantities, report, topics
 
 DAY_S = profiles.DAY_S
 _TAG = "day"
@@ -32,6 +34,7 @@ class Day:
     def __init__(self, profile):
         self.index = 0
         self.noisy = False
+        self._revision = profile.revision
         self.quantities = (
             quantities.members(profile.set & quantities.COUNTS) if profile.epsilon_day[0] else []
         )
@@ -50,6 +53,25 @@ class Day:
         self._windows = 0
         self._whole = True
         self.index = index if self.quantities else 0
+
+    async def turn(self, index, outbox, put):
+        """It is day `index`: release the totals of the day before, begin its own unless these were released.
+        put(kind, end, body) seals and keeps a message (`Cycle.put`).
+        """
+        if self.index != index:
+            if self.noisy and self.index < index and not outbox.has_day((self.index + 1) * DAY_S):
+                await self._release(put)
+            self.begin(0 if outbox.has_day((index + 1) * DAY_S) else index)
+
+    async def _release(self, put):
+        values = {quantity: bounded(quantity, total) for quantity, total in self.totals()}
+        bits = 0 if self.whole() else report.HEALTH_PARTIAL
+
+        def body(seq):
+            return report.encode(seq, self.index, self._revision, bits, values)
+
+        if await put(topics.DAY, (self.index + 1) * DAY_S, body):
+            say("day %d: total released", self.index)
 
     def draw(self):
         """Put the day's noise in, unless it is there. Raises entropy.EntropyRefused."""

@@ -7,6 +7,7 @@ says nothing about it. Sets live in RAM only, are used once and overwritten.
 
 from node.entropy import BitStream
 from node.laplace import discrete_laplace
+from node.release import wipe
 
 
 class Pool:
@@ -40,9 +41,3 @@ class Pool:
         """Overwrite what was drawn and not used."""
         while self._sets:
             wipe(self._sets.pop())
-
-
-def wipe(numbers):
-    """Overwrite a list of numbers with zero."""
-    for place in range(len(numbers)):
-        numbers[place] = 0

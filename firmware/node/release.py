@@ -7,7 +7,6 @@ a window: the caller puts the result into the outbox before anything is sent, an
 window that is there.
 """
 
-from node.pool import wipe
 from peilmerk_protocol import quantities
 
 _MOST_SAMPLES = 65535
@@ -63,3 +62,9 @@ def bounded(number, noisy):
     """A noisy count within the wire's range: post-processing, it tells nothing more."""
     lowest, highest = quantities.value_range(number)
     return (min(max(noisy, lowest), highest),)
+
+
+def wipe(numbers):
+    """Overwrite a list of numbers with zero."""
+    for place in range(len(numbers)):
+        numbers[place] = 0

@@ -168,7 +168,7 @@ class Sensors:
         now = ticks_ms()
         for place in range(len(self._tasks)):
             driver = self.drivers[place]
-            if driver is None or not _samples(driver):
+            if driver is None or not samples(driver):
                 continue
             since, sign = self._heard[place]
             if sign != driver.good + driver.faults:
@@ -181,7 +181,8 @@ class Sensors:
                 self._heard[place] = (now, driver.good + driver.faults)
 
 
-def _samples(driver):
+def samples(driver):
+    """Whether it gives anything but counts."""
     for quantity in driver.quantities:
         if not quantities.is_count(quantity):
             return True

@@ -185,6 +185,7 @@ def statements(spent: Sequence[Spent], language: Language) -> list[str]:
             "m": row.m,
             "person": language.amount(row.person / 1e6),
         }
-        key = "budget.text" if row.days == 1 else "spent.year"
+        # A total is released when its day is over; until then there is nothing to say of it.
+        key = "spent.year" if row.days > 1 else "budget.text" if row.total else "spent.day.windows"
         said.append(f"{deployment}: {language.text(key, **told, days=language.number(row.days))}")
     return said

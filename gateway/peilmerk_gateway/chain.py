@@ -44,15 +44,17 @@ def merkle_root(leaves: Iterable[bytes]) -> bytes:
     return level[0]
 
 
-def root_of(rows: Iterable[Sequence[Any]]) -> bytes:
-    """Return the root over rows in the order of their bytes, which no database sorts in its own way."""
+def root_of(rows: Iterable[Sequence[Any]], floats: Sequence[int] | None = None) -> bytes:
+    """Return the root over rows in the order of their bytes, which no database sorts in its own way.
+
+    `floats` are the columns that can hold one, when that is known; it makes no difference but in time.
+    """
+    rows = list(rows)
     # SQLite keeps 2.0 as 2, and gives back the one when asked and the other from RETURNING.
-    return merkle_root(
-        sorted(
-            _dumps(
-                [int(one) if one.__class__ is float and one.is_integer() else one for one in row],
-                canonical=True,
-            )
-            for row in rows
-        )
-    )
+    if floats is None or any(_is_whole(row[column]) for column in floats for row in rows):
+        rows = [[int(one) if _is_whole(one) else one for one in row] for row in rows]
+    return merkle_root(sorted([_dumps(row, canonical=True) for row in rows]))
+
+
+def _is_whole(one: Any) -> bool:
+    return one.__class__ is float and one.is_integer()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,12 +16,14 @@ from peilmerk_gateway.broker_access import (
     mqtt_access,
 )
 from peilmerk_gateway.deployments.catalogue import Catalogue
+from peilmerk_gateway.deployments.deployment import RecordError
 from peilmerk_gateway.deployments.history import FOLDER as HISTORY
 from peilmerk_gateway.deployments.history import History, Texts
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import Settings
 from peilmerk_gateway.store import Store, engine
+from peilmerk_gateway.store.records import RecordsEntry
 from peilmerk_gateway.store_place import Database
 from peilmerk_gateway.trust import ensure_trust
 from peilmerk_protocol.profile import DAY_S
@@ -34,6 +37,7 @@ async def check_gateway(settings: Settings) -> tuple[dict[str, Any], list[str]]:
     """
     complaints: list[str] = []
     devices = 0
+    told: Sequence[RecordsEntry] = ()
     try:
         with Registry(settings.gateway.registry) as registry:
             devices = sum(not device.revoked for device in registry.all())
@@ -55,6 +59,7 @@ async def check_gateway(settings: Settings) -> tuple[dict[str, Any], list[str]]:
             async with await Store.look(place) as store:
                 await store.ping()
                 complaints += [f"{place}: malformed: {found}" for found in await store.damaged()]
+                told = await store.records_told()
         except PeilmerkError as reason:
             complaints.append(str(reason))
     for sink in settings.sinks:
@@ -63,7 +68,7 @@ async def check_gateway(settings: Settings) -> tuple[dict[str, Any], list[str]]:
                 f"{settings.file}: sinks: found no file {sink.token_file}, wanted {sink.name}'s token"
             )
     complaints += secret_files.complaints(settings)
-    catalogue = await asyncio.to_thread(Catalogue, settings.deployments.directory)
+    catalogue = await asyncio.to_thread(_catalogue, settings, told)
     complaints += [line for error in catalogue.broken for line in str(error).splitlines()]
     figures = {
         "devices": devices,
@@ -91,7 +96,8 @@ async def _database_complaints(place: Database) -> list[str]:
 
 
 async def gateway_status(settings: Settings) -> dict[str, Any]:
-    """Return the totals of the store, what yesterday and today cost, and what boards last stated.
+    """Return the totals of the store, what yesterday and today cost, what boards last stated, and which
+    records are broken: file, key and reason. `ok` is false where a broken record stops its deployment.
 
     Raises StoreError when there is no store yet.
     """
@@ -115,7 +121,32 @@ async def gateway_status(settings: Settings) -> dict[str, Any]:
             device_id: {"profile": row.revision, "boots": row.boot_count, "uptime_s": row.uptime}
             for device_id, row in (await store.stated(devices)).items()
         }
-    return {"name": "gateway status", "ok": True, "figures": figures, "limits": {}}
+        told = await store.records_told()
+    catalogue = await asyncio.to_thread(_catalogue, settings, told)
+    figures["deployments"] = len(catalogue.deployments)
+    figures["broken_records"] = len(catalogue.broken)
+    figures["stopped"] = {str(error.file): _stopped(error, told) for error in catalogue.broken}
+    limits = {"broken_records": 0}
+    return {"name": "gateway status", "ok": not catalogue.broken, "figures": figures, "limits": limits}
+
+
+def _catalogue(settings: Settings, told: Sequence[RecordsEntry]) -> Catalogue:
+    """Return the records as a running gateway judges them, versions too; nothing is written."""
+    history = History(Texts(settings.gateway.data_dir / HISTORY), told, is_kept=False)
+    return Catalogue(settings.deployments.directory, history)
+
+
+def _stopped(error: RecordError, told: Sequence[RecordsEntry]) -> dict[str, Any]:
+    """Say what is wrong with a record, and which deployment its file was last when it could be used."""
+    facts = (entry.records.get(error.file.name, {}) for entry in reversed(told))
+    known = next((found["id"] for found in facts if found.get("usable")), None)
+    return {
+        "deployment": known,
+        "reason": str(error.reason),
+        "complaints": [
+            {"reason": str(one.reason), "key": one.key, "text": one.text} for one in error.complaints
+        ],
+    }
 
 
 async def retained(settings: Settings, *, dry_run: bool, rewrite: bool) -> dict[str, Any]:

@@ -133,6 +133,7 @@ def worker(folder: FolderArgument = HERE) -> None:
 def _run(folder: Path, *, worker: bool) -> None:
     from peilmerk_gateway import logs
     from peilmerk_gateway.service import Ready, Service
+    from peilmerk_gateway.store import StoreDamaged
 
     started = False
 
@@ -155,9 +156,9 @@ def _run(folder: Path, *, worker: bool) -> None:
         except (KeyboardInterrupt, asyncio.CancelledError):
             raise typer.Exit(130) from None
         except PeilmerkError as reason:
-            if not started:
+            if not started and not isinstance(reason, StoreDamaged):
                 raise
-            # It ran, so nothing that was given is wrong: whoever supervises it is to start it anew.
+            # Nothing that was given is wrong: whoever supervises it is to start it anew.
             typer.echo(f"error: the gateway ended: {reason}", err=True)
             raise typer.Exit(1) from None
 
@@ -190,12 +191,26 @@ def check(folder: FolderArgument = HERE, as_json: JsonOption = False) -> None:
 
 @app.command(epilog="Examples: peilmerk gateway status    peilmerk gateway status /srv/peilmerk --json")
 def status(folder: FolderArgument = HERE, as_json: JsonOption = False) -> None:
-    """Print what was received, refused, stored, withheld and published so far, also while it runs."""
+    """Print what was received, refused, stored, withheld and published so far, also while it runs.
+
+    Ends with 1 when a broken record stops its deployment: file, key and reason are named.
+    """
     from peilmerk_gateway.checks import gateway_status
 
     with told_to_people():
         report = asyncio.run(gateway_status(gateway_settings.load(folder)))
-    _print(report, as_json)
+    if as_json:
+        _print(report, as_json)
+    else:
+        stopped = report["figures"].pop("stopped")
+        _print(report, as_json)
+        for file, found in stopped.items():
+            what = f" ({found['deployment']})" if found["deployment"] else ""
+            typer.echo(f"stopped: {file}{what}: nothing is published: {found['reason']}")
+            for one in found["complaints"]:
+                gate = "" if one["reason"] == "record-broken" else f"{one['reason']}: "
+                typer.echo(f"  {gate}{one['key'] + ': ' if one['key'] else ''}{one['text']}")
+    raise typer.Exit(0 if report["ok"] else 1)
 
 
 @app.command(

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 import structlog
 
@@ -42,9 +43,11 @@ from peilmerk_gateway.quota import quota_loop, quotas_of
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.retention import retain_loop
 from peilmerk_gateway.settings import Settings, SettingsError, is_loopback, load
-from peilmerk_gateway.store import Store, StoreError
+from peilmerk_gateway.store import Store, StoreDamaged, StoreError, salvage
 from peilmerk_gateway.store.lead import Shared, open_lead, while_leading
 from peilmerk_gateway.store.quarantine import Bounds
+from peilmerk_gateway.store.salvage import SalvageError
+from peilmerk_gateway.store_place import Place
 from peilmerk_gateway.trust import Trust
 from peilmerk_gateway.updates.server import FirmwareServer
 from peilmerk_gateway.way_in import WayIn, open_way_in
@@ -110,9 +113,12 @@ class Service:
         async with AsyncExitStack() as stack:
             stack.enter_context(self._signals())
             registry = stack.enter_context(Registry(settings.gateway.registry))
-            store = await Store.open(settings.store_place, [sink.name for sink in settings.sinks])
+            place = settings.store_place
+            await asyncio.to_thread(_salvage, place)
+            store = await Store.open(place, [sink.name for sink in settings.sinks])
             stack.push_async_callback(store.close)
-            lead = await open_lead(settings.store_place)
+            stack.callback(_mark, store, place)
+            lead = await open_lead(place)
             if isinstance(lead, Shared):
                 stack.push_async_callback(lead.close)
             kept = settings.quarantine
@@ -162,6 +168,7 @@ class Service:
                 asyncio.create_task(self._watch(catalogue, store, clock, ingest), name="watch"),
                 asyncio.create_task(condition.watch(self._stop, _still_alive), name="condition"),
                 asyncio.create_task(self._reload(workers, condition), name="reload"),
+                asyncio.create_task(self._damage(store, place), name="store"),
                 *(asyncio.create_task(server.wait(), name=server.name) for server in servers),
             ]
             if isinstance(lead, Shared):
@@ -240,6 +247,20 @@ class Service:
             certificate_ends=None if broker.trust is None else broker.trust.expires.timestamp(),
             reloads=lambda: (self._reloads[0], self._reloads[1]),
         )
+
+    async def _damage(self, store: Store, place: Place) -> None:
+        """End the gateway once a page of its store is damaged: started anew, it may put that right.
+
+        Where that was tried in vain it goes on: page and status are there, and the batch is held.
+        """
+        waits = [asyncio.create_task(event.wait()) for event in (store.damage, self._stop)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for task in waits:
+            task.cancel()
+        if not self._stop.is_set():
+            if _mark(store, place):
+                raise StoreDamaged(f"{place}: found a damaged page: looked at when it is started anew")
+            await self._stop.wait()
 
     async def _reload(self, workers: Workers, condition: Condition) -> None:
         """Read the settings anew whenever told to; what cannot be used changes nothing."""
@@ -366,6 +387,25 @@ async def _finish(work: list[asyncio.Task[None]]) -> None:
         _log.warning("not finished in time", part=task.get_name())
         task.cancel()
     await asyncio.gather(*work, return_exceptions=True)
+
+
+def _mark(store: Store, place: Place) -> bool:
+    """Note for the next start that a store was found damaged; False when it was not, or was tried in vain."""
+    return isinstance(place, Path) and store.damage.is_set() and salvage.mark(place)
+
+
+def _salvage(place: Place) -> None:
+    """Make a damaged store whole, if it is to be and can be."""
+    if not isinstance(place, Path) or not salvage.is_marked(place):
+        return
+    _log.warning("the store was found damaged: reading its tables into a new file", file=str(place))
+    supervisor.tell("EXTEND_TIMEOUT_USEC=3600000000")
+    try:
+        done = salvage.salvage(place)
+    except SalvageError as reason:
+        _log.error("the store cannot be made whole, it is held", reason=str(reason))
+    else:
+        _log.warning("the store is whole again", rows=done.rows, damaged_one=str(done.kept))
 
 
 def _spare_the_collector() -> None:

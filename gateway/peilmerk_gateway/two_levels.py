@@ -21,7 +21,8 @@ Which days are weighed is decided in `peilmerk_gateway.store.levels`: those of w
 A window below the threshold leaves no trace in the gateway (the audit of the release path proves it), so its
 noisy figure cannot be added up; and were the sum of all windows kept, with one withheld window in a day it
 would be that window's figure, by subtracting the others. That costs little: of the standard deviation of a
-day's total, 3 of 100 for windows of 15 minutes, 10 of 100 for those of an hour.
+day's total, 3 of 100 for windows of 15 minutes, 10 of 100 for those of an hour. But it costs it on nearly
+every day: where a street is quieter than the threshold for a part of the night, no day is weighed.
 """
 
 from __future__ import annotations

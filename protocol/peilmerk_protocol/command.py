@@ -16,7 +16,8 @@ counter that the device has seen, or after its expiry (Unix seconds, UTC), is no
 
 Acknowledgement body: [counter of the command, outcome, detail]; detail is a whole number: after a self-test
 the health bits of a report (`report.HEALTH_…`) and from bit 8 on the faulty sensors in the order of the
-board's settings, the reason of an update that was not taken, and 0 where there is nothing to add.
+board's settings, the reason of an update that was not taken, NO_LIGHT after an IDENTIFY that nobody would
+see, and 0 where there is nothing to add.
 """
 
 from peilmerk_protocol import body, cbor, profile
@@ -38,6 +39,9 @@ STALE = 2
 UNKNOWN = 3
 REFUSED = 4
 FAILED = 5
+
+NO_LIGHT = 1
+"""The detail of a refused IDENTIFY: the board has no light and no buzzer."""
 
 VERB_NAMES = (
     "",

@@ -109,6 +109,10 @@ class Inspection:
     rival: dict[str, str] = field(default_factory=dict)
     stray: bool = False
     """Whether firmware of a deployment before there were slots is left over."""
+    romfs: int = 0
+    """Bytes that a slot has in the partition for a ROM file system; 0 without one."""
+    in_place: bool = False
+    """Whether its firmware lies there."""
     battery: bool = False
     """Whether its settings say that it is on batteries."""
 
@@ -180,6 +184,8 @@ class Board:
             firmware=tuple(int(part) for part in found["firmware"] or ()),
             rival=dict(found["rival"]),
             stray=bool(found["stray"]),
+            romfs=int(found["romfs"]),
+            in_place=bool(found["in_place"]),
             battery=bool(found["battery"]),
         )
 

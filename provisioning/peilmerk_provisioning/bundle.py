@@ -24,11 +24,13 @@ import importlib.util
 import re
 import subprocess
 import tempfile
-from collections.abc import Container, Iterator, Sequence
+import tomllib
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
+from peilmerk_protocol import quantities_names
 from peilmerk_provisioning import portal_pages
 from peilmerk_provisioning.board import Inspection
 from peilmerk_provisioning.errors import BundleError
@@ -49,6 +51,8 @@ REGISTERS = re.compile(r"^register\(", re.MULTILINE)
 VERSION = re.compile(r"^VERSION = \((\d+), (\d+), (\d+)\)$", re.MULTILINE)
 # What a kind can never use: who counts passers-by does not sleep.
 NEVER_IN = {"counter": {"power.py"}}
+# Noise, for counts only.
+NOISE = frozenset({"day.py", "pool.py", "laplace.py", "entropy.py"})
 # What only a board on batteries uses.
 BATTERY = f"{NODE}/power.mpy"
 NOT_FOR_BOARDS = frozenset({".html", ".md", ".pyi", ".pyc", ".typed", ".ini", ".toml"})
@@ -276,7 +280,18 @@ def _left_out(node: Path, kind: str, drivers: Sequence[str]) -> set[str]:
         for name in sensing_imports(waiting.pop()) & set(modules) - needed:
             needed.add(name)
             waiting.append(modules[name])
-    return {f"{SENSING}/{name}.py" for name in set(modules) - needed} | NEVER_IN.get(kind, set())
+    left_out = {f"{SENSING}/{name}.py" for name in set(modules) - needed} | NEVER_IN.get(kind, set())
+    return left_out if _counts(node, wanted) else left_out | NOISE
+
+
+def _counts(node: Path, drivers: Iterable[str]) -> bool:
+    """Whether one of these drivers counts, or is none that the catalogue knows."""
+    try:
+        rows = tomllib.loads((node / SENSING / "catalogue.toml").read_text("utf-8"))
+    except (OSError, tomllib.TOMLDecodeError):
+        return True
+    sampled = {row.name for row in quantities_names.ALL if not row.is_count}
+    return any(name not in rows or not sampled.issuperset(rows[name]["quantities"]) for name in drivers)
 
 
 def sensing_imports(path: Path) -> set[str]:

@@ -162,6 +162,8 @@ def info(port: PortOption, as_json: JsonOption = False) -> None:
         "failed_boots": found.failed,
         "safe_mode": found.safe_mode,
         "files": len(found.files),
+        "in_place": found.in_place,
+        "romfs": found.romfs,
         "linked": found.linked,
         "micropython": found.micropython,
         "machine": found.machine,
@@ -181,6 +183,10 @@ def info(port: PortOption, as_json: JsonOption = False) -> None:
             ("power", "batteries" if found.battery else "mains"),
             ("firmware", where or "none: peilmerk device deploy"),
             ("firmware digest", found.digest or "none: peilmerk device deploy"),
+            (
+                "bytecode",
+                "runs in place, from the ROM file system" if found.in_place else "is loaded to memory",
+            ),
             ("MicroPython", f"{found.micropython} on {found.machine}"),
             ("free flash", f"{found.flash_free // 1024} of {found.flash_size // 1024} KiB"),
         ]

@@ -1,11 +1,12 @@
 """Put firmware and node.json onto a board: only what differs, checked on the board before and after it
 counts.
 
-A board has two slots for firmware. What differs is sent into a staging folder and read back there; then the
-slot that does not run is filled from it and from what the board has already, proven whole, and one small
-write makes the board boot from it. A cable that is pulled at any moment leaves a board that boots the old
-firmware or the new one. A second run removes what is left over; one more copies nothing. A board that was
-deployed to before there were slots is brought to them in the same way.
+A board has two slots for firmware: halves of its partition for a ROM file system, from which bytecode runs
+in place and takes no memory, or folders on a board without one. What differs is sent into a staging folder
+and read back there; then the slot that does not run is filled from it and from what the board has already,
+proven whole, and one small write makes the board boot from it. A cable that is pulled at any moment leaves a
+board that boots the old firmware or the new one. A second run removes what is left over; one more copies
+nothing. A board that was deployed to before there were slots is brought to them in the same way.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from peilmerk_protocol import romfs as images
 from peilmerk_provisioning.board import Board, Inspection, Reset, Script, Step
 from peilmerk_provisioning.bundle import ENTRY_POINTS, Bundle
 from peilmerk_provisioning.errors import BoardError, DeployError, ScriptFailed
@@ -46,6 +48,8 @@ class Deployed:
     wrote_node: bool
     battery: bool
     """Whether it sleeps between samples."""
+    in_place: bool
+    """Whether its bytecode runs in place, from a ROM file system."""
     device_id: str | None
     """The board's identity; None when it has yet to be enrolled."""
     micropython: str
@@ -60,6 +64,7 @@ def deploy(
     sensors: list[dict[str, Any]] | None = None,
     power: dict[str, Any] | None = None,
     panel: dict[str, Any] | None = None,
+    romfs: bool | None = None,
     on_progress: Progress | None = None,
 ) -> Deployed:
     """Make the board run this bundle as this kind of node, and reset it.
@@ -67,7 +72,8 @@ def deploy(
     `link` is merged into node.json; `sensors` are its sensors in place of the kind's, and its profile then
     has what they sample; `power` is mains or battery (`power.battery`), without it the board keeps what it
     has, and on mains it does without what only batteries need; `panel` is what a host sees and presses
-    (`panel.panel`); `on_progress(done, total)` counts bytes.
+    (`panel.panel`); `romfs` is whether the firmware runs in place, from the partition for a ROM file system:
+    without it, where two firmwares find room there; `on_progress(done, total)` counts bytes.
     Raises BundleError when the board cannot load the bundle, PowerError when it is on batteries and has a
     sensor that must not sleep, DeployError when it does not end up with the bundle, BoardError when it cannot
     be reached.
@@ -84,6 +90,16 @@ def deploy(
     else:
         bundle = bundle.on_mains()
     bundle.check(before, board.port)
+    heads, image = _image(bundle)
+    if romfs and image > before.romfs:
+        raise DeployError(
+            f"the board on {board.port} has {before.romfs} bytes of a ROM file system for each of two "
+            f"firmwares, wanted {image}: flash a MicroPython with such a partition, or leave --romfs out"
+        )
+    in_place = image <= before.romfs if romfs is None else romfs
+    if in_place:
+        # The half is erased before it is filled: nothing there can be kept.
+        before = replace(before, rival={})
     copied, removed = difference(bundle, before)
     size = sum(len(bundle.files[path]) for path in copied)
     done = 0
@@ -96,11 +112,13 @@ def deploy(
 
     steps = staging(bundle, copied)
     whole = before.slot and not before.stray and not before.trial and before.files == bundle.hashes
+    whole = whole and in_place == before.in_place
     steps.append(
         Script(
             "install",
             {
                 "files": None if whole else sources(bundle, before, copied),
+                "heads": heads if in_place else None,
                 "digest": bundle.digest,
                 "node": settings | ({"link": link} if link else {}),
             },
@@ -130,9 +148,18 @@ def deploy(
         bytes_copied=size,
         wrote_node=bool(said["wrote_node"]),
         battery=sleeps,
+        in_place=in_place,
         device_id=before.device_id,
         micropython=before.micropython,
     )
+
+
+def _image(bundle: Bundle) -> tuple[dict[str, str], int]:
+    """Return {path: base64 of what comes before its bytes} in a ROM file system of it, and its size."""
+    files = [(path, len(data)) for path, data in bundle.files.items() if path not in ENTRY_POINTS]
+    heads, size = images.heads(files)
+    said = (base64.b64encode(head).decode() for head in heads)
+    return dict(zip((path for path, _ in files), said, strict=True)), size
 
 
 def difference(bundle: Bundle, board: Inspection) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +19,7 @@ from peilmerk_provisioning.deploy import deploy as deploy_to
 from peilmerk_provisioning.kinds import KINDS
 from peilmerk_provisioning.link import read_password, wifi_link
 from peilmerk_provisioning.output import JsonOption, PortOption, report, told_to_people
-from peilmerk_provisioning.sensing import entries
+from peilmerk_provisioning.sensing import entries, radio
 
 __all__ = ["DriverOption", "WifiFileOption", "WifiOption", "deploy", "known_kind", "wifi_of"]
 
@@ -46,6 +47,9 @@ SensorOption = Annotated[
         "that measure the same gives it. See `peilmerk device sensing`.",
     ),
 ]
+
+
+DATES = ["%Y-%m-%d", "%Y-%m-%dT%H:%M"]
 
 
 def known_kind(text: str | None) -> str | None:
@@ -91,6 +95,20 @@ def deploy(
     ],
     sensor: SensorOption = None,
     driver: DriverOption = None,
+    radio_from: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=DATES,
+            metavar="DATE",
+            help="Also count Bluetooth devices from this day or moment (UTC) on; wants the next two.",
+        ),
+    ] = None,
+    radio_until: Annotated[
+        datetime | None, typer.Option(formats=DATES, metavar="DATE", help="… until this one.")
+    ] = None,
+    radio_area: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="… here: the observed area in words.")
+    ] = None,
     battery: Annotated[
         bool | None,
         typer.Option(
@@ -134,6 +152,14 @@ def deploy(
             "--page/--no-page", help="Serve the host's own page, or none. Default: as the board is; yes."
         ),
     ] = None,
+    romfs: Annotated[
+        bool | None,
+        typer.Option(
+            "--romfs/--no-romfs",
+            help="Run the firmware in place, from the board's ROM file system, or load it into memory. "
+            "Default: in place where the board has room for two.",
+        ),
+    ] = None,
     wifi: WifiOption = None,
     wifi_password_file: WifiFileOption = None,
     as_json: JsonOption = False,
@@ -141,6 +167,9 @@ def deploy(
     """Put the firmware on a board: only the files that differ, checked on the board, then start it."""
     with told_to_people():
         sensors = entries(kind, sensor or ())
+        listening = radio(radio_from, radio_until, radio_area)
+        if listening:
+            sensors = [*(sensors or KINDS[kind]["sensors"]), listening]
         power = _power(kind, sensors, battery, every_s, send_s)
         panel = panels.panel(kind, sensors, light, button, page)
         link = wifi_of(wifi, wifi_password_file)
@@ -162,12 +191,14 @@ def deploy(
                 sensors=sensors,
                 power=power,
                 panel=panel,
+                romfs=romfs,
                 on_progress=lambda sent, size: progress.update(task, completed=sent, total=size),
             )
     figures = {
         "kind": done.kind,
         "sensors": [one["driver"] for one in sensors] or [one["driver"] for one in KINDS[kind]["sensors"]],
         "battery": done.battery,
+        "in_place": done.in_place,
         "firmware_digest": done.digest,
         "files": done.files,
         "copied": len(done.copied),
@@ -183,6 +214,11 @@ def deploy(
         f"{done.kind} on {port}: {len(done.copied)} of {done.files} files copied "
         f"({done.bytes_copied} bytes), {len(done.removed)} removed",
         f"firmware digest {done.digest}, the same on the board",
+        "its bytecode runs in place, from the ROM file system"
+        if done.in_place
+        else "its bytecode is loaded into memory: this MicroPython has no ROM file system with room for two"
+        if romfs is None
+        else "its bytecode is loaded into memory",
     ]
     if done.battery:
         lines.append(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,11 @@ from peilmerk_protocol import profile, quantities, quantities_names
 from peilmerk_provisioning.bundle import firmware_folder
 from peilmerk_provisioning.errors import SensorError
 
-__all__ = ["catalogue", "entries", "markdown", "members", "profile_for", "quantities_of"]
+__all__ = ["catalogue", "entries", "markdown", "members", "profile_for", "quantities_of", "radio"]
+
+RADIO_DAYS = 366
+RADIO_AREA = 20
+"""What the driver `radio` holds to, in days and letters."""
 
 _BY_NAME = {row.name: row for row in quantities_names.ALL}
 
@@ -237,6 +242,27 @@ def _value(text: str, key: dict[str, Any], value: str) -> Any:
             f"--sensor {text}: {key['key']}: found {value!r}, wanted {key['lowest']} to {key['highest']}"
         )
     return number
+
+
+def radio(begin: datetime | None, until: datetime | None, area: str | None) -> dict[str, Any] | None:
+    """Return the entry of the board's own Bluetooth for a period (UTC) and the area in words; None without
+    any of them. Raises SensorError when one is missing or outside what the driver permits.
+    """
+    if begin is None and until is None and area is None:
+        return None
+    if begin is None or until is None or area is None:
+        raise SensorError("found --radio-… in part, wanted --radio-from, --radio-until and --radio-area")
+    first, last = (int(moment.replace(tzinfo=UTC).timestamp()) for moment in (begin, until))
+    if not first < last <= first + RADIO_DAYS * 86400:
+        raise SensorError(
+            f"found a period from {begin:%Y-%m-%d} to {until:%Y-%m-%d}, "
+            f"wanted one of at most {RADIO_DAYS} days"
+        )
+    if len(area) < RADIO_AREA:
+        raise SensorError(
+            f"found --radio-area {area!r}, wanted where it listens in {RADIO_AREA} letters or more"
+        )
+    return {"driver": "radio", "from": first, "until": last, "area": area}
 
 
 def _check_pins(made: list[dict[str, Any]]) -> None:

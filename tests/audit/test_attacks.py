@@ -348,6 +348,8 @@ def test_a_file_of_a_city_that_suppresses_and_adds_up_is_broken(tmp_path: Path) 
         )
         assert (found["figures"]["attacks"], found["figures"]["lost"]) == (1, 0)
         assert found["figures"]["won_on_weak"] == found["figures"]["weak_attacks"] == 1
+        audited = found["figures"]["audited"]
+        assert (audited["complete"], audited["left_out"][0]) == (False, "our own output")
         why = {row["attack"]: row["why"] for row in found["figures"]["not_attacked"]}
         assert why["averaging"] == "no figure is there more than once"
         assert why["location"] == "no columns longitude and latitude"

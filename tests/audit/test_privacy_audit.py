@@ -192,10 +192,14 @@ def test_exit_codes_and_json(tmp_path: Path) -> None:
     assert (result["name"], result["ok"], result["above"]) == ("audit privacy", True, [])
     assert result["limits"]["divergence"] == 0.03
     assert list(result["figures"]["checks"]) == ["once", "refusal", "integers"]
+    assert result["figures"]["audited"]["complete"] is False
     (mutant,) = chosen(["unchecked-source"])
     changed_copy(firmware_folder(), mutant.firmware, tmp_path / "mine")
     ill = RUNNER.invoke(app, [*parts, "--firmware", str(tmp_path / "mine")])
     assert ill.exit_code == 1
+    said = [json.loads(one.stdout)["figures"]["audited"]["firmware"] for one in (well, ill)]
+    assert [one["shipped"] for one in said] == [True, False]
+    assert said[0]["sha256"] != said[1]["sha256"]
     assert json.loads(ill.stdout)["above"] == [
         f"refusal: {name}: 100 of 100 figures left without true randomness" for name in ("window", "day")
     ]
@@ -222,3 +226,11 @@ def test_a_mutant_that_lives_fails_the_audit(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(claims, "LIMIT", 1.0)
     result = audit(Plan(5_000, (), tuple(chosen(["one-sided"])), ("mutants",)))
     assert (result["ok"], result["above"]) == (False, ["mutant one-sided lives"])
+
+
+def test_people_read_what_was_left_out() -> None:
+    done = RUNNER.invoke(app, ["--part", "integers"])
+    assert done.exit_code == 0
+    said = " ".join(done.output.split())
+    assert "not the whole audit of this release, without: part releases, part noise, " in said
+    assert said.endswith(" and 1 more")

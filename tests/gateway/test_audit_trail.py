@@ -331,3 +331,24 @@ def test_command(tmp_path: Path) -> None:
         "entry 5: reports: one of its 3 is not what was decided"
         in runner.invoke(app, ["ledger", str(folder)]).stdout
     )
+
+
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.text(max_size=3),
+            st.none() | st.integers(-3, 3),
+            st.none() | st.floats(-4, 4) | st.integers(-3, 3).map(float),
+            st.integers(-3, 3).map(float) | st.floats(0, 1e12),
+        ),
+        max_size=6,
+    )
+)
+def test_a_root_is_the_same_whether_or_not_it_is_told_where_floats_are(rows: list[tuple[Any, ...]]) -> None:
+    told = trail.root_of(rows, (2, 3))
+    assert told == trail.root_of(rows)
+    # As a database gives whole numbers back, and in any order.
+    plain = [
+        tuple(int(one) if one.__class__ is float and one == int(one) else one for one in row) for row in rows
+    ]
+    assert told == trail.root_of(reversed(plain), (2, 3))

@@ -130,7 +130,7 @@ def test_an_older_state_uses_no_number_twice_and_spends_nothing_twice(
         """What the gateway did after its backup: a report, beacons, and a command that was carried out."""
         async with await street.open() as store:
             await street.flow(store).store([board.report(3, WINDOW - 3)])
-            beacons = [await store.beacon_counter(board.id) for _ in range(3)]
+            beacons = [(await store.beacon_counters([board.id])).get(board.id) for _ in range(3)]
             given = await store.queue_command(board.id, command.IDENTIFY, b"\x05", int(NOW) + 900, NOW)
             return max(filter(None, beacons)), given.counter
 
@@ -144,7 +144,7 @@ def test_an_older_state_uses_no_number_twice_and_spends_nothing_twice(
             assert await store.waiting_commands() == []
             given = await store.queue_command(board.id, command.IDENTIFY, b"\x05", int(NOW) + 900, NOW)
             assert given.counter > used + RESTORED // 2
-            beacon = await store.beacon_counter(board.id)
+            beacon = (await store.beacon_counters([board.id])).get(board.id)
             assert beacon is not None
             assert beacon > used
             # A replay of what the backup has is refused; what came after it, a board sends once and no more.

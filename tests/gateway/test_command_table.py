@@ -101,7 +101,7 @@ def test_whatever_is_lost_no_counter_comes_twice_and_no_command_comes_too_late(
                 row = commands.queue(connection, DEVICE, command.REBOOT, cbor.encode(None), LATER, NOW)
                 taken.append(row.counter)
             elif step == "beacon":
-                number = commands.beacon(connection, DEVICE)
+                number = commands.beacons(connection, [DEVICE]).get(DEVICE)
                 if number is None:
                     # Only a command that was never answered while dozens of beacons went out.
                     assert waiting
@@ -134,22 +134,22 @@ def _answer(counter: int) -> AnswerRow:
 
 async def test_a_beacon_goes_below_the_command_that_waits_and_above_the_one_before(street: Street) -> None:
     async with await street.open() as store:
-        first = await store.beacon_counter(DEVICE)
+        first = (await store.beacon_counters([DEVICE])).get(DEVICE)
         row = await identify(store, DEVICE)
-        below = await store.beacon_counter(DEVICE)
+        below = (await store.beacon_counters([DEVICE])).get(DEVICE)
         assert first is not None
         assert below is not None
         assert 0 < first < below < row.counter
         assert await store.command_sent(DEVICE, row.counter, NOW)
         for _ in range(GAP):
-            last = await store.beacon_counter(DEVICE)
+            last = (await store.beacon_counters([DEVICE])).get(DEVICE)
         assert last is None, "no beacon may overtake a command that waits for its answer"
         await store.withdraw_command(DEVICE, row.counter, NOW)
-        above = await store.beacon_counter(DEVICE)
+        above = (await store.beacon_counters([DEVICE])).get(DEVICE)
         assert above is not None
         assert above > row.counter
         # Many statements later the next command is above them all, and no beacon took a command's number.
-        later = [await store.beacon_counter(DEVICE) for _ in range(GAP + 2)]
+        later = [(await store.beacon_counters([DEVICE])).get(DEVICE) for _ in range(GAP + 2)]
         assert all(number is not None and number % GAP for number in later)
         assert (await identify(store, DEVICE)).counter > max(number or 0 for number in later)
 
@@ -219,7 +219,7 @@ async def test_beacons_are_answered_without_a_row(street: Street) -> None:
     (one, _) = street.counters
     async with await street.open() as store:
         flow = street.flow(store)
-        number = await store.beacon_counter(one.id)
+        number = (await store.beacon_counters([one.id])).get(one.id)
         assert number is not None
         stored = await flow.store([one.ack(number), one.ack(number + 1)])
         assert (stored.answers, stored.refused) == (1, 1)
@@ -461,3 +461,21 @@ async def test_killed_between_store_and_publish_the_same_command_goes_out_again(
                 stop.set()
                 await asyncio.wait_for(task, 30)
             assert (await identify(store, one.id)).counter > row.counter
+
+
+async def test_beacons_of_many_take_what_each_would_alone(tmp_path: Path) -> None:
+    async with await Store.open(tmp_path / "store.db") as store:
+        boards = [letter * 16 for letter in "abcdefgh"]
+        for number, board in enumerate(boards):
+            for _ in range(number % 3):
+                await store.queue_command(board, command.REBOOT, b"\xf6", int(NOW) + 900, NOW)
+            for _ in range(number // 2):
+                await store.beacon_counters([board])
+        alone = {board: (await store.beacon_counters([board])).get(board) for board in boards}
+        together = await store.beacon_counters(boards)
+        assert together == {board: n + 1 for board, n in alone.items() if n is not None}
+        assert await store.beacon_counters([]) == {}
+        # One whose gap before its command is used up is left out, and costs the others nothing.
+        for _ in range(GAP):
+            await store.beacon_counters([boards[1]])
+        assert sorted(await store.beacon_counters(boards)) == [*boards[:1], *boards[2:]]

@@ -21,7 +21,7 @@ from peilmerk_gateway.deployments.cli import app
 from peilmerk_gateway.deployments.history import History, Text, Texts
 from peilmerk_gateway.refusal import Reason
 from peilmerk_gateway.service import Ready, Service
-from peilmerk_gateway.settings import Settings
+from peilmerk_gateway.settings import Settings, load, write_default
 from peilmerk_gateway.store import STORE_FILE, Store
 from peilmerk_protocol.profile import AIR
 
@@ -197,6 +197,31 @@ def test_nothing_of_a_record_but_its_digest_is_in_the_store(place: Place) -> Non
         assert private not in stored
 
 
+def versions(said: str) -> list[dict[str, Any]]:
+    """What `history --json` says of the street."""
+    found: list[dict[str, Any]] = json.loads(said)["figures"]["deployments"]["street"]
+    return found
+
+
+def test_a_version_that_nobody_signed_says_so(place: Place) -> None:
+    _, said, _ = place.run("street")
+    assert ", in force, nobody signed, " in said
+    (version,) = versions(place.run("street", "--json")[1])
+    assert (version["signature"], version["signed_by"]) == ("nobody", None)
+
+
+def test_where_nothing_was_ever_in_force_the_command_says_so(tmp_path: Path) -> None:
+    settings = load(write_default(tmp_path / "new"))
+
+    async def made() -> None:
+        async with await Store.open(settings.gateway.data_dir / STORE_FILE):
+            pass
+
+    asyncio.run(made())
+    done = CliRunner().invoke(app, ["history", str(settings.file)])
+    assert (done.exit_code, done.stdout) == (0, "no record was ever in force here\n")
+
+
 def test_the_command_lists_shows_and_finds_what_was_changed(place: Place) -> None:
     place.write("street", STREET, CHANGED, ('version = "1"', 'version = "2"\nsigned_by = "the alderman"'))
     place.reload()
@@ -204,7 +229,7 @@ def test_the_command_lists_shows_and_finds_what_was_changed(place: Place) -> Non
     assert code == 0
     assert said.splitlines()[2:] == [
         "street",
-        "  version 1: taken up 2023-11-14T22:15:20Z (entry 2), replaced 2023-11-14T22:16:20Z, "
+        "  version 1: taken up 2023-11-14T22:15:20Z (entry 2), replaced 2023-11-14T22:16:20Z, nobody signed, "
         + place.digits_of("1"),
         "  version 2: taken up 2023-11-14T22:16:20Z (entry 3), in force, signed by the alderman, "
         + place.digits_of("2"),
@@ -227,9 +252,12 @@ def test_the_command_lists_shows_and_finds_what_was_changed(place: Place) -> Non
     code, said, errors = place.run("--json")
     assert (code, json.loads(said)["figures"]["lost"]) == (1, ["street@1"])
     assert place.run("street", "--show", "1")[0] == 2
+    by = {one["version"]: (one["signature"], one["signed_by"]) for one in versions(said)}
+    assert by == {"1": ("not known", None), "2": ("signed", "the alderman")}
     file.unlink()
     code, said, errors = place.run()
     assert code == 1
+    assert "who signed is not known, " in said
     assert errors == ("error: street version 1: its text is missing, wanted it as the audit trail tells it\n")
 
 
@@ -261,7 +289,9 @@ def test_check_tells_beforehand_what_the_gateway_would_refuse(place: Place, tmp_
             text = text.replace(old, new, 1)
         draft.write_text(text, "utf-8")
         done = CliRunner().invoke(app, ["check", str(draft), "--gateway", str(gateway)])
-        return done.exit_code, done.stderr
+        # That nobody signed is told as well, and refuses nothing.
+        lines = done.stderr.splitlines(keepends=True)
+        return done.exit_code, "".join(line for line in lines if not line.startswith("warning: "))
 
     assert check() == (0, "")
     assert check(CHANGED, UP) == (0, "")

@@ -19,6 +19,7 @@ from peilmerk_gateway.deployments.mandate import Mandate
 from peilmerk_gateway.open import Opened
 from peilmerk_gateway.refusal import Reason, Refusal, sentence
 from peilmerk_gateway.store import AttestationRow, Known
+from peilmerk_gateway.web.language import languages
 from peilmerk_protocol import profile, topics
 from peilmerk_protocol.profile import STANDARD_COUNTER
 from peilmerk_protocol.report import Report
@@ -224,9 +225,9 @@ def test_no_day_is_longer_than_it_is_in_the_netherlands(day: date) -> None:
 
 def test_the_explanation_says_from_when_to_when() -> None:
     text = written(("notified_at = 2022-12-01", "notified_at = 2024-02-26"))
-    assert "From 2024-03-02 until 2030-12-31." in explain(parse(text.encode(), FILE))
+    assert "From 2024-03-02 until 2030-12-31." in explain(parse(text.encode(), FILE), languages()["en"])
     private = parse(written(("active_from = 2023-01-01\n", ""), notified_at=None).encode(), FILE)
-    assert "Until 2030-12-31." in explain(private)
+    assert "Until 2030-12-31." in explain(private, languages()["en"])
 
 
 @pytest.mark.parametrize("gate", [f"G{number}" for number in range(1, 9)])

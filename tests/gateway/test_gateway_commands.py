@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from typer.testing import CliRunner
 from peilmerk_gateway.cli import app as gateway
 from peilmerk_gateway.deployments.catalogue import Catalogue
 from peilmerk_gateway.deployments.cli import app as deployment
+from peilmerk_gateway.deployments.history import Texts
 from peilmerk_gateway.flow import Flow
 from peilmerk_gateway.open import Keyring
 from peilmerk_gateway.refusal import Reason, Refusal
@@ -22,6 +25,7 @@ from peilmerk_gateway.store import BatchRows, Store
 
 SHAPE = {"name", "ok", "figures", "limits"}
 A = "a" * 16
+SIGNED = 'signed_by = "the alderman"'
 
 
 @pytest.fixture
@@ -135,13 +139,68 @@ def test_status_tells_what_the_day_cost_and_what_boards_stated(runner: CliRunner
     assert "windows 2, epsilon_of_windows 1.4" in " ".join(text.split())
 
 
+def test_status_names_what_a_broken_record_stops(runner: CliRunner, folder: Path) -> None:
+    settings = load(folder)
+    good, bad = (settings.deployments.directory / f"{name}.toml" for name in ("good", "street"))
+    good.write_text(record("good", [("fietspad-2", "b" * 16)]))
+    bad.write_text(record("hoofdstraat", [("fietspad-1", A)]))
+
+    async def note() -> None:
+        async with await Store.open(settings.gateway.data_dir / "store.db") as store:
+            catalogue = Catalogue(settings.deployments.directory)
+            await store.note_records(catalogue.facts, NOW)
+
+    asyncio.run(note())
+    well = runner.invoke(gateway, ["status", str(folder), "--json"])
+    assert well.exit_code == 0, well.output
+    report = json.loads(well.stdout)
+    assert (report["ok"], report["limits"]) == (True, {"broken_records": 0})
+    figures = report["figures"]
+    assert (figures["deployments"], figures["broken_records"], figures["stopped"]) == (2, 0, {})
+
+    whole = bad.read_text()
+    bad.write_text(whole.replace("active_until", "# active_until").replace('version = "1"', 'versoin = "1"'))
+    ill = runner.invoke(gateway, ["status", str(folder), "--json"])
+    assert ill.exit_code == 1
+    report = json.loads(ill.stdout)
+    assert set(report) == SHAPE
+    assert report["ok"] is False
+    assert (report["figures"]["deployments"], report["figures"]["broken_records"]) == (1, 1)
+    assert report["figures"]["stopped"] == {
+        str(bad): {
+            "deployment": "hoofdstraat",
+            "reason": "G1",
+            "complaints": [
+                {"reason": "G1", "key": "active_until", "text": "not found, wanted an answer"},
+                {"reason": "record-broken", "key": "versoin", "text": "no such key, did you mean 'version'?"},
+            ],
+        }
+    }
+    text = runner.invoke(gateway, ["status", str(folder)])
+    assert text.exit_code == 1
+    assert f"stopped: {bad} (hoofdstraat): nothing is published: G1\n" in text.stdout
+    assert "  G1: active_until: not found, wanted an answer\n  versoin: no such key" in text.stdout
+    assert not (settings.gateway.data_dir / "records").exists(), "looking keeps no texts"
+
+    # As a running gateway judges it: of a changed record the version must rise.
+    texts = Texts(settings.gateway.data_dir / "records")
+    texts.keep(hashlib.sha256(whole.encode()).hexdigest(), whole.encode())
+    bad.write_text(whole.replace("k = 10", "k = 3"))
+    for command in ("status", "check"):
+        answer = runner.invoke(gateway, [command, str(folder)])
+        assert answer.exit_code == 1
+        assert "version: found '1', wanted above '1', because its content changed" in answer.output
+    bad.unlink()
+    assert runner.invoke(gateway, ["status", str(folder)]).exit_code == 0
+
+
 def test_deployment_check_tells_file_key_gate_and_sentence(runner: CliRunner, tmp_path: Path) -> None:
     good, bad = tmp_path / "good.toml", tmp_path / "bad.toml"
-    good.write_text(record("good", [("fietspad-1", A)]))
+    good.write_text(record("good", [("fietspad-1", A)]).replace('version = "1"', f'version = "1"\n{SIGNED}'))
     bad.write_text(record("bad", [("fietspad-1", "b" * 16)]).replace('retention = "', 'retention = ""#'))
     answer = runner.invoke(deployment, ["check", str(good)])
     assert answer.exit_code == 0
-    assert answer.stdout == f"{good}: ok (good, 1 devices)\n"
+    assert (answer.stdout, answer.stderr) == (f"{good}: ok (good, 1 devices)\n", "")
     answer = runner.invoke(deployment, ["check", str(tmp_path), "--language", "nl"])
     assert answer.exit_code == 1
     assert answer.stderr.splitlines() == [
@@ -151,6 +210,28 @@ def test_deployment_check_tells_file_key_gate_and_sentence(runner: CliRunner, tm
     report = json.loads(runner.invoke(deployment, ["check", str(tmp_path), "--json"]).stdout)
     assert set(report) == SHAPE
     assert report["figures"]["refusals"] == {str(bad): "G5"}
+
+
+def test_a_record_of_public_space_that_nobody_signed_is_warned_about(
+    runner: CliRunner, tmp_path: Path
+) -> None:
+    file, home = tmp_path / "street.toml", tmp_path / "home.toml"
+    file.write_text(record("street", [("fietspad-1", A)]))
+    text = re.sub(r"notified_at = \S+", "private_host = true", record("home", [("thuis-1", "b" * 16)]))
+    home.write_text(text)
+    answer = runner.invoke(deployment, ["check", str(file), str(home), "--json"])
+    # The gates G1 to G8 refuse; this is for whoever decides about the record.
+    assert answer.exit_code == 0
+    assert answer.stderr == f"warning: {file}: signed_by: not found, wanted who signs for this version\n"
+    assert json.loads(answer.stdout)["figures"]["unsigned"] == [str(file)]
+    for code, nobody in (("nl", "heeft niemand getekend"), ("en", "Nobody signed")):
+        said = runner.invoke(deployment, ["explain", str(file), "--language", code]).stdout
+        assert nobody in said
+        assert nobody not in runner.invoke(deployment, ["explain", str(home), "--language", code]).stdout
+        file.write_text(file.read_text().replace('version = "1"', f'version = "1"\n{SIGNED}'))
+        said = runner.invoke(deployment, ["explain", str(file), "--language", code]).stdout
+        assert "the alderman" in said
+        file.write_text(file.read_text().replace(f"{SIGNED}\n", ""))
 
 
 def test_deployment_check_sees_records_that_take_each_others(runner: CliRunner, tmp_path: Path) -> None:
@@ -166,13 +247,24 @@ def test_deployment_check_sees_records_that_take_each_others(runner: CliRunner, 
 def test_deployment_explain(runner: CliRunner, tmp_path: Path) -> None:
     file = tmp_path / "street.toml"
     file.write_text(record("street", [("fietspad-1", A)]))
-    answer = runner.invoke(deployment, ["explain", str(file)])
-    assert answer.exit_code == 0
-    assert "Bicycles, towards: published as open data" in answer.stdout
+    told = {
+        "en": "Bicycles, towards: published as open data",
+        "nl": "Fietsers, heen: gepubliceerd als open data",
+    }
+    for code, words in told.items():
+        answer = runner.invoke(deployment, ["explain", str(file), "--language", code])
+        assert answer.exit_code == 0
+        assert words in answer.stdout
+        # Without the option, in the language of the terminal.
+        answer = runner.invoke(deployment, ["explain", str(file)], env={"LC_ALL": f"{code}_XX.UTF-8"})
+        assert words in answer.stdout
+    assert runner.invoke(deployment, ["explain", str(file), "--language", "de"]).exit_code == 2
     file.write_text(file.read_text().replace("contains_personal_data", "# contains_personal_data"))
-    refused = runner.invoke(deployment, ["explain", str(file)])
+    refused = runner.invoke(deployment, ["explain", str(file), "--language", "en"])
     assert refused.exit_code == 1
     assert "nothing is published: The deployment record lacks" in refused.stderr
+    refused = runner.invoke(deployment, ["explain", str(file), "--language", "nl"])
+    assert "er wordt niets gepubliceerd: In het inzetdossier ontbreekt" in refused.stderr
 
 
 def test_a_file_that_is_not_there(runner: CliRunner, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from mqtt_board import Board, board, next_batch, pending, running, up_again, vil
 
 from peilmerk_gateway.broker import NatsBroker
 from peilmerk_gateway.ingest import Batch, Delivery, IngestError
-from peilmerk_gateway.ingest.jetstream import STREAM, JetStreamIngest, connect, delivery
+from peilmerk_gateway.ingest.jetstream import DURABLE, FILTER, STREAM, JetStreamIngest, connect, delivery
 from peilmerk_gateway.registry import Device, Registry
 from peilmerk_gateway.settings import Settings
 from peilmerk_protocol import topics
@@ -222,3 +222,26 @@ async def test_a_delivery_that_went_elsewhere_is_not_cut_off(
     assert sorted(rest) == [b"1", b"2", b"3", b"4"]
     assert {delivered.payload for delivered in taken.deliveries} <= set(rest)
     await holds(broker, 0)
+
+
+async def test_a_consumer_of_an_older_version_goes_on_where_it_was(
+    broker: NatsBroker, device: Device, opened: Callable[..., JetStreamIngest]
+) -> None:
+    connection = await connect(broker.access())
+    stream = connection.jetstream()
+    older = (await stream.consumer_info(STREAM, DURABLE)).config
+    older.filter_subject = None
+    older.filter_subjects = [
+        f"$MQTT.msgs.peilmerk.1.*.{kind}" for kind in ("report", "statement", "ack", "day")
+    ]
+    await stream.add_consumer(STREAM, older)
+    async with board(broker, device) as reporter:
+        for number in range(4):
+            await asyncio.to_thread(reporter.report, b"%d" % number)
+    for message in await (await stream.pull_subscribe_bind(DURABLE, STREAM)).fetch(2):
+        await message.ack_sync()
+    found = await collect(opened().batches(), 2)
+    assert [delivered.payload for delivered in found] == [b"2", b"3"]
+    config = (await stream.consumer_info(STREAM, DURABLE)).config
+    assert (config.filter_subject, config.filter_subjects) == (FILTER, None)
+    await connection.close()

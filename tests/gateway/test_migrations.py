@@ -90,6 +90,7 @@ ROWS: dict[str, dict[str, Any]] = {
     },
     "command_counter": {"command": 64, "beacon": 65},
     "halt": {"kind": "paused", "since": 1.0, "until": 2.0},
+    "quarantine": {"seq": 9, "kind": 1, "window": 7, "sealed": b"s", "size": 40, "reason": "g6", "at": 5.0},
     "alembic_version": {},
 }
 COUNTED = {"reports": 3, "published": 0}
@@ -113,7 +114,8 @@ def old_store(place: StorePlace, revision: str, device_id: str) -> dict[str, lis
             row = {name: value for name, value in ({"device_id": device_id} | known).items() if name in has}
             if known:
                 marks = ", ".join("?" * len(row))
-                db.execute(f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})", list(row.values()))
+                names = ", ".join(f'"{name}"' for name in row)
+                db.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", list(row.values()))
         if "audit_entry" in there:
             begin_trail(db)
         if place.is_postgresql:

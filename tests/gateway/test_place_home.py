@@ -13,6 +13,7 @@ from peilmerk_gateway.clock import ScaledClock
 from peilmerk_gateway.deployments.deployment import RecordError, parse
 from peilmerk_gateway.deployments.explain import explain
 from peilmerk_gateway.web import reading
+from peilmerk_gateway.web.language import languages
 from peilmerk_protocol.profile import AIR, STANDARD_COUNTER, Profile
 
 HOURLY = Profile(1, 3_600, AIR.set, (0, 1), (0, 1), 0, 0)
@@ -106,7 +107,7 @@ async def test_indoors_nothing_is_published_whatever_the_record_says(home: Stree
 
 def test_a_council_is_told_how_late_and_how_long(home: Street) -> None:
     (deployment,) = home.catalogue.deployments.values()
-    said = explain(deployment)
+    said = explain(deployment, languages()["en"])
     assert said.count("Nobody is told before 60 minutes after its end") == 4
     assert said.count("Kept here for 365 days") == 4
     assert "of 1000 m" in said

@@ -19,6 +19,7 @@ from peilmerk_gateway.deployments.deployment import RecordError, parse
 from peilmerk_gateway.deployments.explain import explain
 from peilmerk_gateway.deployments.template import NewDevice, new_record
 from peilmerk_gateway.refusal import Reason
+from peilmerk_gateway.web.language import TEXTS, languages, load
 from peilmerk_protocol import profile, quantities
 from peilmerk_protocol.profile import AIR, AIR_FULL, STANDARD_COUNTER
 
@@ -54,6 +55,9 @@ date = 2025-01-02
 text = "First version"
 """
 )
+
+
+ENGLISH, DUTCH = languages()["en"], languages()["nl"]
 
 
 def complaints(text: str) -> list[str]:
@@ -348,6 +352,8 @@ def test_what_is_told_in_public_has_no_device_and_no_point(records: Path) -> Non
     assert first is not None
     assert first.cell == "rd100-E1367N4558"
     assert first.facts["threshold_k"] == 10
+    assert first.facts["epsilon_person"] == "4"
+    assert first.facts["epsilon_person_of"] == "4 passages a day at one sensor; along more it adds up"
     assert catalogue.describe("street/fietspad-1/pedestrian") is None
 
 
@@ -368,13 +374,36 @@ def test_nothing_is_told_of_what_is_not_public_or_indoors(records: Path) -> None
 
 
 def test_an_explanation_says_what_at_which_detail_and_why() -> None:
-    said = explain(parse(STREET.encode(), FILE))
+    said = explain(parse(STREET.encode(), FILE), ENGLISH)
     assert "Bicycles, towards: published as open data, one figure for every 15 minutes." in said
     assert "standard deviation 2.0" in said
     assert "epsilon 4 a day" in said
     assert "the square rd100-E1367N4558 of 100 m" in said
     assert A not in said
     assert "5.1214" not in said
+
+
+def test_an_explanation_is_in_the_officers_own_language() -> None:
+    deployment = parse(STREET.encode(), FILE)
+    said = explain(deployment, DUTCH)
+    assert "Fietsers, heen: gepubliceerd als open data, één cijfer per 15 minuten." in said
+    assert "willekeurige ruis bij op (standaardafwijking 2,0)" in said
+    assert "is beschermd met epsilon 4 per dag" in said
+    assert "epsilon 0,7 in haar tijdvak en 0,3 in het dagtotaal, samen 1." in said
+    assert "het vak rd100-E1367N4558 van 100 m" in said
+    # Line for line the same is said; what differs is no leftover of the other language.
+    lines = [explain(deployment, language).splitlines() for language in (ENGLISH, DUTCH)]
+    assert len(lines[0]) == len(lines[1])
+    same = [one for one, other in zip(*lines, strict=True) if one == other and one.strip()]
+    assert all(line.startswith("fietspad-1 (") for line in same)
+
+
+def test_every_sentence_of_an_explanation_is_used() -> None:
+    folder = Path(__file__).parents[2] / "gateway" / "peilmerk_gateway" / "deployments"
+    sources = "".join((folder / name).read_text("utf-8") for name in ("explain.py", "cli.py"))
+    for key in load(TEXTS.read_text("utf-8"))["nl"]:
+        if key.startswith("explain."):
+            assert f'"{key}"' in sources or f"'{key}'" in sources, key
 
 
 def full_air() -> str:
@@ -384,7 +413,7 @@ def full_air() -> str:
 def test_extremes_need_their_mean_and_its_publicity() -> None:
     good = parse(full_air().encode(), FILE)
     assert good.mandates[A].profile(1) == AIR_FULL
-    told = explain(good)
+    told = explain(good, ENGLISH)
     assert "With the lowest and the highest sample" in told
     assert "lowest and highest:" not in told, "extremes are no figures of their own"
     without_its_mean = profile.Profile(1, 900, AIR_FULL.set & ~(1 << quantities.PM10), (0, 1), (0, 1), 0, 0)
@@ -399,6 +428,6 @@ def test_extremes_need_their_mean_and_its_publicity() -> None:
 
 
 def test_an_explanation_tells_of_the_days_total_and_its_noise() -> None:
-    told = explain(parse(record("street", [("fietspad-1", A)]).encode(), FILE))
+    told = explain(parse(record("street", [("fietspad-1", A)]).encode(), FILE), ENGLISH)
     assert "Bicycles, towards, total of the day: published as open data, one figure for every whole" in told
     assert "standard deviation 4.7" in told

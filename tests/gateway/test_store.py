@@ -6,6 +6,7 @@ import re
 import sqlite3
 import stat
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from peilmerk_gateway.store import (
     Store,
     Stored,
     StoreError,
+    StoreRefused,
     WithheldRow,
     engine,
 )
@@ -240,7 +242,7 @@ def test_migrations_make_exactly_the_schema(store_place: StorePlace, tmp_path: P
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
     found, wanted = engine.revisions(writing)
-    assert found == wanted == "0007"
+    assert found == wanted == "0008"
     if store_place.is_postgresql:
         ours = _made_of(store_place)
         writing.dispose()
@@ -359,3 +361,30 @@ async def test_a_store_of_a_newer_version_is_refused(store_place: StorePlace) ->
         db.execute("UPDATE alembic_version SET version_num = '9999'")
     with pytest.raises(StoreError, match="newer peilmerk"):
         await Store.open(store_place.where)
+
+
+@pytest.mark.parametrize("number", [1, 7, 8, 63, 65, 511, 513, 1_100])
+async def test_of_any_number_of_rows_each_is_there_once(
+    store: Store, store_place: StorePlace, number: int
+) -> None:
+    before = await store.commit_batch(BatchRows(entries=[entry(seq, window=seq) for seq in (1, 5)]), 1.0)
+    assert before.reports == 2
+    batch = [entry(seq, window=seq) for seq in range(1, number + 1)]
+    stored = await store.commit_batch(BatchRows(entries=batch), 2.0)
+    there = sum(seq <= number for seq in (1, 5))
+    assert (stored.reports, stored.observations, stored.withheld) == (number - there,) * 3
+    reports, ledger = store_place.dump("report", "ledger")
+    assert sorted(row[1] for row in reports) == sorted({*range(1, number + 1), 1, 5})
+    assert len(ledger) == 2 * len(reports)
+
+
+async def test_rows_that_a_table_refuses_leave_nothing_of_their_batch(
+    store: Store, store_place: StorePlace
+) -> None:
+    good = [entry(seq, window=seq) for seq in range(1, 600)]
+    bad = entry(600, window=600)
+    bad = replace(bad, ledger=(replace(bad.ledger[0], epsilon_micro=None),))  # type: ignore[arg-type]
+    with pytest.raises(StoreRefused, match="epsilon_micro"):
+        await store.commit_batch(BatchRows(entries=[*good, bad]), 1.0)
+    assert store_place.dump("report", "ledger", "observation") == [[], [], []]
+    assert (await store.commit_batch(BatchRows(entries=good), 1.0)).reports == 599

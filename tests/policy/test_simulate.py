@@ -1,72 +1,25 @@
-"""The policy simulator: its probabilities against plain sums over all that can be seen, and its command."""
+"""The policy simulator: its probabilities against plain sums over all that can be seen."""
 
 from __future__ import annotations
 
-import json
 import math
-import re
-import xml.etree.ElementTree as ET
-from collections import Counter
-from collections.abc import Callable, Iterable
-from datetime import date
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
 
 import pytest
+from all_that_is_seen import REACH, TRACE, best_guess, drawn, seen
 from hypothesis import given
 from hypothesis import strategies as st
-from typer.testing import CliRunner
 
-from peilmerk_bench.policy import attackers
-from peilmerk_bench.policy.cli import app
+from peilmerk_bench.policy import attackers, panels
 from peilmerk_bench.policy.noise import Noise
 from peilmerk_bench.policy.simulate import Policy, choices, outcome
 from peilmerk_bench.policy.street import Street
 from peilmerk_bench.world.traces import TraceError, counting_days
-from peilmerk_gateway.deployments.template import NewDevice, new_record
-from peilmerk_gateway.web.language import TEXTS, load
-from peilmerk_protocol.profile import AIR, STANDARD_COUNTER, Profile
+from peilmerk_gateway.web.language import languages
 
-ROOT = Path(__file__).parents[2]
-REACH = 150
-"""Noise further out than this has less than 1e-16 of probability at the epsilons that are tried here."""
 EPSILONS = st.fractions(Fraction(1, 4), 3, max_denominator=20)
-TRACE = (
-    "timestamp;direction;speed\n"
-    "2024-02-26T08:01:00;in;18\n"
-    "2024-02-26T08:02:00;in;\n"
-    "2024-02-26T08:16:00;out;20\n"
-    "2024-02-27T23:59:59;in;15\n"
-)
-
-
-def drawn(epsilon: Fraction | None, z: int) -> float:
-    """The probability of noise z, written down from the paper and not from the code."""
-    if epsilon is None:
-        return float(z == 0)
-    q = math.exp(-epsilon)
-    return (1 - q) / (1 + q) * q ** abs(z)
-
-
-def seen(epsilon: Fraction | None, count: int, k: int | None) -> Counter[int | None]:
-    """What can be published of a count, with its probabilities; None is withheld."""
-    found: Counter[int | None] = Counter()
-    for z in range(-REACH, REACH + 1):
-        shown = count + z
-        found[None if k is not None and shown < k else shown] += drawn(epsilon, z)  # type: ignore[assignment]
-    return found
-
-
-def best_guess(here: Iterable[Counter[int | None]], there: Iterable[Counter[int | None]]) -> float:
-    """How often the best guess between two worlds is right, summed over everything that can be seen."""
-    here, there = list(here), list(there)
-    right = 0.0
-    for shown in product(*({*one, *other} for one, other in zip(here, there, strict=True))):
-        right += max(
-            math.prod(world[s] for world, s in zip(worlds, shown, strict=True)) for worlds in (here, there)
-        )
-    return right / 2
 
 
 @given(EPSILONS, st.integers(-30, 30))
@@ -206,131 +159,22 @@ def test_choices_have_the_agreed_one_and_no_noise_among_them() -> None:
     assert sum(policy.epsilon is None for policy in found) == 4
 
 
-def written(folder: Path, profile: Profile = STANDARD_COUNTER) -> Path:
-    """A record in force."""
-    file = folder / "kade.toml"
-    device = NewDevice("paal-1", "a" * 16, bytes(32), "counter", "model")
-    file.write_text(
-        new_record(
-            id="kade",
-            description="Kade, at the bridge",
-            longitude=5.12,
-            latitude=52.09,
-            devices=[device],
-            profile=profile,
-            notified_at=date(2022, 12, 1),
-            active_from=date(2023, 1, 1),
-            active_until=date(2030, 12, 31),
-            organisation="Gemeente Voorbeeld",
-            contact="sensoren@voorbeeld.example",
-        )
+def test_guesses_begin_where_nothing_is_published() -> None:
+    street = Street.of()
+    agreed = Policy(Fraction(7, 10), Fraction(3, 10), 10, 900, 4)
+    found = [outcome(street, policy) for policy in choices(agreed, [Fraction(2)], [], [300])]
+    error, withheld, person, reading = panels.panels(found, agreed, languages()["en"])
+    for panel in (person, reading):
+        assert panel.choices == ("nothing", "1", "2", "no noise")
+    assert {line.values[0] for line in person.lines} == {50.0}
+    assert (person.marks[0], person.note) == (50.0, "begins at 50 %: as good as a coin")
+    blind = {o.policy.window_s: 100 * o.reading_blind for o in found}
+    assert [line.values[0] for line in reading.lines] == [blind[300], blind[900]]
+    # The ring is on the record's own choice all the same.
+    assert [(line.values[1], line.chosen) for line in reading.lines][1] == (
+        100 * next(o.reading for o in found if o.policy == agreed),
+        1,
     )
-    return file
-
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run() -> Run:
-    def invoke(*words: str | Path) -> tuple[int, str, str]:
-        answer = CliRunner().invoke(app, [str(word) for word in words])
-        return answer.exit_code, answer.stdout, answer.stderr
-
-    return invoke
-
-
-FEW = ("--epsilon", "0.5,1", "--k", "5", "--window", "15,60")
-
-
-def test_json_has_every_choice_with_its_figures(tmp_path: Path, run: Run) -> None:
-    code, out, _ = run(written(tmp_path), *FEW, "--json")
-    told = json.loads(out)
-    assert code == 0
-    assert (told["name"], told["ok"], told["limits"]) == ("deployment simulate", True, {})
-    figures = told["figures"]
-    assert figures["trace"]["passages"] == 1095
-    # Two windows, thresholds 5 and the record's 10, epsilons 0.5, 1 and none.
-    assert len(figures["outcomes"]) == 12
-    assert figures["agreed"] in figures["outcomes"]
-    agreed = figures["agreed"]
-    assert (agreed["epsilon"], agreed["k"], agreed["window_s"], agreed["epsilon_person"]) == (
-        1.0,
-        10,
-        900,
-        4.0,
-    )
-    epsilons = (Fraction(7, 10), Fraction(3, 10))
-    most = best_guess(*([seen(epsilon, count, None) for epsilon in epsilons] for count in (1, 0)))
-    assert agreed["attacks"]["passage_at_most"] == {"right": round(most, 4), "blind": 0.5}
-    exact = [found for found in figures["outcomes"] if found["epsilon"] is None]
-    assert all(found["error"] == 0.0 and found["epsilon_person"] is None for found in exact)
-    assert run(written(tmp_path), *FEW, "--json")[1] == out, "nothing is drawn"
-
-
-def test_people_read_sentences_and_tables_that_fit_a_terminal(tmp_path: Path, run: Run) -> None:
-    for language, words in (("nl", "wie 4 keer per dag langskomt"), ("en", "who passes 4 times a day")):
-        code, out, _ = run(written(tmp_path), *FEW, "--language", language)
-        assert code == 0
-        assert words in " ".join(out.split())
-        assert max(map(len, out.splitlines())) <= 80
-        assert "…" not in out
-        assert len(re.findall(r"^\*", out, re.MULTILINE)) == 4, "a star a table and what it means"
-
-
-def test_the_picture_stands_alone_and_says_what_it_shows(tmp_path: Path, run: Run) -> None:
-    svg = tmp_path / "kade.svg"
-    assert run(written(tmp_path), *FEW, "--svg", svg)[0] == 0
-    text = svg.read_text("utf-8")
-    root = ET.fromstring(text)
-    space = "{http://www.w3.org/2000/svg}"
-    assert root.get("role") == "img"
-    about = root.findtext(f"{space}desc") or ""
-    assert "What the rules of kade mean" in (root.findtext(f"{space}title") or "")
-    assert "How far off is a figure?" in about
-    assert about.count(" %") >= 12
-    assert "http" not in text.replace("http://www.w3.org/2000/svg", "")
-    assert not {"script", "style", "image"} & {item.tag.removeprefix(space) for item in root.iter()}
-    # One ring explains, one marks the record's choice on each line that it is on.
-    assert text.count('r="7" fill="none"') >= 5
-    code, _, err = run(written(tmp_path), *FEW, "--svg", tmp_path / "no" / "kade.svg")
-    assert (code, err) == (
-        2,
-        f"error: {tmp_path}/no/kade.svg: No such file or directory, wanted a file to draw into\n",
-    )
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (("--epsilon", "0.5,x"), "--epsilon: found 'x', wanted numbers from 0.01 to 20, with commas between"),
-        (("--epsilon", "0"), "--epsilon: found '0', wanted numbers from 0.01 to 20"),
-        (("--epsilon", "1/0"), "--epsilon: found '1/0', wanted numbers from 0.01 to 20, with commas between"),
-        (("--k", "1,2,3,4,5,6,7"), "--k: found 7, wanted at most 6"),
-        (("--window", "7"), "--window: found '7', wanted minutes that divide a day"),
-        (("--trace", "no.csv"), "no.csv: No such file or directory"),
-    ],
-)
-def test_what_does_not_fit_is_named(tmp_path: Path, run: Run, words: tuple[str, str], said: str) -> None:
-    assert run(written(tmp_path), *words) == (2, "", f"error: {said}\n")
-
-
-def test_a_record_that_counts_nothing_or_is_none_is_refused(tmp_path: Path, run: Run, trace: Path) -> None:
-    code, out, err = run(written(tmp_path, AIR))
-    assert (code, out) == (1, "")
-    assert "datastreams: found none that counts, wanted one: only counts have an epsilon" in err
-    assert run(tmp_path / "none.toml")[0] == 2
-    (tmp_path / "broken.toml").write_text("id = ")
-    assert run(tmp_path / "broken.toml")[0] == 1
-    trace.write_text(TRACE + "2024-02-27T23:59:59;up;15\n")
-    code, _, err = run(written(tmp_path), "--trace", trace)
-    assert code == 2
-    assert "line 6: direction is 'up', wanted one of" in err
-
-
-def test_every_text_is_used() -> None:
-    sources = "".join(file.read_text("utf-8") for file in (ROOT / "bench/peilmerk_bench/policy").glob("*.py"))
-    pieces = ("policy.column.", "policy.vary.", "policy.person.", "policy.across.", "policy.picture.")
-    for key in load(TEXTS.read_text("utf-8"))["nl"]:
-        if key.startswith("policy."):
-            assert f'"{key}"' in sources or key.startswith(pieces), key
+    assert error.choices == ("1", "2", "no noise"), "of what is not published nothing is off"
+    assert (error.marks[-1], error.cap) == (50.0, "ends at 50 %: what is above is not drawn")
+    assert withheld.note is withheld.cap is None

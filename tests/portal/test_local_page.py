@@ -131,6 +131,16 @@ async def test_the_air_now(street):
         return re.findall(r"<li>([^<]+): [\d.]+ \S+", text.split("<h2>Now</h2>")[1].split("<h2>")[0])
 
     await place.until(lambda: "Air temperature" in now(), "the temperature now")
+    # What the drivers have counted of their own work, which nobody else tells.
+    form = r"<li><small>(\w+): since the start (\d+) samples, (\d+) failures, "
+    form += r"(\d+) damaged answers, (\d+) restarts<"
+
+    def told():
+        found = re.findall(form, place.ask("GET", "/?lang=en", cookie=cookie).text)
+        return {row[0]: [int(word) for word in row[1:]] for row in found}
+
+    assert set(await asyncio.to_thread(told)) == {"sds011", "sht3x"}
+    assert (await asyncio.to_thread(told))["sht3x"][0] > 0
 
 
 @pytest.mark.parametrize(("scripts", "language"), [(True, "nl"), (False, "en")])

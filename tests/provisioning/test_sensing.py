@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -222,3 +223,25 @@ def test_a_board_gets_the_drivers_that_were_named_and_what_they_share() -> None:
     assert {"sps30", "shdlc", "frames", "sensirion", "sampler"} <= names
     assert not {"scd4x", "dnms", "beam_pair"} & names
     assert not [path for path in files if path.endswith(".toml")]
+
+
+def test_bluetooth_is_asked_for_with_its_period_and_area() -> None:
+    area = "Market square, north side"
+    begin, until = datetime(2026, 3, 2, 8), datetime(2026, 3, 5)
+    assert sensing.radio(None, None, None) is None
+    entry = sensing.radio(begin, until, area)
+    assert entry == {"driver": "radio", "from": 1772438400, "until": 1772668800, "area": area}
+    for asked, said in (
+        ((begin, until, None), "found --radio-… in part"),
+        (
+            (until, begin, area),
+            "found a period from 2026-03-05 to 2026-03-02, wanted one of at most 366 days",
+        ),
+        ((begin, datetime(2027, 3, 4), area), "wanted one of at most 366 days"),
+        ((begin, until, "Market square"), "wanted where it listens in 20 letters or more"),
+    ):
+        with pytest.raises(SensorError, match=said):
+            sensing.radio(*asked)
+    source = (ROOT / "firmware/node/sensing/radio.py").read_text("utf-8")
+    assert f"_NO_AREA = const({sensing.RADIO_AREA})" in source
+    assert f"_LONGEST_S = const({sensing.RADIO_DAYS * 86400})" in source

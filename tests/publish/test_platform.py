@@ -16,6 +16,7 @@ import httpx
 import pytest
 
 from peilmerk_bench.platform import PlatformError, SensorThingsServer
+from peilmerk_bench.street.tally import PAGE, observations_on
 
 
 async def test_what_was_stored_is_there_after_a_kill_at_the_same_address(tmp_path: Path) -> None:
@@ -38,6 +39,43 @@ async def test_what_was_stored_is_there_after_a_kill_at_the_same_address(tmp_pat
         assert ((tmp_path / "made" / "here" / "secret").stat().st_mode & 0o777) == 0o600
     finally:
         await server.stop()
+
+
+async def test_what_a_page_repeats_is_one_observation(tmp_path: Path) -> None:
+    """More than a page of them, read as the demo counts them: each once, and a real doubling twice."""
+    observed = {"name": "count", "description": "-", "definition": "https://example.org/count"}
+    unit = {"name": "one", "symbol": "1", "definition": "https://example.org/1"}
+    sensor = {"name": "s", "description": "-", "encodingType": "text/html", "metadata": "-"}
+    stream = {
+        "name": "towards",
+        "description": "-",
+        "observationType": "http://www.opengis.net/def/observationType/OGC-OM/2.0/OM_Measurement",
+        "unitOfMeasurement": unit,
+        "ObservedProperty": observed,
+        "Sensor": sensor,
+    }
+    place = {
+        "name": "a",
+        "description": "-",
+        "encodingType": "application/geo+json",
+        "location": {"type": "Point", "coordinates": [5.1, 52.0]},
+    }
+    async with SensorThingsServer(tmp_path) as server, httpx.AsyncClient(timeout=30) as client:
+        body = {"name": "bridge", "description": "-", "Locations": [place], "Datastreams": [stream]}
+        assert (await client.post(f"{server.url}/Things", json=body)).status_code == 201
+        (made,) = (await client.get(f"{server.url}/Datastreams")).json()["value"]
+        hours = [f"2026-01-{1 + n // 24:02}T{n % 24:02}:00:00Z" for n in range(PAGE + 20)]
+        rows = [[hour, hour, n] for n, hour in enumerate([*hours, hours[0]])]
+        array = {
+            "Datastream": {"@iot.id": made["@iot.id"]},
+            "components": ["phenomenonTime", "resultTime", "result"],
+            "dataArray": rows,
+        }
+        answer = await client.post(f"{server.url}/CreateObservations", json=[array])
+        assert "error" not in answer.json()
+        found = await observations_on(server.url)
+    assert len(found) == PAGE + 21
+    assert sorted(row["result"] for row in found) == list(range(PAGE + 21))
 
 
 async def test_a_taken_port_is_named(tmp_path: Path) -> None:

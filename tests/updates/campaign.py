@@ -1,11 +1,12 @@
 """Cut the power at every flash write of an update, on MicroPython, over a real LittleFS.
 
-    micropython campaign.py FOLDER BLOCKS STEP COURSE…
+    micropython campaign.py FOLDER BLOCKS ROM STEP COURSE…
 
 FOLDER holds `flash/` (a board that is at work), `release` (a signed update), `deploy.py` (what deploying by
-cable sends) and `digests` (of node/ and peilmerk_protocol/, old and new). The flash is a block device in
-memory that counts programs and erases; at the wished one only the first half of it happens and the power is
-gone. Then the board boots as a board does: boot.py and main.py from its flash, the firmware out of the slot.
+cable sends) and `digests` (of node/ and peilmerk_protocol/, old and new). ROM: blocks of the partition for a
+ROM file system, 0 for none. The flash is a block device in memory, the partition in its last blocks, that
+counts programs and erases; at the wished one only the first half of it happens and the power is gone. Then
+the board boots as a board does: boot.py and main.py from its flash, the firmware out of the slot.
 What must hold after every cut: it boots, and what runs is the old or the new firmware, whole.
 
 Prints one JSON object: how many cuts of each course were made, and how often which firmware ran after them.
@@ -22,7 +23,8 @@ import vfs
 from node.update import receive
 from node.update import slots as slots_of_firmware
 
-FOLDER, BLOCKS, STEP, COURSES = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]
+FOLDER, COURSES = sys.argv[1], sys.argv[5:]
+BLOCKS, ROM, STEP = [int(word) for word in sys.argv[2:5]]
 BLOCK = 4096
 BLANK = b"\xff" * BLOCK
 PIECE = 1000
@@ -49,6 +51,8 @@ class Flash:
         buffer[:] = memoryview(self.image)[at : at + len(buffer)]
 
     def writeblocks(self, number, data, offset=0):
+        if number + (offset + len(data) - 1) // BLOCK >= BLOCKS + ROM:
+            raise OSError("beyond the flash")
         if self.dead:
             return
         self.writes += 1
@@ -68,6 +72,42 @@ class Flash:
         if operation == 6:
             self.writeblocks(argument, BLANK)
         return 0
+
+
+class Partition(bytearray):
+    """The partition for a ROM file system, as ESP32 has it: a block device whose bytes can be read as memory.
+    Made anew whenever somebody looks, as this port's memory cannot be two objects.
+    """
+
+    def writeblocks(self, number, data, offset):
+        at = number * BLOCK + offset
+        for place in range(len(data)):
+            # A flash only ever clears bits.
+            assert self[at + place] & data[place] == data[place], "written before it was erased"
+        flash.writeblocks(BLOCKS + number, data, offset)
+        self[at : at + len(data)] = data
+
+    def ioctl(self, operation, argument):
+        if operation == 4:
+            return ROM
+        if operation == 6:
+            flash.writeblocks(BLOCKS + argument, BLANK)
+            self[argument * BLOCK : (argument + 1) * BLOCK] = BLANK
+        return 0
+
+
+class Vfs:
+    """`vfs` with such a partition."""
+
+    VfsLfs2 = vfs.VfsLfs2
+    VfsRom = vfs.VfsRom
+    mount = staticmethod(vfs.mount)
+    umount = staticmethod(vfs.umount)
+
+    @staticmethod
+    def rom_ioctl(operation, number):
+        assert (operation, number) == (2, 0)
+        return Partition(flash.image[BLOCKS * BLOCK :]) if ROM else -22
 
 
 class Machine:
@@ -111,7 +151,7 @@ def packages(folder):
 def deployed():
     """The image of the board as deploying left it."""
     files = [(path, read(FOLDER + "/flash" + path)) for path in below(FOLDER + "/flash")]
-    image = bytearray(BLANK * BLOCKS)
+    image = bytearray(BLANK * (BLOCKS + ROM))
     flash = Flash(image)
     vfs.VfsLfs2.mkfs(flash)
     vfs.umount("/")
@@ -135,6 +175,7 @@ RELEASE = read(FOLDER + "/release")
 DEPLOY = read(FOLDER + "/deploy.py").decode()
 OLD, NEW = read(FOLDER + "/digests").decode().split()
 sys.modules["machine"] = Machine()
+sys.modules["vfs"] = Vfs
 receive.say = lambda *_: None
 KEPT = dict(sys.modules)
 IMAGE = deployed()
@@ -142,6 +183,7 @@ IMAGE = deployed()
 
 def power(image, cut=0):
     """The power comes; the flash is mounted."""
+    global flash
     flash = Flash(image, cut)
     vfs.mount(vfs.VfsLfs2(flash, mtime=False), "/")
     return flash
@@ -150,6 +192,7 @@ def power(image, cut=0):
 def boot():
     """boot.py and main.py, from the flash; gives (the firmware that ran, its slots)."""
     sys.path[:] = [""]
+    unmount()
     for name in list(sys.modules):
         if name == "node" or name.startswith("node."):
             del sys.modules[name]
@@ -165,12 +208,26 @@ def boot():
     return ran, found
 
 
+def unmount():
+    for slot in ("/a", "/b"):
+        try:
+            vfs.umount(slot)
+        except OSError:
+            pass  # not in the partition, or not there
+
+
+def in_rom():
+    """Whether the firmware that runs lies in the partition."""
+    return os.statvfs(slots_of_firmware.folder()) != os.statvfs("/")
+
+
 def take(found):
     """The whole update, as it comes over the network or the cable."""
     receiver = receive.Receiver(found, "counter")
     for at in range(0, len(RELEASE), PIECE):
         receiver.write(RELEASE[at : at + PIECE])
     receiver.finish()
+    assert bool(receiver._rom) == bool(ROM)
 
 
 def forwards():
@@ -236,16 +293,20 @@ def main():
         if course is again:
             power(start)
             back()
+            unmount()
             vfs.umount("/")
-        flash = power(bytearray(start))
+        power(bytearray(start))
         course()
+        # The old firmware, to which `back` goes, came into a folder.
+        assert course is back or in_rom() == bool(ROM)
+        unmount()
         vfs.umount("/")
         writes = flash.writes
         after = {"old": 0, "new": 0}
         cuts = 0
         for cut in [n for n in range(1, writes + 1) if n % STEP == 0 or n > writes - LAST]:
             image = bytearray(start)
-            flash = power(image, cut)
+            power(image, cut)
             try:
                 course()
             except BaseException as fault:
@@ -253,6 +314,7 @@ def main():
                 if not flash.dead:
                     raise fault
             assert flash.dead, "the power did not go"
+            unmount()
             vfs.umount("/")
             sys.modules.update(KEPT)
             power(image)
@@ -263,6 +325,7 @@ def main():
                 raise fault
             after["old" if ran == (0, 1, 0) else "new"] += 1
             cuts += 1
+            unmount()
             vfs.umount("/")
         result[course.__name__] = {"writes": writes, "cuts": cuts, "after": after}
     print(json.dumps(result))

@@ -17,13 +17,14 @@ import pytest
 from mqtt_broker import NAME, Broker, der
 from small_firmware import release_key
 
-from peilmerk_bench.board.spec import BLOCK_BYTES, FLASH_BYTES, BoardSpec, counter_sensors
+from peilmerk_bench.board.spec import BLOCK_BYTES, FLASH_BYTES, ROMFS_BYTES, BoardSpec, counter_sensors
 from peilmerk_bench.board.virtual_board import VirtualBoard
 from peilmerk_bench.world.clock import WorldClock
 from peilmerk_bench.world.sntp import SntpServer
 from peilmerk_gateway.trust import Trust
 from peilmerk_gateway.updates.server import FirmwareServer
 from peilmerk_protocol import command, cose, keys, report, statement, topics
+from peilmerk_protocol.romfs import MAGIC
 from peilmerk_provisioning import kinds
 from peilmerk_provisioning import release as releases
 from peilmerk_provisioning.bundle import Bundle, build
@@ -235,7 +236,14 @@ async def street(tmp_path: Path, old: Bundle) -> AsyncIterator[Street]:
             "release.der": releases.public_frame(release_key("next")) + releases.public_frame(release_key()),
         }
         write_flash(it.flash, files)
-        spec = BoardSpec("updated", "counter", it.flash, sensors=counter_sensors(), entropy_seed=7)
+        spec = BoardSpec(
+            "updated",
+            "counter",
+            it.flash,
+            sensors=counter_sensors(),
+            entropy_seed=7,
+            romfs_bytes=ROMFS_BYTES,
+        )
         it.board = VirtualBoard(spec, it.clock, tmp_path)
         await it.board.start()
         stack.push_async_callback(it.board.stop)
@@ -266,6 +274,11 @@ async def test_from_the_offer_to_the_acknowledged_report(street: Street, old: Bu
     assert (refused.outcome, refused.detail) == (command.REFUSED, 8)
     await street.board.power_cut()
     assert street.on_flash("slots")[:2] == b"b\0"
+    # It lies in its half of the ROM file system, and in no folder.
+    romfs = street.flash.with_name("flash.img.romfs").read_bytes()
+    assert romfs[ROMFS_BYTES // 2 :][:3] == MAGIC
+    assert romfs[:3] == b"\xff\xff\xff"
+    assert "b" not in street.mounted().listdir("/")
     # Kept apart from the firmware: what proved itself here, 0.2.0, which nothing goes below.
     assert highest(street) == (0, 2, 0)
     await street.board.power_on()
@@ -278,7 +291,9 @@ async def test_neither_a_statement_nor_an_old_report_proves_anything(street: Str
     """Firmware that comes up, speaks and sends what waited from before, and cannot report itself."""
     files = dict(build(kind="counter", version=NEW, joined=False).files)
     del files["node/release.mpy"]
-    files |= {"node/release.py": b"def release(*_):\n    raise ValueError('bad')\n\n\nbounded = release\n"}
+    files |= {
+        "node/release.py": b"def release(*_):\n    raise ValueError('bad')\n\n\nbounded = wipe = release\n"
+    }
     await street.until(lambda: OLD in street.versions())
     await street.client.close()
     await street.broker.stop()

@@ -23,14 +23,14 @@ SOAK = os.environ.get("HYPOTHESIS_PROFILE") == "soak"
 
 
 def cut_everywhere(
-    folder: Path, old: Bundle, new: Bundle, *courses: str, blocks: int, step: int = 1
+    folder: Path, old: Bundle, new: Bundle, *courses: str, blocks: int, rom: int = 0, step: int = 1
 ) -> dict[str, Any]:
-    """Run the campaign on the board that lies in the folder; with `step` at every so many-th write and at all
-    of the last ones.
+    """Run the campaign on the board that lies in the folder; `rom`: blocks of its partition for
+    a ROM file system; with `step` at every so many-th write and at all of the last ones.
     """
     made = release(new, (0, 2, 0))
     (folder / "release").write_bytes(made.signed + made.content)
-    (folder / "deploy.py").write_text(script(folder, new))
+    (folder / "deploy.py").write_text(script(folder, new, bool(rom)))
     (folder / "digests").write_text(" ".join(packages(one) for one in (old, new)))
     done = subprocess.run(
         [
@@ -40,6 +40,7 @@ def cut_everywhere(
             str(CAMPAIGN),
             str(folder),
             str(blocks),
+            str(rom),
             str(step),
             *courses,
         ],
@@ -64,12 +65,13 @@ def packages(made: Bundle) -> str:
     return firmware_digest({path: digest for path, digest in made.hashes.items() if "/" in path})
 
 
-def script(folder: Path, new: Bundle) -> str:
+def script(folder: Path, new: Bundle, rom: bool) -> str:
     """What `peilmerk device deploy` runs on a board that has nothing of the new firmware yet."""
     steps = deploying.staging(new, tuple(new.files))
     rows = deploying.sources(new, EMPTY, tuple(new.files))
+    heads = deploying._image(new)[0] if rom else None
     node = {"kind": "counter", "sensors": []}
-    steps.append(Script("install", {"files": rows, "digest": new.digest, "node": node}))
+    steps.append(Script("install", {"files": rows, "heads": heads, "digest": new.digest, "node": node}))
     scripts = folder / "scripts"
     scripts.mkdir()
     _arguments(steps, scripts)
@@ -89,6 +91,14 @@ def test_every_write_of_a_small_update(tmp_path: Path) -> None:
     write_board(tmp_path / "flash", old)
     result = cut_everywhere(tmp_path, old, new, "back", "again", "cable", blocks=80)
     assert all(course["cuts"] == course["writes"] > 60 for course in result.values())
+
+
+def test_every_write_of_a_small_update_into_a_rom_file_system(tmp_path: Path) -> None:
+    """From a folder into the partition, from one half of it into the other, and by cable."""
+    old, new = bundle((0, 1, 0)), bundle((0, 2, 0))
+    write_board(tmp_path / "flash", old)
+    result = cut_everywhere(tmp_path, old, new, "back", "again", "cable", blocks=60, rom=8)
+    assert all(course["cuts"] == course["writes"] > 20 for course in result.values())
 
 
 def test_an_update_that_has_no_room_is_refused_before_a_file_is_written(tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ def test_every_text_is_used_and_every_used_text_exists():
             "annex.",
             "ask.",
             "gates.",
+            "explain.",
             "diff.",
             "policy.",
             "spent.",

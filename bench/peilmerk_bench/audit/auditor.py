@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from peilmerk_bench.audit import against_opendp, claims, integers, once
-from peilmerk_bench.audit.audited import audited
+from peilmerk_bench.audit.audited import Sources, audited
 from peilmerk_bench.audit.device_side import Draw, Figures, draw_all
 from peilmerk_bench.audit.divergence import hockey_stick
 from peilmerk_bench.audit.gateway_side import Publication, ask
@@ -97,6 +97,18 @@ class Plan:
         return runs + [Draw(profile, count, self.samples, "joint", self.firmware) for count in joint]
 
     @property
+    def left_out(self) -> list[str]:
+        """What of the whole audit this plan has not, in words."""
+        found = [f"profile {name}" for name in claims.PROFILES if name not in self.profiles]
+        found += [f"part {name}" for name in PARTS if name not in self.parts]
+        if "mutants" in self.parts:
+            judged = {mutant.name for mutant in self.mutants}
+            found += [f"mutant {one.name}" for one in (*MUTANTS, *HARMLESS) if one.name not in judged]
+        if self.samples < claims.SAMPLES:
+            found.append(f"{claims.SAMPLES - self.samples} of {claims.SAMPLES} samples")
+        return found
+
+    @property
     def epsilons(self) -> list[Fraction]:
         """Return every epsilon of which the noise is looked at."""
         found = [claims.PROFILES[name] for name in self.profiles] if "noise" in self.parts else []
@@ -145,6 +157,7 @@ def audit(plan: Plan, step: Step = lambda _: None) -> dict[str, Any]:
     """Audit and return {"name", "ok", "figures", "limits", "above"}; `above` tells whatever is not as it must
     be. Raises AuditError when the audit itself cannot be made.
     """
+    begun = Sources.of(plan.firmware)
     runs = [run for name in plan.profiles for run in plan.draws(name)]
     runs += against_opendp.draws(plan.epsilons, plan.samples, plan.firmware)
     drawn = iter(draw_all(runs, lambda: step("releases drawn")))
@@ -177,7 +190,7 @@ def audit(plan: Plan, step: Step = lambda _: None) -> dict[str, Any]:
         "name": "audit privacy",
         "ok": not above,
         "figures": {
-            "audited": audited(),
+            "audited": audited(begun, plan.firmware, plan.left_out),
             "samples": plan.samples,
             "parts": list(plan.parts),
             "largest": max((max(row.device, row.published or 0.0) for row in rows), default=None),

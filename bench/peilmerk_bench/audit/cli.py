@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from peilmerk_bench.audit import claims
+from peilmerk_bench.audit.audited import print_left_out
 from peilmerk_bench.audit.auditor import PARTS, Plan, audit
 from peilmerk_gateway.errors import PeilmerkError
 
@@ -133,3 +134,4 @@ def _print_tables(result: dict[str, Any]) -> None:
         console.print(killed)
     for line in result["above"]:
         console.print(f"not as it must be: {line}")
+    print_left_out(console, figures["audited"])

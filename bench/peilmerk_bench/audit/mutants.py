@@ -22,6 +22,7 @@ from peilmerk_bench.audit.overlay import Change
 LAPLACE, POOL, RELEASE = "node/laplace.py", "node/pool.py", "node/release.py"
 DAY, EARLY, CYCLE, OUTBOX = "node/day.py", "node/early.py", "node/cycle.py", "node/outbox.py"
 ENTROPY = "node/entropy.py"
+_IMPORTS = "from peilmerk_protocol import quantities\n"
 
 _VALUE = "value = bounded(number, events + noise[place])"
 _SIGNED = "return -magnitude if negative else magnitude"
@@ -74,9 +75,9 @@ MUTANTS = (
         (
             Change(
                 RELEASE,
-                "from node.pool import wipe",
+                _IMPORTS,
                 "from hashlib import sha256\nfrom node.entropy import BitStream\nfrom node.laplace import "
-                "discrete_laplace\nfrom node.pool import wipe",
+                "discrete_laplace\n" + _IMPORTS,
             ),
             Change(
                 RELEASE,
@@ -136,9 +137,8 @@ MUTANTS = (
         (
             Change(
                 RELEASE,
-                "from node.pool import wipe",
-                "from node.entropy import BitStream\nfrom node.laplace import discrete_laplace\n"
-                "from node.pool import wipe",
+                _IMPORTS,
+                "from node.entropy import BitStream\nfrom node.laplace import discrete_laplace\n" + _IMPORTS,
             ),
             Change(
                 RELEASE,
@@ -275,7 +275,9 @@ MUTANTS = (
         "drawn-late",
         "noise is drawn when the window ends, while the report waits for it",
         "timing",
-        _in(CYCLE, "            if not self._pool.ready():\n                self._draw()\n", ""),
+        _in(
+            CYCLE, "            if self._pool and not self._pool.ready():\n                self._draw()\n", ""
+        ),
     ),
     Mutant(
         "withheld-digest-kept",

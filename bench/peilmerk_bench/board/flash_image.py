@@ -1,4 +1,4 @@
-"""The file behind a board's flash, and the ledger in which the board counts its writes.
+"""The files behind a board's flash, and the ledger in which the board counts its writes.
 
 The ledger is two unsigned 64-bit numbers, shared with the board's process: the number of the write at which
 the power goes (0: never), and how many writes there were. The image is locked while a board has it.
@@ -18,9 +18,11 @@ _LEDGER = struct.Struct("<QQ")
 
 
 class FlashImage:
-    """A flash of `size` bytes in the file `path`, erased (FF) when the file is made."""
+    """A flash of `size` bytes in the file `path`, erased (FF) when the file is made, and beside it a
+    partition of `romfs` bytes.
+    """
 
-    def __init__(self, path: Path, size: int, run_dir: Path) -> None:
+    def __init__(self, path: Path, size: int, run_dir: Path, romfs: int = 0) -> None:
         self.path = path.absolute()
         self.size = size
         try:
@@ -38,6 +40,12 @@ class FlashImage:
         elif found != size:
             os.close(self._file)
             raise BoardError(f"flash image {path} has {found} bytes, wanted {size}")
+        self.romfs_path = self.path.with_name(self.path.name + ".romfs")
+        if romfs and not self.romfs_path.exists():
+            self.romfs_path.write_bytes(b"\xff" * romfs)
+        elif romfs and self.romfs_path.stat().st_size != romfs:
+            os.close(self._file)
+            raise BoardError(f"flash image {self.romfs_path}: wanted {romfs} bytes")
         run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._ledger, name = tempfile.mkstemp(prefix="ledger-", dir=run_dir)
         self.ledger_path = Path(name)

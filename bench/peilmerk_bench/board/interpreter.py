@@ -46,14 +46,18 @@ def extension() -> str:
 
 
 class Interpreter:
-    """One process. on_output gets what it writes, on_request what it asks."""
+    """One process. on_output gets what it writes, on_request what it asks; romfs: the file behind its
+    partition for a ROM file system.
+    """
 
     def __init__(
         self,
         heap_kib: int,
         on_output: Callable[[bytes], None],
         on_request: Callable[[int, str, list[Any]], None],
+        romfs: Path | None = None,
     ) -> None:
+        self._romfs = "" if romfs is None else str(romfs)
         self._loop = asyncio.get_running_loop()
         self._on_output = on_output
         self._on_request = on_request
@@ -90,7 +94,7 @@ class Interpreter:
         arguments = ["-X", size, "-i", SHIM.name, str(theirs.fileno())]
         try:
             self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-I", "-S", "-B", str(LAUNCHER), origin, *arguments,
+                sys.executable, "-I", "-S", "-B", str(LAUNCHER), origin, self._romfs, *arguments,
                 stdin=slave, stdout=slave, stderr=slave, pass_fds=(theirs.fileno(),), start_new_session=True,
                 env={"PATH": os.defpath},
                 cwd=SHIM.parent,

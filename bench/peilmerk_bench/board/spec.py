@@ -35,6 +35,9 @@ FLASH_BYTES = 983_040
 """The file system of a 4 MB ESP32."""
 
 BLOCK_BYTES = 4096
+ROMFS_BYTES = 196_608
+"""A partition for a ROM file system in which two firmwares find room, as docs/technician.md describes it."""
+
 HEAP_KIB = 256
 """Objects are 64 bits wide here and 32 on an ESP32, so this is about what 128 KiB hold there."""
 
@@ -216,13 +219,15 @@ class BoardSpec:
     """One board.
 
     name: also makes its unique id; kind: "counter", "air" or whatever the caller wants to remember;
-    flash: image file, made blank if it is not there; heap_kib: heap for the board's own code, the
-    simulation's comes on top; entropy_seed: None for the system's randomness, else os.urandom is a
-    reproducible stream and every hand-out is logged; wifi: networks within reach, empty for "any network
-    takes anybody"; run_main: whether main.py is run after boot.py; power_cut_at_write: cut the power at the
-    n-th flash write (programs and erases counted from the first time the power comes); stepped: the board's
-    code takes no time and its waits no host time, for simulations of sensors alone (no network, no watchdog);
-    rtc_drift: share by which the board's clock runs fast in deep sleep.
+    flash: image file, made blank if it is not there; romfs_bytes: size of the partition for a ROM file
+    system, which lies beside the image with .romfs behind its name, 0 for a MicroPython without one;
+    heap_kib: heap for the board's own code, the simulation's comes on top; entropy_seed: None for the
+    system's randomness, else os.urandom is a reproducible stream and every hand-out is logged; wifi: networks
+    within reach, empty for "any network takes anybody"; run_main: whether main.py is run after boot.py;
+    power_cut_at_write: cut the power at the n-th flash write (programs and erases counted from the first
+    time the power comes); stepped: the board's code takes no time and its waits no host time, for simulations
+    of sensors alone (no network, no watchdog); rtc_drift: share by which the board's clock runs fast in deep
+    sleep.
     """
 
     name: str
@@ -234,6 +239,7 @@ class BoardSpec:
     wifi: tuple[WifiNetwork, ...] = field(default=())
     run_main: bool = True
     flash_bytes: int = FLASH_BYTES
+    romfs_bytes: int = 0
     power_cut_at_write: int | None = None
     rtc_drift: float = 0.0
     stepped: bool = False
@@ -243,6 +249,8 @@ class BoardSpec:
             raise BoardError(
                 f"flash of {self.flash_bytes} bytes: wanted a multiple of {BLOCK_BYTES}, at least two"
             )
+        if self.romfs_bytes % BLOCK_BYTES or self.romfs_bytes < 0:
+            raise BoardError(f"romfs of {self.romfs_bytes} bytes: wanted a multiple of {BLOCK_BYTES}")
         if self.heap_kib < 32:
             raise BoardError(f"heap of {self.heap_kib} KiB: wanted at least 32")
         names = [sensor.name for sensor in self.sensors]

@@ -77,7 +77,7 @@ class VirtualBoard:
         extension()
         if self._port is not None:
             raise BoardError(f"board {self.spec.name} was started before")
-        self._image = FlashImage(self.spec.flash, self.spec.flash_bytes, self._run_dir)
+        self._image = FlashImage(self.spec.flash, self.spec.flash_bytes, self._run_dir, self.spec.romfs_bytes)
         if self.spec.power_cut_at_write:
             self._image.cut_at(self.spec.power_cut_at_write)
         self._port = Port(self._typed, self._room)
@@ -275,6 +275,10 @@ class VirtualBoard:
             self._chip.wifi_up = up
             self._push("wifi")
 
+    def hang_radio(self) -> None:
+        """The station hears nothing any more, until it is switched off and on."""
+        self._push("radio_hangs")
+
     @property
     def phones(self) -> int:
         """How many phones are at the board's access point; browsers of this machine do not count by
@@ -367,7 +371,9 @@ class VirtualBoard:
         self._dropped = None
         self._marks = Marks()
         self._console = Console(self._marks, raw)
-        interpreter = Interpreter(self.spec.heap_kib, self._written, self._asked)
+        assert self._image is not None
+        romfs = self._image.romfs_path if self.spec.romfs_bytes else None
+        interpreter = Interpreter(self.spec.heap_kib, self._written, self._asked, romfs)
         self.lives.append([self.clock.now(), math.inf])
         try:
             await interpreter.start()
@@ -505,6 +511,7 @@ class VirtualBoard:
             "ledger": str(self._image.ledger_path.absolute()),
             "block": BLOCK_BYTES,
             "blocks": self.spec.flash_bytes // BLOCK_BYTES,
+            "romfs": self.spec.romfs_bytes,
             "marks": self._marks.all(),
             "run_main": self.spec.run_main and not self._waiting_for_raw and not self._skip_main,
         }

@@ -4,8 +4,11 @@ Memory and instructions are those of `wasm32`; the network is there without TLS,
 Python heap. Two ways of carrying the firmware are measured side by side:
 
     in RAM      .mpy files on LittleFS, as every MicroPython for ESP32 runs them: bytecode goes to the heap
-    in place    a ROM file system image (VfsRom), as a MicroPython runs it that was built with
-                MICROPY_VFS_ROM and a "romfs" partition: bytecode stays in flash
+    in place    a ROM file system image (VfsRom), as `peilmerk device deploy` puts it onto a board whose
+                MicroPython was built with MICROPY_VFS_ROM and a "romfs" partition: bytecode stays in flash
+
+The limits of the heap are held for what runs in place, which is how boards are to be deployed. The image is
+the one that deploying writes.
 
     mpy         the bytecode that a board of the kind carries, joined as it is shipped
     live        heap after boot, everything that the profile needs loaded
@@ -15,19 +18,17 @@ Python heap. Two ways of carrying the firmware are measured side by side:
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json as jsonlib
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from mpremote.romfs import make_romfs  # type: ignore[import-untyped]
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from peilmerk_bench.measure import wasm32
+from peilmerk_protocol import romfs
 from peilmerk_provisioning import bundle as bundles
 from peilmerk_provisioning.kinds import node_settings
 
@@ -79,13 +80,9 @@ def write_flash(kind: str, bundle: bundles.Bundle, flash: Path) -> Path:
     (flash / "node.json").write_text(jsonlib.dumps(node_settings(kind) | {"watchdog_s": 0, "link": link}))
     (flash / "identity.json").write_text(jsonlib.dumps(identity))
     (flash / "trust.der").write_bytes(bytes(600))
-    with tempfile.TemporaryDirectory(prefix="peilmerk-rom-") as folder:
-        for path, data in bundle.files.items():
-            if "/" in path:
-                (Path(folder) / path).parent.mkdir(parents=True, exist_ok=True)
-                (Path(folder) / path).write_bytes(data)
-        with contextlib.redirect_stdout(io.StringIO()):
-            image = make_romfs(folder, mpy_cross=False)
+    modules = {path: data for path, data in bundle.files.items() if "/" in path}
+    heads, _ = romfs.heads([(path, len(data)) for path, data in modules.items()])
+    image = b"".join(head + data for head, data in zip(heads, modules.values(), strict=True))
     (flash / "image").write_bytes(image)
     if bundle.program:
         (flash / "guest").mkdir()

@@ -16,7 +16,9 @@ from peilmerk_bench.policy import attackers, panels, picture, words
 from peilmerk_bench.policy.simulate import Outcome, Policy, choices, outcome
 from peilmerk_bench.policy.street import Street
 from peilmerk_bench.world.traces import COUNTS, TraceError
-from peilmerk_gateway.deployments.deployment import Deployment, RecordError, read
+from peilmerk_gateway.deployments import draft
+from peilmerk_gateway.deployments.deployment import RecordError
+from peilmerk_gateway.deployments.draft import Draft
 from peilmerk_gateway.deployments.speaking import LanguageOption
 from peilmerk_gateway.deployments.speaking import language as spoken
 from peilmerk_protocol.profile import DAY_S
@@ -58,8 +60,9 @@ def simulate(
     How far figures are off, what is withheld, what a person's day costs, and how often the best possible
     guesser is right. Nothing is drawn at random: the figures are sums of exact probabilities, the same in
     every run. The record's own choice has a star, and in the picture a ring; "no noise" is what the threshold
-    alone would protect. Exit code 1 when the record cannot be used or counts nothing, 2 when a file or an
-    option does not fit.
+    alone would protect. Of the record only the terms in [privacy] must be there: of a draft it says which
+    refusals it would meet as it is. Exit code 1 when there are no terms to work with or nothing is counted, 2
+    when a file or an option does not fit.
     """
     said = spoken(language)
     epsilons = _list("--epsilon", epsilon, Fraction, "numbers from 0.01 to 20", lambda x: 0.01 <= x <= 20)
@@ -67,7 +70,7 @@ def simulate(
     minutes = _list(
         "--window", window, int, "minutes that divide a day", lambda x: x > 0 and DAY_S % (60 * x) == 0
     )
-    deployment, agreed = _agreed(record)
+    found, agreed = _agreed(record)
     try:
         street = Street.of(trace or COUNTS)
     except TraceError as error:
@@ -78,12 +81,14 @@ def simulate(
         outcome(street, policy)
         for policy in track(todo, "choices", console=console, transient=True, disable=not console.is_terminal)
     ]
-    own = next(found for found in outcomes if found.policy == agreed)
-    sentences = words.sentences(deployment.id, trace.name if trace else None, street, own, said)
+    own = next(one for one in outcomes if one.policy == agreed)
+    sentences = words.sentences(found.id, trace.name if trace else None, street, own, said)
+    refusals = words.refusals(found, said)
     if svg is not None:
         try:
             svg.write_text(
-                picture.draw(sentences, panels.panels(outcomes, agreed, said), said), encoding="utf-8"
+                picture.draw(sentences, panels.panels(outcomes, agreed, said), said, refusals),
+                encoding="utf-8",
             )
         except OSError as error:
             _stop(f"{svg}: {error.strerror}, wanted a file to draw into", 2)
@@ -92,22 +97,28 @@ def simulate(
             "name": "deployment simulate",
             "ok": True,
             "figures": {
-                "record": deployment.id,
+                "record": found.id,
+                "draft": bool(found.complaints),
+                "refusals": [
+                    {"reason": str(one.reason), "key": one.key, "text": one.text} for one in found.complaints
+                ],
+                "refusals_are_all": found.is_all,
                 "trace": {"file": (trace or COUNTS).name, "days": street.days, "passages": street.total},
                 "agreed": figures(own),
-                "outcomes": [figures(found) for found in outcomes],
+                "outcomes": [figures(one) for one in outcomes],
             },
             "limits": {},
         }
         typer.echo(json.dumps(report))
         return
     out = Console()
-    for line in sentences:
+    title, *about = sentences
+    for line in (title, *refusals, *about):
         out.print(line, highlight=False, markup=False)
     for table in words.tables(outcomes, agreed, said):
         out.print()
         out.print(table)
-    out.print(words.below_tables(own, said), highlight=False, markup=False)
+    out.print(said.text("policy.columns"), highlight=False, markup=False)
 
 
 def figures(found: Outcome) -> dict[str, Any]:
@@ -149,19 +160,17 @@ def figures(found: Outcome) -> dict[str, Any]:
     }
 
 
-def _agreed(file: Path) -> tuple[Deployment, Policy]:
+def _agreed(file: Path) -> tuple[Draft, Policy]:
     if not file.is_file():
         _stop(f"{file}: found no such file, wanted a record", 2)
     try:
-        deployment = read(file)
+        found = draft.read(file)
     except RecordError as error:
         _stop(str(error), 1)
-    # The terms are the record's, the same for each of its boards that counts.
-    counting = [mandate for mandate in deployment.mandates.values() if mandate.epsilon_leaf]
-    if not counting:
+    if found.counts is False:
         _stop(f"{file}: datastreams: found none that counts, wanted one: only counts have an epsilon", 1)
-    terms = counting[0]
-    return deployment, Policy(terms.epsilon_leaf, terms.epsilon_day, terms.k, terms.window_s, terms.m_assumed)
+    terms = found.privacy
+    return found, Policy(terms.epsilon_leaf, terms.epsilon_day, terms.k, terms.window_s, terms.m_assumed)
 
 
 def _list(

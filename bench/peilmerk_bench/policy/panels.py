@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
+from peilmerk_bench.policy.attackers import BLIND_PRESENCE
 from peilmerk_bench.policy.simulate import Outcome, Policy
 from peilmerk_bench.policy.words import epsilon
 from peilmerk_gateway.web.language import Language
@@ -13,26 +14,35 @@ from peilmerk_gateway.web.language import Language
 
 @dataclass(frozen=True)
 class Line:
-    """A line and its name; `values` one a choice, in percent. `chosen`: the choice of the record on it."""
+    """A line and its name; `values` one a choice, in percent, None where there is none. `chosen`: the choice
+    of the record on it.
+    """
 
     name: str
-    values: tuple[float, ...]
+    values: tuple[float | None, ...]
     chosen: int | None = None
 
 
 @dataclass(frozen=True)
 class Panel:
     """A panel: its question, what its choices are (`across`) and how each is written, its lines, and the
-    percentage that its scale begins and may end with. `note`: what the beginning of the scale stands for.
+    marks of its scale, in percent and rising; without, those that fit from 0 on. What is above the last is
+    not drawn, and `cap` says so. `note`: what the beginning of the scale stands for.
     """
 
     title: str
     across: str
     choices: tuple[str, ...]
     lines: tuple[Line, ...]
-    low: float = 0.0
-    high: float | None = None
+    marks: tuple[float, ...] = ()
     note: str | None = None
+    cap: str | None = None
+
+
+# A figure that is off by half tells nobody anything, and the others are to be told apart.
+ERRORS = (0.0, 10.0, 20.0, 30.0, 40.0, 50.0)
+GUESSES = (50.0, 60.0, 70.0, 80.0, 90.0, 100.0)
+NUMBERS = (0.0, 20.0, 40.0, 60.0, 80.0, 100.0)
 
 
 def panels(outcomes: Sequence[Outcome], agreed: Policy, language: Language) -> list[Panel]:
@@ -47,13 +57,20 @@ def panels(outcomes: Sequence[Outcome], agreed: Policy, language: Language) -> l
     lengths = sorted({o.policy.window_s for o in outcomes})
     of_epsilon = tuple(epsilon(value, language) for value in epsilons)
     chosen = epsilons.index(agreed.epsilon)
+    # Who guesses is right now and then where nothing is published, and that is where these lines begin.
+    of_guess = (language.text("policy.unpublished"), *of_epsilon)
 
-    def by_epsilon(value: Callable[[Outcome], float]) -> tuple[Line, ...]:
+    def by_epsilon(
+        value: Callable[[Outcome], float | None], unpublished: Callable[[Outcome], float] | None = None
+    ) -> tuple[Line, ...]:
         return tuple(
             Line(
                 language.text("policy.minutes", minutes=language.amount(length / 60)),
-                tuple(100 * value(found[e, agreed.k, length]) for e in epsilons),
-                chosen if length == agreed.window_s else None,
+                (
+                    *(() if unpublished is None else (100 * unpublished(found[None, agreed.k, length]),)),
+                    *(_percent(value(found[e, agreed.k, length])) for e in epsilons),
+                ),
+                None if length != agreed.window_s else chosen if unpublished is None else chosen + 1,
             )
             for length in lengths
         )
@@ -71,8 +88,11 @@ def panels(outcomes: Sequence[Outcome], agreed: Policy, language: Language) -> l
     def of_person(key: str, value: Callable[[Outcome], float]) -> Line:
         return Line(
             language.text(f"policy.person.{key}", m=agreed.m),
-            tuple(100 * value(found[e, agreed.k, agreed.window_s]) for e in epsilons),
-            chosen,
+            (
+                100 * BLIND_PRESENCE,
+                *(100 * value(found[e, agreed.k, agreed.window_s]) for e in epsilons),
+            ),
+            chosen + 1,
         )
 
     def title(key: str) -> str:
@@ -80,7 +100,14 @@ def panels(outcomes: Sequence[Outcome], agreed: Policy, language: Language) -> l
 
     across = language.text("policy.across.epsilon")
     return [
-        Panel(title("error"), across, of_epsilon, by_epsilon(lambda o: o.error_share)),
+        Panel(
+            title("error"),
+            across,
+            of_epsilon,
+            by_epsilon(lambda o: o.error_share),
+            marks=ERRORS,
+            cap=language.text("policy.picture.cap", most=language.number(ERRORS[-1])),
+        ),
         Panel(
             title("withheld"),
             language.text("policy.across.k"),
@@ -89,16 +116,25 @@ def panels(outcomes: Sequence[Outcome], agreed: Policy, language: Language) -> l
         ),
         Panel(
             title("person"),
-            across,
-            of_epsilon,
+            language.text("policy.across.guess"),
+            of_guess,
             (
                 of_person("one", lambda o: o.passage_most),
                 of_person("apart", lambda o: o.person_apart),
                 of_person("together", lambda o: o.person_together),
             ),
-            low=50.0,
-            high=100.0,
+            marks=GUESSES,
             note=language.text("policy.picture.coin"),
         ),
-        Panel(title("reading"), across, of_epsilon, by_epsilon(lambda o: o.reading), high=100.0),
+        Panel(
+            title("reading"),
+            language.text("policy.across.guess"),
+            of_guess,
+            by_epsilon(lambda o: o.reading, lambda o: o.reading_blind),
+            marks=NUMBERS,
+        ),
     ]
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share

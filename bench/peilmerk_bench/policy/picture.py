@@ -17,10 +17,12 @@ from peilmerk_gateway.web.language import Language
 WIDTH, MARGIN, GAP = 960, 30, 60
 AXIS = 44  # what the marks of a scale take, left of a plot
 PLOT_WIDTH, PLOT_HEIGHT = (WIDTH - 2 * MARGIN - GAP) // 2 - AXIS, 170
-PANEL_HEIGHT = PLOT_HEIGHT + 118
-INK, SOFT, PALE = "#0e2e3a", "#4a5f68", "#c8d3d7"
+HEAD, ROW = 46, 18  # a panel's title and note, above its plot; a row of its legend
+PANEL_HEIGHT = PLOT_HEIGHT + HEAD + 92
+INK, SOFT, PALE, ALARM = "#0e2e3a", "#4a5f68", "#c8d3d7", "#8f1d14"
 # Letters of 13 are about this wide at most; a line of text must fit whatever font there is.
 LETTER = 7.2
+BOLDER = 130  # so much less wide a bold text may be
 # Colour, dashes, mark; the next with other windows.
 STYLES = (
     ("#b3541e", "7 3", "circle"),
@@ -33,22 +35,28 @@ STYLES = (
 )
 
 
-def draw(sentences: Sequence[str], panels: Sequence[Panel], language: Language) -> str:
+def draw(
+    sentences: Sequence[str], panels: Sequence[Panel], language: Language, refusals: Sequence[str] = ()
+) -> str:
     """Draw the panels, two a row; `sentences` are the title, what the picture is of (two), and what the
-    record's own choice means.
+    record's own choice means; `refusals`, what stands in the way of a draft.
     """
     title, *about = sentences
     parts, y = [_text(MARGIN, 44, title, size=20, weight="bold")], 70
+    for line in _wrapped(refusals, BOLDER):
+        parts.append(_text(MARGIN, y, line, weight="bold", colour=ALARM))
+        y += 19
     for line in _wrapped(about[:2]):
         parts.append(_text(MARGIN, y, line))
         y += 19
     parts.append(_ring(MARGIN + 7, y))
     parts.append(_text(MARGIN + 20, y + 5, language.text("policy.picture.chosen")))
     y += 34
+    deep = PANEL_HEIGHT + ROW * max(len(_legend(panel)) - 1 for panel in panels)
     for number, panel in enumerate(panels):
         left = MARGIN + AXIS + number % 2 * (AXIS + PLOT_WIDTH + GAP)
-        parts += _panel(left, y + number // 2 * PANEL_HEIGHT, panel, language)
-    y += (len(panels) + 1) // 2 * PANEL_HEIGHT + 10
+        parts += _panel(left, y + number // 2 * deep, panel, language)
+    y += (len(panels) + 1) // 2 * deep + 10
     parts.append(_text(MARGIN, y, language.text("policy.picture.means"), size=15, weight="bold"))
     for sentence in about[2:]:
         y += 4
@@ -58,7 +66,7 @@ def draw(sentences: Sequence[str], panels: Sequence[Panel], language: Language) 
                 parts.append(_text(MARGIN, y, "•"))
             parts.append(_text(MARGIN + 16, y, line))
     height = y + 24
-    told = " ".join([*about, *(_told(panel, language) for panel in panels)])
+    told = " ".join([*refusals, *about, *(_told(panel, language) for panel in panels)])
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" '
         f'height="{height}" lang="{language.code}" role="img" aria-labelledby="title about" fill="{INK}" '
@@ -70,21 +78,21 @@ def draw(sentences: Sequence[str], panels: Sequence[Panel], language: Language) 
 
 
 def _panel(left: float, top: float, panel: Panel, language: Language) -> list[str]:
-    highest = max(value for line in panel.lines for value in line.values)
-    marks, decimals = scale(panel.low, panel.high or max(1.0, highest))
-    top += 26
+    highest = max((value for line in panel.lines for value in line.values if value is not None), default=0.0)
+    marks, decimals = (panel.marks, 0) if panel.marks else scale(0.0, max(1.0, highest))
+    top += HEAD
     pitch = PLOT_WIDTH / max(1, len(panel.choices) - 1)
 
     def height(value: float) -> float:
         return top + PLOT_HEIGHT * (1 - (value - marks[0]) / (marks[-1] - marks[0]))
 
-    parts = [_text(left - AXIS, top - 14, panel.title, size=14, weight="bold")]
+    parts = [_text(left - AXIS, top - 34, panel.title, size=14, weight="bold")]
+    notes = "; ".join(note for note in (panel.note, panel.cap) if note is not None)
+    parts.append(_text(left - AXIS, top - 16, notes, size=12, colour=SOFT))
     for mark in marks:
         parts.append(f'<path d="M{left:.1f} {height(mark):.1f}h{PLOT_WIDTH}" stroke="{PALE}"/>')
         written = language.number(mark, decimals) + " %"
         parts.append(_text(left - 7, height(mark) + 4, written, size=12, anchor="end"))
-    if panel.note is not None:
-        parts.append(_text(left + PLOT_WIDTH, height(marks[0]) - 6, panel.note, size=12, anchor="end"))
     for number, choice in enumerate(panel.choices):
         x = left + number * pitch
         last = number == len(panel.choices) - 1
@@ -94,29 +102,84 @@ def _panel(left: float, top: float, panel: Panel, language: Language) -> list[st
         )
     parts.append(_text(left, top + PLOT_HEIGHT + 37, panel.across, size=12, colour=SOFT))
     for number, line in enumerate(panel.lines):
-        points = [(left + at * pitch, height(value)) for at, value in enumerate(line.values)]
-        parts += _line(points, line, number)
-    x = left
+        points = [
+            None if value is None else (left + at * pitch, height(value))
+            for at, value in enumerate(line.values)
+        ]
+        parts += _line(points, line, number, top)
+    for row, lines in enumerate(_legend(panel)):
+        y = top + PLOT_HEIGHT + 56 + ROW * row
+        for right, number in lines:
+            x = left + right
+            colour, dashes, kind = STYLES[number % len(STYLES)]
+            parts.append(_stroke([(x, y - 4), (x + 30, y - 4)], colour, dashes))
+            parts.append(_mark(x + 15, y - 4, kind, colour))
+            parts.append(_text(x + 36, y, panel.lines[number].name, size=12))
+    return parts
+
+
+def _legend(panel: Panel) -> list[list[tuple[float, int]]]:
+    """Return the rows of a legend: how far right of the plot's edge each line's entry begins, and its
+    number.
+    """
+    rows: list[list[tuple[float, int]]] = [[]]
+    x = 0.0
     for number, line in enumerate(panel.lines):
-        y = top + PLOT_HEIGHT + 56
-        parts += _line([(x, y - 4), (x + 15, y - 4), (x + 30, y - 4)], Line(line.name, ()), number, (1,))
-        parts.append(_text(x + 36, y, line.name, size=12))
-        x += 36 + len(line.name) * LETTER * 12 / 13 + 10
-    return parts
+        wide = 36 + len(line.name) * LETTER * 12 / 13
+        if rows[-1] and x + wide > PLOT_WIDTH:
+            rows.append([])
+            x = 0.0
+        rows[-1].append((x, number))
+        x += wide + 10
+    return rows
 
 
-def _line(
-    points: Sequence[tuple[float, float]], line: Line, number: int, marked: Sequence[int] | None = None
-) -> list[str]:
+def _line(points: Sequence[tuple[float, float] | None], line: Line, number: int, top: float) -> list[str]:
+    """Draw a line and its marks as far as the `top` of its plot; an arrow there for each that is above."""
     colour, dashes, mark = STYLES[number % len(STYLES)]
-    path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
-    parts = [
-        f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dashes}"/>'
-    ]
-    parts += [_mark(*points[at], mark, colour) for at in (range(len(points)) if marked is None else marked)]
-    if line.chosen is not None:
-        parts.append(_ring(*points[line.chosen]))
+    parts = [_stroke(run, colour, dashes) for run in _runs(points, top)]
+    for at, point in enumerate(points):
+        if point is None:
+            continue
+        x, y = point
+        if y < top:
+            # Beside those of the other lines.
+            x, y = x + 11 * number, top + 7
+            parts.append(_arrow(x, y, colour))
+        else:
+            parts.append(_mark(x, y, mark, colour))
+        if at == line.chosen:
+            parts.append(_ring(x, y))
     return parts
+
+
+def _runs(points: Sequence[tuple[float, float] | None], top: float) -> list[list[tuple[float, float]]]:
+    """Cut a line where there is nothing, and where it leaves its plot at the top."""
+    runs: list[list[tuple[float, float]]] = [[]]
+    before: tuple[float, float] | None = None
+    for point in points:
+        if point is None:
+            runs.append([])
+        else:
+            if before is not None and (before[1] < top) != (point[1] < top):
+                share = (top - before[1]) / (point[1] - before[1])
+                runs[-1].append((before[0] + share * (point[0] - before[0]), top))
+            if point[1] >= top:
+                runs[-1].append(point)
+            else:
+                runs.append([])
+        before = point
+    return [run for run in runs if len(run) > 1]
+
+
+def _stroke(points: Sequence[tuple[float, float]], colour: str, dashes: str) -> str:
+    path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+    return f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dashes}"/>'
+
+
+def _arrow(x: float, y: float, colour: str) -> str:
+    path = f"M{x:.1f} {y + 5:.1f}v-10m-3.5 4l3.5 -4l3.5 4"
+    return f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="1.8"/>'
 
 
 def _mark(x: float, y: float, kind: str, colour: str) -> str:
@@ -140,7 +203,8 @@ def _told(panel: Panel, language: Language) -> str:
     lines = (
         f"{line.name}: "
         + ", ".join(
-            f"{choice}: {language.number(value, 1)} %"
+            f"{choice}: "
+            + (language.text("policy.picture.none") if value is None else f"{language.number(value, 1)} %")
             for choice, value in zip(panel.choices, line.values, strict=True)
         )
         for line in panel.lines

@@ -12,6 +12,9 @@ from peilmerk_bench.policy import attackers
 from peilmerk_bench.policy.noise import Noise
 from peilmerk_bench.policy.street import Street
 
+# Where less than this share of the windows is published, an average of it says nothing.
+HARDLY = 0.0005
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -52,12 +55,12 @@ class Policy:
 class Outcome:
     """What a policy does to a street. All shares and probabilities are between 0 and 1.
 
-    passages_mean: how many passages are behind a published figure on average; error: how far such a figure
-    is from them on average, and error_share of them; withheld_windows, withheld_passages, withheld_days:
-    what is not published of windows, of passages by the window, and of totals; day_mean, day_error, day_sd:
-    size, mean error and standard deviation of a total as the board gives it (the gateway weighs it with the
-    windows of a day of which all are kept, which makes it no worse), None where there are no totals;
-    epsilon_person: what m passages a day cost, None without noise.
+    passages_mean: how many passages are behind a published figure on average; error: how far such a figure is
+    from them on average, and error_share of them, None where next to nothing is published; withheld_windows,
+    withheld_passages, withheld_days: what is not published of windows, of passages by the window, and of
+    totals; day_mean, day_error, day_sd: size, mean error and standard deviation of a total as the board gives
+    it (the gateway weighs it with the windows of a day of which all are kept, which makes it no worse), None
+    where there are no totals; epsilon_person: what m passages a day cost, None without noise.
 
     What the best guesser reaches, see `attackers`: whether a passage of this street was there, on average and
     at most (nothing withheld); whether a person was, whose m passages were in a window each, or all in one,
@@ -65,9 +68,9 @@ class Outcome:
     """
 
     policy: Policy
-    passages_mean: float
-    error: float
-    error_share: float
+    passages_mean: float | None
+    error: float | None
+    error_share: float | None
     withheld_windows: float
     withheld_passages: float
     withheld_days: float | None
@@ -93,15 +96,17 @@ def outcome(street: Street, policy: Policy) -> Outcome:
         shown += chance
         passages += chance * count
         error += windows * leaf.error_at_least(policy.k - count)
+    withheld = 1 - shown / histogram.total()
+    is_told = withheld <= 1 - HARDLY and passages > 0
     right, blind = attackers.reading(histogram, leaf, policy.k)
     totals = street.totals
     apart, together = _person(leaf, day, policy.m)
     return Outcome(
         policy=policy,
-        passages_mean=passages / shown if shown else 0.0,
-        error=error / shown if shown else 0.0,
-        error_share=error / passages if passages else 0.0,
-        withheld_windows=1 - shown / histogram.total(),
+        passages_mean=passages / shown if is_told else None,
+        error=error / shown if is_told else None,
+        error_share=error / passages if is_told else None,
+        withheld_windows=withheld,
         withheld_passages=1 - passages / street.total,
         withheld_days=(
             None if day is None else 1 - sum(day.at_least(policy.k - n) for n in totals) / len(totals)

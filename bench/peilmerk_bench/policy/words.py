@@ -10,11 +10,11 @@ from rich.table import Table
 
 from peilmerk_bench.policy.simulate import Outcome, Policy
 from peilmerk_bench.policy.street import Street
+from peilmerk_gateway.deployments.draft import Draft
+from peilmerk_gateway.refusal import sentence
 from peilmerk_gateway.web.language import Language
 
 Column = tuple[str, Callable[[Outcome], str]]
-# Where less than this is published, an average of it says nothing.
-HARDLY = 0.0005
 
 
 def sentences(
@@ -51,7 +51,7 @@ def _choice(policy: Policy, language: Language) -> str:
 
 def _published(agreed: Outcome, language: Language) -> list[str]:
     said = []
-    if agreed.withheld_windows > 1 - HARDLY:
+    if agreed.passages_mean is None or agreed.error is None or agreed.error_share is None:
         said.append(language.text("policy.nothing"))
     else:
         said.append(
@@ -101,6 +101,22 @@ def _guessed(agreed: Outcome, language: Language) -> list[str]:
     ]
 
 
+def refusals(draft: Draft, language: Language) -> list[str]:
+    """What stands in the way of a draft: that it is one, then each reason with the keys that it is about.
+    Nothing for a record that is complete.
+    """
+    if not draft.complaints:
+        return []
+    said = [language.text("policy.draft")]
+    for reason in sorted({complaint.reason for complaint in draft.complaints}):
+        keys = [complaint.key for complaint in draft.complaints if complaint.reason == reason]
+        named = ", ".join(dict.fromkeys(key for key in keys if key))
+        said.append(f"{reason}: {sentence(reason, language.code)}" + (f" ({named})" if named else ""))
+    if not draft.is_all:
+        said.append(language.text("policy.draft.more"))
+    return said
+
+
 def tables(outcomes: Sequence[Outcome], agreed: Policy, language: Language) -> list[Table]:
     """Three tables: another epsilon, another threshold, another window; the record's own row is bold and
     starred.
@@ -144,11 +160,6 @@ def tables(outcomes: Sequence[Outcome], agreed: Policy, language: Language) -> l
     return made
 
 
-def below_tables(agreed: Outcome, language: Language) -> str:
-    """What the columns of the tables mean."""
-    return language.text("policy.columns", blind=_percent(agreed.reading_blind, language))
-
-
 def epsilon(value: Fraction | None, language: Language) -> str:
     """An epsilon as people write it, or that there is none."""
     return language.text("policy.exact") if value is None else language.amount(float(value))
@@ -156,14 +167,15 @@ def epsilon(value: Fraction | None, language: Language) -> str:
 
 def _columns(language: Language) -> list[Column]:
     return [
-        ("mean", lambda o: language.number(o.passages_mean, 1)),
-        ("error", lambda o: language.number(o.error, 1)),
+        ("mean", lambda o: "-" if o.passages_mean is None else language.number(o.passages_mean, 1)),
+        ("error", lambda o: "-" if o.error is None else language.number(o.error, 1)),
         ("windows", lambda o: _percent(o.withheld_windows, language)),
         ("passages", lambda o: _percent(o.withheld_passages, language)),
         ("budget", lambda o: "-" if o.epsilon_person is None else epsilon(o.epsilon_person, language)),
         ("passage", lambda o: _percent(o.passage, language)),
         ("person", lambda o: _percent(o.person_together, language)),
-        ("reading", lambda o: _percent(o.reading, language)),
+        # What blind guessing reaches depends on the window: only beside it the figure says anything.
+        ("reading", lambda o: f"{_percent(o.reading, language)} ({_percent(o.reading_blind, language)})"),
     ]
 
 

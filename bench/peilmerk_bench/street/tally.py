@@ -182,13 +182,14 @@ async def observations_on(platform_url: str) -> list[dict[str, Any]]:
 
 
 async def _all(client: httpx.AsyncClient, link: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
+    rows: dict[object, dict[str, Any]] = {}
     following: str | None = link
     while following:
         answer = await client.get(following)
         if answer.status_code != httpx.codes.OK:
             raise StreetError(f"{following}: found status {answer.status_code}, wanted 200")
         page = answer.json()
-        rows.extend(page["value"])
+        # The service pages by number and gives the last of one page again as the first of the next.
+        rows |= {row["@iot.id"]: row for row in page["value"]}
         following = page.get("@iot.nextLink")
-    return rows
+    return list(rows.values())

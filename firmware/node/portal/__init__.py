@@ -42,6 +42,8 @@ class Door:
         # The last sample of each quantity that is no count; counts are seen as they were released, never
         # before.
         self.latest: dict = {}
+        # The board's sensors (node.sensors), set by the app.
+        self.sensors = None
         # Made at the first request; what is signed with it ends with this boot.
         self.secret = b""
         # Failed logins by source, and challenges that were met: bounded, see local.py.

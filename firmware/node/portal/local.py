@@ -16,6 +16,7 @@ from micropython import const
 
 from node import uptime
 from node.portal.http import Refused, fill, proof, same, sha256
+from node.sensors import samples
 from node.uplink.link import slot_s
 from peilmerk_protocol import cose, quantities, report, topics
 from peilmerk_protocol.error import ProtocolError
@@ -186,6 +187,15 @@ async def _status(door, answer, csrf):
     for number in sorted(door.latest):
         if not quantities.is_count(number):
             await answer.send(_said(answer, "<li>%s: %s", number, (door.latest[number],), mark))
+    row = answer.get("sensor")
+    for place in range(len(door.sensors.drivers)):
+        driver = door.sensors.drivers[place]
+        # Not of who counts: what went well there is how many passed.
+        if driver is not None and samples(driver):
+            values = {"driver": door.config.sensors[place]["driver"], "good": driver.good}
+            values["faults"], values["damaged"] = driver.faults, driver.damaged
+            values["resets"] = driver.resets
+            await answer.send(fill(row, values))
     await answer.piece("sent")
     row = answer.get("row")
     states = answer.get("states").decode().split("|")

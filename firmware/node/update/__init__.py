@@ -50,6 +50,8 @@ async def offer(config, slots, argument, vigil):
         return _UNREACHABLE
     finally:
         # Needed once in months: the heap has them back.
-        for name in ("node.update.fetch", "node.update.receive", "peilmerk_protocol.manifest"):
+        for name in ("node.update.fetch", "node.update.receive", "node.update.rom"):
             sys.modules.pop(name, None)
+        for name in ("manifest", "romfs"):
+            sys.modules.pop("peilmerk_protocol." + name, None)
         gc.collect()

@@ -1,7 +1,8 @@
 """Takes an update in pieces of any size, from the network or the cable, and fills the slot that does not run.
 
 Nothing is written before the manifest is verified and wanted; no file counts before its hash is right; and
-the slot is hashed whole before the board is told to try it.
+the slot is hashed whole before the board is told to try it. On a board with a partition for a ROM file system
+that has room, the slot is half of it (`node.update.rom`); otherwise a folder.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ from micropython import const
 from node.attest import digest_with, firmware_digest
 from node.console import say
 from node.update import UpdateError
+from node.update.rom import Rom
 from peilmerk_protocol import manifest
 
 _MALFORMED = const(1)
@@ -64,6 +66,7 @@ class Receiver:
         if slots.trial or not slots.running:
             raise UpdateError(_ON_TRIAL, "firmware on trial", "proven firmware")
         self._slot = slots.root + slots.rival() + "/"
+        self._rom = None
         if offered:
             self._newer(offered[2])
         try:
@@ -101,7 +104,13 @@ class Receiver:
         if not self._manifest or self._file:
             self.abandon()
             raise UpdateError(_TRUNCATED, "%d bytes" % self.taken, "more")
-        if firmware_digest(self._slots.root, self._slot) != self._manifest.digest:
+        rom = self._rom
+        if rom:
+            rom.show(self._slot[:-1])
+        good = firmware_digest(self._slots.root, self._slot) == self._manifest.digest
+        if rom:
+            rom.hide(self._slot[:-1], good)
+        if not good:
             raise OSError("reads back otherwise")
         self._slots.try_rival()
         say("update: %d.%d.%d is tried at the next start" % self._manifest.version)
@@ -125,7 +134,7 @@ class Receiver:
         self._check(found)
         self._head = bytearray()
         remove(self._slot[:-1])
-        self._room(found)
+        self._place(found)
         self._manifest = found
         self._next_file()
 
@@ -157,7 +166,16 @@ class Receiver:
         if found.micropython > tuple(system.version[:3]):
             raise UpdateError(_MICROPYTHON, system.version, found.micropython)
 
-    def _room(self, found):
+    def _place(self, found):
+        """Choose where it goes; there must be room."""
+        try:
+            # Also when there is too little room: what lies there would come before the folder.
+            rom = Rom(self._slots.rival())
+            if rom.begin(found.files):
+                self._rom = rom
+                return
+        except OSError:
+            pass  # no such partition
         flash = os.statvfs(self._slots.root)
         blocks = _SPARE + sum([(file[1] + flash[0] - 1) // flash[0] for file in found.files])
         if blocks > flash[3]:
@@ -175,6 +193,10 @@ class Receiver:
             if self._number == len(files):
                 return
             path, self._left, _ = files[self._number]
+            self._hash = hashlib.sha256()
+            if self._rom:
+                self._file = self._rom.file(self._number)
+                continue
             path = self._slot + path
             at = path.find("/", 1)
             while at > 0:
@@ -184,7 +206,6 @@ class Receiver:
                     pass  # it is there, or the file in it says what is wrong
                 at = path.find("/", at + 1)
             self._file = open(path, "wb")
-            self._hash = hashlib.sha256()
 
 
 def remove(path):

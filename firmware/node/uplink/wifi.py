@@ -82,7 +82,9 @@ class Wifi:
         """Try one network: 0 when it let us in, otherwise the radio's last status (network.STAT_…)."""
         station = self._station
         if station.active():
+            # Off and on: a radio that hangs does not notice that it was disconnected.
             self._disconnect()
+            station.active(False)
             # Access points refuse who comes back at once.
             await asyncio.sleep(1)
         station.active(True)

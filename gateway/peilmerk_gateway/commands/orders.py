@@ -135,6 +135,8 @@ def told(row: CommandRow) -> dict[str, Any]:
     }
     if row.verb == command.UPDATE and row.outcome not in (None, command.DONE) and row.detail:
         told["reason"] = update_names.reason_text(row.detail)
+    if row.verb == command.IDENTIFY and row.outcome == command.REFUSED and row.detail == command.NO_LIGHT:
+        told["reason"] = "the board has no light and no buzzer: peilmerk device deploy --light"
     return told
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -38,6 +38,8 @@ MOST_PAUSE_S = 300.0
 ANSWER_S = 1.0
 # How long a beacon may be under way, seconds in the gateway's time.
 BEACON_LIFE_S = 300
+# To how many devices a beacon is sent by one transaction of the store: after an outage all state at once.
+BEACONS = 200
 
 _log = structlog.get_logger(__name__)
 
@@ -115,9 +117,9 @@ class Sender:
             await self._store.expire_commands(now)
             waiting = [row for row in waiting if row.expiry >= now]
         # Beacons first: a device without a clock carries out nothing else.
-        for device_id in sorted(self._stated):
-            await self._beacon(device_id)
-            self._stated.discard(device_id)
+        while some := sorted(self._stated)[:BEACONS]:
+            await self._beacons(some)
+            self._stated.difference_update(some)
         heard, self._heard = self._heard, set()
         first: dict[str, CommandRow] = {}
         for row in waiting:
@@ -149,13 +151,11 @@ class Sender:
         pace.due = pace.last + pause * random.uniform(0.75, 1.0)
         _log.info("command sent", verb=protocol.VERB_NAMES[row.verb], attempt=row.attempts + 1)
 
-    async def _beacon(self, device_id: str) -> None:
+    async def _beacons(self, device_ids: Sequence[str]) -> None:
         await self._courier.reach()
-        counter = await self._store.beacon_counter(device_id)
-        if counter is None:
-            return
-        now = int(self._clock.now())
-        await self._publish(device_id, protocol.Command(counter, now + BEACON_LIFE_S, protocol.TIME, now))
+        for device_id, counter in (await self._store.beacon_counters(device_ids)).items():
+            now = int(self._clock.now())
+            await self._publish(device_id, protocol.Command(counter, now + BEACON_LIFE_S, protocol.TIME, now))
 
     async def _publish(self, device_id: str, order: protocol.Command) -> bool:
         """Hand a command to the broker; False when the device may not be told anything any more."""

@@ -260,6 +260,8 @@ def _describe(declared: Declared) -> Description:
             "epsilon_day": str(mandate.epsilon_day),
             "threshold_k": mandate.k,
             "m_assumed": mandate.m_assumed,
+            "epsilon_person": str(mandate.m_assumed * (mandate.epsilon_leaf + mandate.epsilon_day)),
+            "epsilon_person_of": f"{mandate.m_assumed} passages a day at one sensor; along more it adds up",
         }
     elif quantity.kind == quantities.KIND_MEAN:
         facts["statistic"] = "mean of the window"

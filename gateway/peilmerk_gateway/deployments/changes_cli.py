@@ -18,7 +18,7 @@ from peilmerk_gateway.deployments import history as records_history
 from peilmerk_gateway.deployments.deployment import Deployment, RecordError, parse, read
 from peilmerk_gateway.deployments.difference import difference, must_rise
 from peilmerk_gateway.deployments.difference_words import Change, Effect
-from peilmerk_gateway.deployments.history import State, Text, Texts, Version
+from peilmerk_gateway.deployments.history import Signature, State, Text, Texts, Version
 from peilmerk_gateway.deployments.speaking import LanguageOption
 from peilmerk_gateway.deployments.speaking import language as spoken
 from peilmerk_gateway.errors import PeilmerkError
@@ -127,6 +127,8 @@ def history(
         report = {"name": "deployment history", "ok": not lost, "figures": figures, "limits": {"lost": []}}
         typer.echo(json.dumps(report, ensure_ascii=False))
     else:
+        if not found:
+            typer.echo("no record was ever in force here")
         for name, mine in found.items():
             typer.echo(name)
             for version in mine:
@@ -219,6 +221,7 @@ def _facts(version: Version) -> dict[str, Any]:
         "taken_up_at": _moment(version.at),
         "state": version.state.value,
         "ended_at": None if version.ended_at is None else _moment(version.ended_at),
+        "signature": version.signature.value,
         "signed_by": version.signed_by,
         "text": version.text.value,
     }
@@ -226,11 +229,15 @@ def _facts(version: Version) -> dict[str, Any]:
 
 def _line(version: Version) -> str:
     ended = "" if version.ended_at is None else f" {_moment(version.ended_at)}"
-    by = f", signed by {version.signed_by}" if version.signed_by else ""
+    by = {
+        Signature.SIGNED: f"signed by {version.signed_by}",
+        Signature.NOBODY: "nobody signed",
+        Signature.NOT_KNOWN: "who signed is not known",
+    }[version.signature]
     text = "" if version.text is Text.KEPT else f", text {version.text}"
     return (
         f"version {version.version}: taken up {_moment(version.at)} (entry {version.entry}), "
-        f"{version.state}{ended}{by}, {version.digest[:12]}{text}"
+        f"{version.state}{ended}, {by}, {version.digest[:12]}{text}"
     )
 
 

@@ -21,6 +21,8 @@ from peilmerk_gateway.deployments import changes_cli, new_cli
 from peilmerk_gateway.deployments.complaints import Complaint
 from peilmerk_gateway.deployments.deployment import Deployment, RecordError, read
 from peilmerk_gateway.deployments.explain import explain as explained
+from peilmerk_gateway.deployments.speaking import LanguageOption as SpokenOption
+from peilmerk_gateway.deployments.speaking import language as spoken
 from peilmerk_gateway.refusal import Reason, sentence
 
 
@@ -64,7 +66,10 @@ def check(
         ),
     ] = None,
 ) -> None:
-    """Check whether records are complete and permit publication; names file, key and what was wanted."""
+    """Check whether records are complete and permit publication; names file, key and what was wanted.
+
+    Warns where nobody signed a record of public space; that is no refusal.
+    """
     usable, broken = _read(files)
     if gateway is not None:
         usable, refused = _following(usable, gateway)
@@ -78,11 +83,15 @@ def check(
     for clash in clashes:
         typer.echo(f"error: {clash}", err=True)
     ok = not broken and not clashes
+    unsigned = [one.file for one in usable if one.record.signed_by is None and not one.record.private_host]
+    for file in unsigned:
+        typer.echo(f"warning: {file}: signed_by: not found, wanted who signs for this version", err=True)
     if as_json:
         figures: dict[str, Any] = {
             "records": len(usable) + len(broken),
             "broken": len(broken),
             "clashes": len(clashes),
+            "unsigned": [str(file) for file in unsigned],
             "devices": sum(len(deployment.mandates) for deployment in usable),
             "refusals": {str(error.file): str(error.reason) for error in broken},
         }
@@ -100,14 +109,17 @@ def check(
 
 
 @app.command(
-    epilog="Examples: peilmerk deployment explain street.toml    peilmerk deployment explain deployments"
+    epilog="Examples: peilmerk deployment explain street.toml    "
+    "peilmerk deployment explain deployments --language nl"
 )
-def explain(files: FilesArgument) -> None:
+def explain(files: FilesArgument, language: SpokenOption = None) -> None:
     """Say what would be published, at what detail and why; what is refused is said to be refused."""
+    said = spoken(language)
     usable, broken = _read(files)
-    typer.echo("\n\n".join(explained(deployment) for deployment in usable), nl=bool(usable))
+    typer.echo("\n\n".join(explained(deployment, said) for deployment in usable), nl=bool(usable))
     for error in broken:
-        typer.echo(f"error: {error.file}: nothing is published: {sentence(error.reason)}", err=True)
+        refused = said.text("explain.refused", sentence=sentence(error.reason, said.code))
+        typer.echo(f"error: {error.file}: {refused}", err=True)
         for line in str(error).splitlines():
             typer.echo(f"error: {line}", err=True)
     raise typer.Exit(1 if broken else 0)

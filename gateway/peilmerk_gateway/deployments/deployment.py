@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -64,15 +65,19 @@ class Deployment:
 
 def read(file: Path) -> Deployment:
     """Read one record. Raises RecordError, whatever is wrong with it."""
+    return parse(bytes_of(file), file)
+
+
+def bytes_of(file: Path) -> bytes:
+    """Return what is in a file. Raises RecordError."""
     try:
-        data = file.read_bytes()
+        return file.read_bytes()
     except OSError as reason:
         raise RecordError(file, [_broken(f"cannot be read: {reason.strerror}")]) from reason
-    return parse(data, file)
 
 
-def parse(data: bytes, file: Path) -> Deployment:
-    """Read a record from the bytes of `file`. Raises RecordError."""
+def tables_of(data: bytes, file: Path) -> tuple[dict[str, Any], frozenset[str]]:
+    """Return the tables of a TOML file, and the devices that it seems to be about. Raises RecordError."""
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as reason:
@@ -81,9 +86,14 @@ def parse(data: bytes, file: Path) -> Deployment:
         raise RecordError(file, [complaint]) from None
     devices = frozenset(_DEVICE_ID.findall(text))
     try:
-        tables = tomllib.loads(text)
+        return tomllib.loads(text), devices
     except tomllib.TOMLDecodeError as reason:
         raise RecordError(file, [_broken(f"not TOML: {reason}")], devices) from None
+
+
+def parse(data: bytes, file: Path) -> Deployment:
+    """Read a record from the bytes of `file`. Raises RecordError."""
+    tables, devices = tables_of(data, file)
     try:
         record = Record.model_validate(tables)
     except ValidationError as reason:
@@ -93,8 +103,8 @@ def parse(data: bytes, file: Path) -> Deployment:
     if lacking := gates.complaints(record):
         raise RecordError(file, lacking, devices)
     try:
-        cells = _cells(record)
-    except _Misplaced as reason:
+        cells = cells_of(record)
+    except Misplaced as reason:
         raise RecordError(file, [reason.complaint], devices) from None
     mandates = {mandate.device_id: mandate for mandate in mandates_of(record)}
     return Deployment(file, record, hashlib.sha256(data).hexdigest(), cells, mandates, data)
@@ -104,12 +114,15 @@ def _broken(text: str) -> Complaint:
     return Complaint(Reason.RECORD_BROKEN, "", text)
 
 
-class _Misplaced(Exception):
+class Misplaced(Exception):
+    """A place that is on no grid, or not where the record says; `complaint` tells which."""
+
     def __init__(self, key: str, text: str) -> None:
         self.complaint = Complaint(Reason.G1, key, text)
 
 
-def _cells(record: Record) -> dict[str, Cell]:
+def cells_of(record: Record) -> dict[str, Cell]:
+    """Return the square of each device, by its name. Raises Misplaced."""
     place = record.location
     # Of a home nothing finer is told than what is known to be coarse enough.
     size = COARSEST_M if record.private_host else SIZE_M
@@ -121,7 +134,7 @@ def _cells(record: Record) -> dict[str, Cell]:
         if place.point is not None:
             around = _cell(place.point, "location.point", common.size_m)
             if around != common:
-                raise _Misplaced(
+                raise Misplaced(
                     "location.public_cell",
                     f"found {common.id!r}, wanted {around.id!r}, in which location.point lies",
                 )
@@ -135,11 +148,11 @@ def _named(name: str) -> Cell:
     try:
         return cell_named(name)
     except GridError as reason:
-        raise _Misplaced("location.public_cell", str(reason)) from None
+        raise Misplaced("location.public_cell", str(reason)) from None
 
 
 def _cell(point: Point, key: str, size_m: int) -> Cell:
     try:
         return cell_of(point.longitude, point.latitude, size_m)
     except GridError as reason:
-        raise _Misplaced(key, str(reason)) from None
+        raise Misplaced(key, str(reason)) from None

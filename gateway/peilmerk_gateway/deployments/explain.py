@@ -1,6 +1,7 @@
 """Say in plain sentences what a record leads to: what is published, at what detail, and why.
 
-For an officer or a council, so there is no device id and no point in it.
+For an officer or a council, in their language, so there is no device id and no point in it. The sentences are
+`explain.*` of the texts.
 """
 
 from __future__ import annotations
@@ -10,82 +11,90 @@ from collections.abc import Iterator
 from peilmerk_gateway.deployments import gates
 from peilmerk_gateway.deployments.catalogue import Declared, declared_in
 from peilmerk_gateway.deployments.deployment import Deployment
+from peilmerk_gateway.web.language import Language
 from peilmerk_protocol import quantities, topics
 
 
-def explain(deployment: Deployment) -> str:
+def explain(deployment: Deployment, language: Language) -> str:
     """Return the explanation of a deployment as lines of plain text."""
-    return "\n".join(_lines(deployment))
+    return "\n".join(_lines(deployment, language))
 
 
-def _lines(deployment: Deployment) -> Iterator[str]:
+def _lines(deployment: Deployment, say: Language) -> Iterator[str]:
     record = deployment.record
-    yield f"{record.id}, version {record.version}: {record.location.description}"
+    yield say.text(
+        "explain.title", id=record.id, version=record.version, description=record.location.description
+    )
+    responsible = say.text("explain.responsible", organisation=record.owner.organisation)
     first = [day for day in (record.active_from, gates.notice_is_over(record)) if day is not None]
-    begin = f"From {max(first).isoformat()} until" if first else "Until"
-    yield f"Responsible: {record.owner.organisation}. {begin} {record.active_until.isoformat()}."
+    end = record.active_until.isoformat()
+    if first:
+        yield f"{responsible} {say.text('explain.from', begin=max(first).isoformat(), end=end)}"
+    else:
+        yield f"{responsible} {say.text('explain.until', end=end)}"
+    if record.signed_by is not None:
+        yield say.text("explain.signed", by=record.signed_by)
+    elif not record.private_host:
+        yield say.text("explain.signed.nobody")
     for purpose in record.purposes:
-        yield f"Purpose: {purpose.goal}"
-    yield f"Personal data: {'yes' if record.contains_personal_data else 'no'}."
+        yield say.text("explain.purpose", goal=purpose.goal)
+    yield say.text("explain.personal" if record.contains_personal_data else "explain.personal.none")
     for device in record.devices:
         cell = deployment.cells[device.name]
         yield ""
-        state = "" if device.active else ", not in use: nothing it reports is taken"
+        state = "" if device.active else f", {say.text('explain.inactive')}"
         yield f"{device.name} ({device.type}, {device.model}){state}"
-        yield (
-            f"  Place: the square {cell.id} of {cell.size_m} m, always the same one. "
-            "The exact place is not published."
-        )
+        yield f"  {say.text('explain.place', cell=cell.id, size=cell.size_m)}"
         if record.private_host and record.location.addresses is not None:
-            yield f"  It is somebody's home, one of {record.location.addresses} addresses in the square."
+            yield f"  {say.text('explain.home', n=record.location.addresses)}"
         for declared in declared_in(deployment):
             if declared.device is device:
-                yield from (f"  {line}" for line in _datastream(declared))
+                yield from (f"  {line}" for line in _datastream(declared, say))
     if any(mandate.epsilon_leaf for mandate in deployment.mandates.values()):
         yield ""
-        yield from _privacy(deployment)
+        yield from _privacy(deployment, say)
 
 
-def _datastream(declared: Declared) -> Iterator[str]:
+def _datastream(declared: Declared, say: Language) -> Iterator[str]:
     mandate, quantity = declared.mandate, declared.stream.quantity
-    minutes = f"{mandate.window_s / 60:g} minutes"
-    if declared.deployment.record.location.indoor:
-        fate = "kept, not published, because it hangs indoors"
-    elif declared.stream.is_public:
-        fate = "published" + (" as open data" if declared.datastream.is_open_data else "")
-    else:
-        fate = "kept, not published"
+    label = quantity.label_nl if say.code == "nl" else quantity.label
+    fate = say.text(_fate(declared))
     if declared.kind == topics.DAY:
-        yield f"{quantity.label}, total of the day: {fate}, one figure for every whole day (UTC)."
+        yield say.text("explain.day", label=label, fate=fate)
     else:
-        yield f"{quantity.label}: {fate}, one figure for every {minutes}."
+        yield say.text("explain.window", label=label, fate=fate, minutes=say.amount(mandate.window_s / 60))
     if mandate.hold_s and declared.stream.is_public:
-        yield f"  Nobody is told before {mandate.hold_s // 60} minutes after its end: it is of a home."
-    stays = "; what was published stays published" if declared.stream.is_public else ""
-    yield f"  Kept here for {declared.datastream.retention_days} days{stays}."
+        yield f"  {say.text('explain.late', n=mandate.hold_s // 60)}"
+    kept = "explain.kept.published" if declared.stream.is_public else "explain.kept"
+    yield f"  {say.text(kept, n=declared.datastream.retention_days)}"
     if quantity.is_count:
-        noise = mandate.noise_scale(declared.kind)
-        yield (
-            f"  The sensor adds random noise (standard deviation {noise:.1f}) "
-            f"and forgets the exact count. A noisy figure below {mandate.k} is not kept."
-        )
+        noise = say.number(mandate.noise_scale(declared.kind), 1)
+        yield f"  {say.text('explain.count', noise=noise, k=say.number(mandate.k))}"
     elif quantity.kind == quantities.KIND_MEAN:
-        yield f"  Mean and spread in {quantity.unit_label}, with the number of samples."
+        yield f"  {say.text('explain.mean', unit=quantity.unit_label)}"
         if any(quantities.mean_of(number) == quantity.number for number in mandate.extremes):
-            yield "  With the lowest and the highest sample, and the share of samples that were not missing."
+            yield f"  {say.text('explain.extremes')}"
     else:
-        yield f"  A statistic of its window in {quantity.unit_label}."
+        yield f"  {say.text('explain.statistic', unit=quantity.unit_label)}"
 
 
-def _privacy(deployment: Deployment) -> Iterator[str]:
+def _fate(declared: Declared) -> str:
+    if declared.deployment.record.location.indoor:
+        return "explain.fate.indoor"
+    if not declared.stream.is_public:
+        return "explain.fate.kept"
+    return "explain.fate.open" if declared.datastream.is_open_data else "explain.fate.public"
+
+
+def _privacy(deployment: Deployment, say: Language) -> Iterator[str]:
     privacy = deployment.record.privacy
     passage = privacy.epsilon_leaf + privacy.epsilon_day
-    person = privacy.m_assumed * passage
-    yield (
-        f"Privacy: one passage is protected with epsilon {privacy.epsilon_leaf} in its window "
-        f"and {privacy.epsilon_day} in the day's total, {passage} together."
+    yield say.text(
+        "explain.epsilon" if privacy.epsilon_day else "explain.epsilon.windows",
+        leaf=say.amount(float(privacy.epsilon_leaf)),
+        day=say.amount(float(privacy.epsilon_day)),
+        passage=say.amount(float(passage)),
     )
-    yield (
-        f"Somebody who passes {privacy.m_assumed} times a day at one sensor is protected "
-        f"with epsilon {person} a day. Passing several sensors adds up."
+    yield say.text(
+        "explain.person", m=privacy.m_assumed, person=say.amount(float(privacy.m_assumed * passage))
     )

@@ -43,6 +43,14 @@ class Text(StrEnum):
     CHANGED = "changed"
 
 
+class Signature(StrEnum):
+    """Whether somebody signed a version; only its text says so."""
+
+    SIGNED = "signed"
+    NOBODY = "nobody"
+    NOT_KNOWN = "not known"
+
+
 class State(StrEnum):
     """What became of a version."""
 
@@ -57,7 +65,8 @@ class State(StrEnum):
 class Version:
     """A version of a deployment: `entry` of the trail tells that it was taken up `at` (unix seconds).
 
-    `ended_at` is when it was not in force any more; `signed_by` is read from the text.
+    `ended_at` is when it was not in force any more; `signed_by` is read from the text, and None as well where
+    that cannot be read: `signature` tells.
     """
 
     deployment: str
@@ -68,6 +77,7 @@ class Version:
     state: State
     ended_at: float | None
     text: Text
+    signature: Signature
     signed_by: str | None
 
 
@@ -122,10 +132,14 @@ class Texts:
 
 
 class History:
-    """What was in force, for judging what may come after it. One thread at a time."""
+    """What was in force, for judging what may come after it. One thread at a time.
 
-    def __init__(self, texts: Texts, told: Sequence[RecordsEntry]) -> None:
+    is_kept: whether the text of a record that may come into force is kept; else nothing is written.
+    """
+
+    def __init__(self, texts: Texts, told: Sequence[RecordsEntry], is_kept: bool = True) -> None:
         self._texts = texts
+        self._is_kept = is_kept
         self._last: dict[str, TakenUp] = {}
         for entry in told:
             for id, (_, facts) in _usable(entry).items():
@@ -142,7 +156,8 @@ class History:
         if (refused := self.complaint(deployment)) is not None:
             return refused
         try:
-            self._texts.keep(deployment.digest, deployment.text)
+            if self._is_kept:
+                self._texts.keep(deployment.digest, deployment.text)
         except OSError as reason:
             return Complaint(Reason.RECORD_BROKEN, "", f"its text cannot be kept: {reason.strerror}")
         self._last[deployment.id] = TakenUp(deployment.record.version, deployment.digest, deployment.record)
@@ -221,8 +236,15 @@ def _taken_up(id: str, facts: Mapping[str, Any], entry: RecordsEntry, texts: Tex
         State.IN_FORCE,
         None,
         text,
+        _signature(record),
         None if record is None else record.signed_by,
     )
+
+
+def _signature(record: Record | None) -> Signature:
+    if record is None:
+        return Signature.NOT_KNOWN
+    return Signature.NOBODY if record.signed_by is None else Signature.SIGNED
 
 
 def _usable(entry: RecordsEntry) -> dict[str, tuple[str, Mapping[str, Any]]]:

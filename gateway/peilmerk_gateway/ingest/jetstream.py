@@ -2,7 +2,7 @@
 
 NATS keeps every MQTT publish of QoS 1 in its stream `$MQTT_msgs` before it acknowledges it to the device,
 for as long as a consumer has interest in it. `ensure_consumer` makes the gateway's interest: one durable
-consumer over the topics that devices publish on. It has to be there before the first device connects,
+consumer of all that devices publish. It has to be there before the first device connects,
 because what nobody is interested in is acknowledged and dropped; the broker's start sees to that.
 
 Deliveries are at least once. What was not acknowledged within `ack_wait` seconds, because the gateway or
@@ -48,8 +48,9 @@ from peilmerk_gateway.ingest.cutting import Cutter, Share
 STREAM = "$MQTT_msgs"
 SUBJECT_PREFIX = "$MQTT.msgs."
 DURABLE = "peilmerk_gateway"
-# Any device's topic of each kind, as the stream's subjects.
-FILTER = [f"{SUBJECT_PREFIX}peilmerk.1.*.{kind}" for kind in ("report", "statement", "ack", "day")]
+# All of the stream. Devices may publish on their own topics only, so nothing else is in it; and of several
+# filters the broker tried each on every message: 105 of its 110 µs a message.
+FILTER = f"{SUBJECT_PREFIX}>"
 
 # As many as one transaction is to hold. A batch is smaller when no more is there, and where a full one takes
 # so long that the broker would take back what waits behind it.
@@ -148,7 +149,7 @@ async def ensure_consumer(connection: Client, ack_wait: float = ACK_WAIT_S) -> C
         STREAM,
         ConsumerConfig(
             durable_name=DURABLE,
-            filter_subjects=FILTER,
+            filter_subject=FILTER,
             deliver_policy=DeliverPolicy.ALL,
             ack_policy=AckPolicy.EXPLICIT,
             ack_wait=ack_wait,

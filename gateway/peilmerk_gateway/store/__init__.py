@@ -3,7 +3,7 @@
 `Store` is the front door; `rows` holds what goes in and out, `schema` the tables.
 """
 
-from peilmerk_gateway.store.engine import StoreError, StoreRefused
+from peilmerk_gateway.store.engine import StoreDamaged, StoreError, StoreRefused
 from peilmerk_gateway.store.rows import (
     AnswerRow,
     AttestationRow,
@@ -57,6 +57,7 @@ __all__ = [
     "SinkFigures",
     "SpentLine",
     "Store",
+    "StoreDamaged",
     "StoreError",
     "StoreRefused",
     "Stored",

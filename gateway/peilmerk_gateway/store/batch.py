@@ -18,6 +18,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from peilmerk_gateway.store import commands, halts, levels, meanwhile, quarantine, schema, trail
+from peilmerk_gateway.store.device_streams import Streams
 from peilmerk_gateway.store.engine import StoreError
 from peilmerk_gateway.store.rows import BatchRows, Entry, ObservationRow, Stored, WithheldRow
 from peilmerk_gateway.store.sql import Row, columns_of, insert, insert_all, insert_new, next_ids
@@ -53,6 +54,7 @@ def write_batch(
     sinks: Sequence[str],
     now: float,
     bounds: quarantine.Bounds = quarantine.BOUNDS,
+    streams: Streams | None = None,
     own: Collection[int] = (),
 ) -> Stored:
     """Write everything of `batch` that is new, one publish row a sink for what is public; return what was
@@ -75,6 +77,7 @@ def write_batch(
     if ledger:
         written["ledger"] = insert_new(connection, schema.ledger, ledger, number)
     figures = _write_figures(connection, fresh, written, number, now)
+    (streams or Streams()).write(connection, (row for _, row in figures))
     written["queued"] = _queue(connection, figures, sinks)
     statements = [(*_STATEMENT(row), now) for row in batch.attestations]
     written["statements"] = insert_new(connection, schema.attestation, statements, number)

@@ -13,7 +13,7 @@ row: only the last number that was taken is kept, and it is on the disk before t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Select, func, select, tuple_, update
@@ -73,24 +73,43 @@ def queue(
     )
     values = {name: getattr(row, name) for name in CommandRow.__slots__}
     connection.execute(insert(connection, schema.command), values)
-    note_counters(connection, device_id, counter, beacon)
+    note_counters(connection, {device_id: (counter, beacon)})
     _tell(connection, "queued", row, now)
     return row
 
 
-def beacon(connection: Connection, device_id: str) -> int | None:
-    """Take a counter for a time beacon to this device; None when there is none free to take."""
-    last, before = _counters(connection, device_id)
-    oldest = connection.execute(
-        select(func.min(_command.counter)).where(_command.device_id == device_id, _command.state.in_(_OPEN))
-    ).scalar_one()
-    counter = 1 + (max(last, before) if oldest is None else max(oldest - GAP, before))
-    if not counter % GAP:
-        counter += 1
-    if counter > MOST_COUNTER or (oldest is not None and counter > oldest):
-        return None
-    note_counters(connection, device_id, last, counter)
-    return counter
+def beacons(connection: Connection, device_ids: Sequence[str]) -> dict[str, int]:
+    """Take a counter for a time beacon to each of these devices; one that has none free is left out."""
+    taken = {
+        row[0]: (row[1], row[2])
+        for row in connection.execute(
+            select(_counter.device_id, _counter.command, _counter.beacon)
+            .where(_counter.device_id.in_(device_ids))
+            .order_by(_counter.device_id)
+            .with_for_update()
+        )
+    }
+    open_since = {
+        row[0]: row[1]
+        for row in connection.execute(
+            select(_command.device_id, func.min(_command.counter))
+            .where(_command.device_id.in_(device_ids), _command.state.in_(_OPEN))
+            .group_by(_command.device_id)
+        )
+    }
+    found = {}
+    for device_id in device_ids:
+        last, before = taken.get(device_id, (0, 0))
+        oldest = open_since.get(device_id)
+        counter = 1 + (max(last, before) if oldest is None else max(oldest - GAP, before))
+        if not counter % GAP:
+            counter += 1
+        if counter <= MOST_COUNTER and (oldest is None or counter <= oldest):
+            found[device_id] = counter
+    note_counters(
+        connection, {device_id: (taken.get(device_id, (0, 0))[0], n) for device_id, n in found.items()}
+    )
+    return found
 
 
 def _counters(connection: Connection, device_id: str) -> tuple[int, int]:
@@ -100,15 +119,20 @@ def _counters(connection: Connection, device_id: str) -> tuple[int, int]:
     return (0, 0) if row is None else (row[0], row[1])
 
 
-def note_counters(connection: Connection, device_id: str, command: int, beacon: int) -> None:
-    """Write down the last counters that a device's commands and its beacons took."""
+def note_counters(connection: Connection, counters: Mapping[str, tuple[int, int]]) -> None:
+    """Write down the last counters that devices' commands and their beacons took."""
+    if not counters:
+        return
     statement = insert(connection, schema.command_counter)
     connection.execute(
         statement.on_conflict_do_update(
             index_elements=["device_id"],
             set_={"command": statement.excluded.command, "beacon": statement.excluded.beacon},
         ),
-        {"device_id": device_id, "command": command, "beacon": beacon},
+        [
+            {"device_id": device_id, "command": command, "beacon": beacon}
+            for device_id, (command, beacon) in counters.items()
+        ],
     )
 
 

@@ -14,6 +14,7 @@ loses it after half a minute, and the lock with it.
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -48,12 +49,23 @@ def why(reason: BaseException | None) -> str:
     """Say what a driver complains of, and what can be done where it does not go over by itself."""
     # PostgreSQL tells of rows in the lines that follow.
     text = str(reason).partition("\n")[0]
-    if "malformed" in text:
+    if is_damage(reason):
         text += (
-            ": a page of the file is damaged; stop the gateway and put the last backup in its place. "
-            "What boards brought meanwhile waits at the broker"
+            ": a page of the file is damaged. Where only indexes are, the gateway puts it right when it is "
+            "started anew; else stop it and put the last backup in its place. What boards brought meanwhile "
+            "waits at the broker"
         )
     return text
+
+
+def is_damage(reason: BaseException | None) -> bool:
+    """Whether a driver complains of what SQLite's file is made of."""
+    code = getattr(reason, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+class StoreDamaged(StoreError):
+    """A page of an SQLite file is damaged: see `salvage`."""
 
 
 class StoreRefused(StoreError):
@@ -94,6 +106,8 @@ def open_engine(where: Place, *, writer: bool) -> Engine:
             "auto_vacuum = INCREMENTAL",
             "journal_mode = WAL",
             "synchronous = FULL",
+            # Pages, 64 MiB: the last page of each board is written often, and then into the file once.
+            "wal_autocheckpoint = 16384",
             "foreign_keys = ON",
             f"busy_timeout = {BUSY_MS}",
             # What is deleted is overwritten, not only forgotten.
@@ -227,7 +241,11 @@ def give_back(engine: Engine, most_pages: int) -> int:
             return 0
         # As a script, which is run to its end: of such a statement alone the driver takes one step, a page.
         connection.executescript(f"PRAGMA incremental_vacuum({int(most_pages)})")
-        return int(connection.execute("PRAGMA freelist_count").fetchone()[0])
+        left = int(connection.execute("PRAGMA freelist_count").fetchone()[0])
+        if not left:
+            # What was deleted is also in the journal, until it is emptied; where somebody reads, later.
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        return left
 
 
 def rewrite(engine: Engine) -> None:

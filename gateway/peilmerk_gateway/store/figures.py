@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, case, exists, func, select
 
 from peilmerk_gateway.refusal import Refusal
-from peilmerk_gateway.store import commands, quarantine, quota, schema
+from peilmerk_gateway.store import commands, device_streams, quarantine, quota, schema
 from peilmerk_gateway.store.rows import AttestationRow, BudgetLine, Figures, Seen, SinkFigures, Window
 from peilmerk_protocol import topics
 
@@ -84,7 +84,7 @@ def latest(connection: Connection, datastream: str, n: int) -> list[Window]:
                 observation.noise_scale,
                 published,
             )
-            .where(observation.datastream == datastream)
+            .where(device_streams.is_of(datastream))
             .order_by(observation.window_start.desc())
             .limit(n)
         )

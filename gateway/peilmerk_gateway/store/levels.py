@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, and_, func, select
 
-from peilmerk_gateway.store import schema
+from peilmerk_gateway.store import device_streams, schema
 from peilmerk_gateway.store.rows import Levels, ObservationRow
 from peilmerk_gateway.two_levels import weigh
 from peilmerk_protocol import topics
@@ -42,7 +42,7 @@ def weighed(connection: Connection, day: ObservationRow, levels: Levels) -> Obse
         select(func.count(), func.coalesce(func.sum(_observation.result), 0))
         .select_from(schema.observation.join(schema.ledger, paid))
         .where(
-            _observation.datastream == levels.windows_of,
+            device_streams.is_of(levels.windows_of),
             _observation.window_start >= day.window_start,
             _observation.window_start < day.window_start + DAY_S,
             _observation.window_s == levels.window_s,

@@ -38,7 +38,7 @@ from sqlalchemy import (
     update,
 )
 
-from peilmerk_gateway.store import restated, schema, trail
+from peilmerk_gateway.store import device_streams, restated, schema, trail
 from peilmerk_gateway.store.restated import PUBLISHED, Left
 
 AGE, ERASED, WITHDRAWN = "age", "erased", "withdrawn"
@@ -83,8 +83,11 @@ class Removed:
 
 def kept(connection: Connection) -> tuple[list[str], list[str]]:
     """Return every datastream of which something is stored, and every device with a report."""
-    streams = {*_each(connection, _observation.datastream), *_each(connection, _withheld.datastream)}
-    return sorted(streams), _each(connection, _report.device_id)
+    told = {
+        *_each(connection, schema.device_stream.c.datastream),
+        *_each(connection, _withheld.datastream),
+    }
+    return sorted(told), _each(connection, _report.device_id)
 
 
 def _each(connection: Connection, column: ColumnElement[str]) -> list[str]:
@@ -134,7 +137,7 @@ def erase(connection: Connection, left: Left, device_id: str, limit: int, now: f
     away = exists().where(
         _outbox.observation_id == _observation.id, _outbox.state.in_((schema.DONE, schema.SENDING))
     )
-    its = _observation.device_id == device_id
+    its = device_streams.told_by(connection, device_id)
     gone = _Gone()
     gone.figures += connection.execute(select(_observation.id).where(its, ~away).limit(limit)).scalars()
     withheld = _WITHHELD.where(_withheld.device_id == device_id).limit(limit - gone.rows)
@@ -148,12 +151,13 @@ def erase(connection: Connection, left: Left, device_id: str, limit: int, now: f
         gone.statements += connection.execute(statements).all()
         for table in (schema.parked, schema.quarantine):
             connection.execute(delete(table).where(table.c.device_id == device_id))
+        device_streams.forget(connection, device_id)
     return _remove(connection, left, ERASED, gone, now)
 
 
 def unqueue(connection: Connection, device_id: str, now: float) -> int:
     """Take what waits for a platform out of every queue; return how many rows. The figures stay."""
-    its = select(_observation.id).where(_observation.device_id == device_id)
+    its = select(_observation.id).where(device_streams.told_by(connection, device_id))
     waiting = connection.execute(
         select(_outbox.sink, _outbox.observation_id).where(
             _outbox.state == schema.WAITING, schema.unfinished, _outbox.observation_id.in_(its)
@@ -209,7 +213,7 @@ def _old_figures(term: Term) -> Select[Any]:
     return (
         select(_observation.id)
         .where(
-            _observation.datastream == term.key,
+            device_streams.is_of(term.key),
             # For the index; a window has a length.
             _observation.window_start < term.since,
             _observation.window_start + _observation.window_s <= term.since,

@@ -9,6 +9,11 @@ no payload of a refused message (but see `quarantine`), no place, no name of a p
 
 The statements built on these tables are plain SQLAlchemy Core and run on SQLite and PostgreSQL alike. A
 change here needs a migration beside it; a test compares the two.
+
+Boards report by turns, so a batch has a row of each of many boards. Where rows lie board by board, or stream
+by stream, each goes to a page of its own, which is read, written and written once more: what a report costs
+grew to the double with the years. So figures lie by place and time, a report's side by side, and the ledger
+by time alone. What a board has figures of, `device_stream` tells.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
     String,
     Table,
     UniqueConstraint,
@@ -88,9 +94,19 @@ observation = Table(
     Column("completeness", Integer, nullable=True),
     Column("stored_at", Float, nullable=False),
     Column("audit_entry", BigInteger, nullable=True),
-    UniqueConstraint("datastream", "window_start"),
+    # A datastream is of one thing, so this says that each of its windows is there once.
+    UniqueConstraint("deployment", "thing", "window_start", "datastream"),
     Index(None, "audit_entry"),
-    Index(None, "device_id"),
+)
+
+# Which board ever had a figure of which datastream.
+device_stream = Table(
+    "device_stream",
+    metadata,
+    Column("device_id", String(16), primary_key=True),
+    Column("datastream", String(200), primary_key=True),
+    Index(None, "datastream"),
+    sqlite_with_rowid=False,
 )
 
 withheld = Table(
@@ -110,15 +126,15 @@ withheld = Table(
 ledger = Table(
     "ledger",
     metadata,
-    Column("deployment", String(64), primary_key=True),
-    Column("device_id", String(16), primary_key=True),
-    Column("quantity", Integer, primary_key=True, autoincrement=False),
-    Column("kind", Integer, primary_key=True, autoincrement=False),
-    Column("window_start", BigInteger, primary_key=True, autoincrement=False),
+    Column("deployment", String(64)),
+    Column("device_id", String(16)),
+    Column("quantity", Integer, autoincrement=False),
+    Column("kind", Integer, autoincrement=False),
+    Column("window_start", BigInteger, autoincrement=False),
     Column("epsilon_micro", BigInteger, nullable=False),
     Column("spent_at", Float, nullable=False),
     Column("audit_entry", BigInteger, nullable=True),
-    Index(None, "window_start"),
+    PrimaryKeyConstraint("window_start", "deployment", "device_id", "quantity", "kind"),
     sqlite_with_rowid=False,
 )
 

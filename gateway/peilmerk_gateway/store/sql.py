@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from functools import cache
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import (
@@ -45,15 +46,13 @@ def insert_new(connection: Connection, table: Table, rows: Sequence[Row], audit_
     """
     if not rows:
         return []
-    # Past SQLAlchemy, which would handle every value of every row: the driver takes them as they are.
     if connection.dialect.name == "sqlite":
-        done = connection.exec_driver_sql(_insert_words(table), [(*row, audit_entry) for row in rows])
+        whole = [(*row, audit_entry) for row in rows]
+        new = _insert(connection, table, table.columns.keys(), whole, " ON CONFLICT DO NOTHING")
     else:
-        names = tuple(columns_of(table))
-        done = connection.exec_driver_sql(
-            f"{_insert_arrays(table, names, True)} ON CONFLICT DO NOTHING", (audit_entry, *_arrays(rows))
-        )
-    if done.rowcount == len(rows):
+        words = f"{_insert_arrays(table, tuple(columns_of(table)), True)} ON CONFLICT DO NOTHING"
+        new = connection.exec_driver_sql(words, (audit_entry, *_arrays(rows))).rowcount
+    if new == len(rows):
         return rows
     return _those_there(connection, table, rows, audit_entry)
 
@@ -63,10 +62,7 @@ def insert_all(connection: Connection, table: Table, names: Sequence[str], rows:
     if not rows:
         return
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql(
-            f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})",
-            list(rows),
-        )
+        _insert(connection, table, names, rows)
     else:
         connection.exec_driver_sql(_insert_arrays(table, tuple(names), False), tuple(_arrays(rows)))
 
@@ -119,11 +115,34 @@ def _asked_as_json(names: tuple[str, ...]) -> Any:
     )
 
 
+# How many rows a statement takes. The driver lets other threads run while SQLite is at a statement, and then
+# waits for them, up to 5 ms each time: so a batch is a few statements, not one a row. Few sizes, so that each
+# is compiled once; the largest stays below SQLite's 32,766 parameters for tables of up to 63 columns.
+AT_A_TIME = (512, 64, 8, 1)
+
+
+def _insert(
+    connection: Connection, table: Table, names: Sequence[str], rows: Sequence[Row], otherwise: str = ""
+) -> int:
+    """Insert rows into SQLite, past SQLAlchemy, which would handle every value; return how many were new."""
+    inserted = first = 0
+    for size in AT_A_TIME:
+        words = _insert_words(table, tuple(names), size, otherwise)
+        while len(rows) - first >= size:
+            values = tuple(chain.from_iterable(rows[first : first + size]))
+            inserted += connection.exec_driver_sql(words, values).rowcount
+            first += size
+    return inserted
+
+
 @cache
-def _insert_words(table: Table) -> str:
-    names = ", ".join(one.name for one in table.columns)
-    marks = ", ".join("?" * len(table.columns))
-    return f"INSERT INTO {table.name} ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"
+def _insert_words(table: Table, names: tuple[str, ...], rows: int, otherwise: str) -> str:
+    marks = f"({', '.join('?' * len(names))})"
+    # Or fail: whatever fails ends the transaction. Without it SQLite keeps a copy of each page that a
+    # statement of several rows changes, to undo that statement alone.
+    return (
+        f"INSERT OR FAIL INTO {table.name} ({', '.join(names)}) VALUES {', '.join([marks] * rows)}{otherwise}"
+    )
 
 
 @cache

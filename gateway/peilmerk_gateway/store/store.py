@@ -39,7 +39,8 @@ from peilmerk_gateway.store import (
     trail_check,
     upkeep,
 )
-from peilmerk_gateway.store.engine import StoreError, StoreRefused
+from peilmerk_gateway.store.device_streams import Streams
+from peilmerk_gateway.store.engine import StoreDamaged, StoreError, StoreRefused
 from peilmerk_gateway.store.keeping import Keeping
 from peilmerk_gateway.store.removal import Removed, Term
 from peilmerk_gateway.store.restated import Left
@@ -87,6 +88,9 @@ class Store(Keeping):
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
         self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="store-reader")
         self._left = Left()
+        self._streams = Streams()
+        self.damage = asyncio.Event()
+        """Set once a page of an SQLite file was found damaged."""
         self.is_shared = isinstance(where, Database)
         """Whether gateways in other processes may write batches too."""
         self._entries: deque[int] = deque(maxlen=OWN_ENTRIES)
@@ -175,13 +179,18 @@ class Store(Keeping):
 
         def write(connection: Connection) -> tuple[Stored, range]:
             if rows.asked_at is None:
-                return batch.write_batch(connection, rows, self.sinks, now, self.bounds), range(0)
-            self._by_the_records_in_force(connection)
-            before = upkeep.head(connection)[0]
-            stored = batch.write_batch(connection, rows, self.sinks, now, self.bounds, set(self._entries))
-            return stored, range(before + 1, upkeep.head(connection)[0] + 1)
+                own: set[int] = set()
+                before = after = 0
+            else:
+                self._by_the_records_in_force(connection)
+                own = set(self._entries)
+                before = upkeep.head(connection)[0]
+            stored = batch.write_batch(connection, rows, self.sinks, now, self.bounds, self._streams, own)
+            if rows.asked_at is not None:
+                after = upkeep.head(connection)[0]
+            return stored, range(before + 1, after + 1)
 
-        stored, entries = await self._write(write)
+        stored, entries = await self._write(write, then=self._streams.stand)
         # Only what is certain to be committed: a number that was not is somebody else's by now.
         self._entries.extend(entries)
         return stored
@@ -282,9 +291,11 @@ class Store(Keeping):
         """Give up commands whose time is over."""
         await self._write(lambda connection: commands.expire(connection, now))
 
-    async def beacon_counter(self, device_id: str) -> int | None:
-        """Take the counter of a time beacon; None when none is free until the device answers."""
-        return await self._write(lambda connection: commands.beacon(connection, device_id), tell=False)
+    async def beacon_counters(self, device_ids: Sequence[str]) -> dict[str, int]:
+        """Take the counter of a time beacon for each device, once; one that has none free until it answers is
+        left out.
+        """
+        return await self._write(lambda connection: commands.beacons(connection, device_ids), tell=False)
 
     async def known_commands(self, asked: Sequence[tuple[str, int]]) -> dict[tuple[str, int], KnownCommand]:
         """Return what is known of these (device, counter); what was never sent is left out."""
@@ -462,10 +473,21 @@ class Store(Keeping):
 
         return await self._in(self._readers, run)
 
-    async def _write(self, change: Callable[[Connection], T], *, tell: bool = True) -> T:
+    async def _write(
+        self,
+        change: Callable[[Connection], T],
+        *,
+        tell: bool = True,
+        then: Callable[[], None] | None = None,
+    ) -> T:
+        """Make a change in a transaction, and `then`, when it is on the disk, something beside it."""
+
         def run() -> T:
             with self._writing.begin() as connection:
-                return change(connection)
+                answer = change(connection)
+            if then is not None:
+                then()
+            return answer
 
         answer = await self._in(self._writer, run)
         if tell:
@@ -485,4 +507,7 @@ class Store(Keeping):
             return await asyncio.shield(future)
         except DBAPIError as reason:
             kind = StoreRefused if isinstance(reason, (IntegrityError, DataError)) else StoreError
+            if engine.is_damage(reason.orig):
+                self.damage.set()
+                kind = StoreDamaged
             raise kind(f"{self.url.render_as_string()}: {engine.why(reason.orig)}") from reason

@@ -38,7 +38,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cbor2
-from sqlalchemy import Connection, Select, Table, func, select
+from sqlalchemy import Connection, Float, Select, Table, func, select
 
 from peilmerk_gateway.chain import NOTHING, digest, leaf, merkle_root, root_of
 from peilmerk_gateway.store import schema
@@ -78,6 +78,10 @@ ROWS: Mapping[str, tuple[Any, ...]] = {
         schema.refusal.c.reason,
         schema.refusal.c.size,
     ),
+}
+_FLOATS = {
+    name: tuple(place for place, column in enumerate(of) if isinstance(column.type, Float))
+    for name, of in ROWS.items()
 }
 FIGURE = (
     _outbox.sink,
@@ -226,4 +230,4 @@ def _write(
 
 def bind(rows: Mapping[str, Sequence[Sequence[Any]]]) -> dict[str, list[Any]]:
     """Return {rows: [n, root]} of the rows that a batch wrote, names without any left out."""
-    return {name: [len(found), root_of(found)] for name, found in rows.items() if found}
+    return {name: [len(found), root_of(found, _FLOATS[name])] for name, found in rows.items() if found}

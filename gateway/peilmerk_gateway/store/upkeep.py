@@ -81,11 +81,12 @@ def resume(connection: Connection, device_ids: Sequence[str], backed_up_at: floa
         row[0]: max(row[1], row[2])
         for row in connection.execute(select(_counter.device_id, _counter.command, _counter.beacon))
     }
-    every = sorted({*device_ids, *known})
-    for device_id in every:
+    every: dict[str, tuple[int, int]] = {}
+    for device_id in sorted({*device_ids, *known}):
         last = (known.get(device_id, 0) // commands.GAP + 1) * commands.GAP + RESTORED
         last = min(last, commands.MOST_COUNTER // commands.GAP * commands.GAP)
-        commands.note_counters(connection, device_id, last, last)
+        every[device_id] = last, last
+    commands.note_counters(connection, every)
     body: dict[str, Any] = {
         "backed_up_at": int(backed_up_at),
         "entry": number,

@@ -9,21 +9,19 @@ CORE = "node.app"
 
 PARTS: dict[str, tuple[str, ...]] = {
     "node": (),
-    # What takes an update by cable, without the rest of the firmware: with all that these need.
-    "node.update.slots": ("node.attest", "node.mark", "node.update"),
-    "node.update.receive": ("peilmerk_protocol.manifest",),
-    "node.update.fetch": (),
+    # What takes an update, with what only that needs.
+    "node.update.receive": (
+        "node.update.fetch",
+        "node.update.rom",
+        "peilmerk_protocol.manifest",
+        "peilmerk_protocol.romfs",
+    ),
     "node.portal.http": ("node.portal.local", "node.portal.setup", "node.portal.improv"),
     # A board on batteries has it, others do without.
     "node.power": (),
-    # Now and then, on few boards.
-    "node.safe": ("node.forget", "node.indicate"),
 }
 """{the module that is loaded: what else goes into it}. Drivers are never joined: node.json names them."""
 
-ALONE = "node.update.receive"
-"""What it needs, and nothing more, goes into BESIDE: a cable brings updates to a board without a node."""
-BESIDE = "node.update.slots"
 
 OUTSIDE = frozenset(
     {

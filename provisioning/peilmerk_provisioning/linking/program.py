@@ -7,8 +7,9 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
+from peilmerk_provisioning.linking.inline import inline
 from peilmerk_provisioning.linking.names import FOREIGN, LETTERS, shorts
-from peilmerk_provisioning.linking.parts import ALONE, BESIDE, CORE, OUTSIDE, OUTSIDE_ATTRIBUTES
+from peilmerk_provisioning.linking.parts import CORE, OUTSIDE, OUTSIDE_ATTRIBUTES
 from peilmerk_provisioning.linking.rewrite import LinkError, Rewrite
 from peilmerk_provisioning.linking.symbols import Symbols
 from peilmerk_provisioning.linking.trim import drop_unused, usual_first
@@ -31,7 +32,9 @@ class Program:
         parts: Mapping[str, tuple[str, ...]],
         separate: Iterable[str] = (),
     ) -> None:
-        self.symbols = {name: Symbols.of(name, text) for name, text in sources.items()}
+        trees = {name: ast.parse(text, name) for name, text in sources.items()}
+        inline(trees)
+        self.symbols = {name: Symbols.of(name, tree) for name, tree in trees.items()}
         self.part = self._places(parts, frozenset(separate))
         self.constants = {name: found.constants for name, found in self.symbols.items()}
         self.keywords = frozenset(word for found in self.symbols.values() for word in found.keywords)
@@ -80,21 +83,7 @@ class Program:
         for part, more in parts.items():
             if part in self.symbols:
                 place |= {name: part for name in (part, *more) if name in self.symbols}
-        if ALONE in self.symbols and BESIDE in self.symbols:
-            for name in self._needed([ALONE, BESIDE]):
-                if place.get(name, CORE) == CORE:
-                    place[name] = BESIDE
         return place | {name: name for name in self.symbols if name in separate or name not in place}
-
-    def _needed(self, waiting: list[str]) -> set[str]:
-        """Return the modules that these need when they are loaded."""
-        found: set[str] = set()
-        while waiting:
-            name = waiting.pop()
-            if name not in found:
-                found.add(name)
-                waiting += self.imports(self.symbols[name].tree.body)
-        return found
 
     def imports(self, body: Iterable[ast.AST]) -> Iterator[str]:
         """Yield the modules of this firmware that the import statements among these name."""

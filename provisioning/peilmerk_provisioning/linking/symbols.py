@@ -20,16 +20,18 @@ class Symbols:
     """A module `name` as its source has it.
 
     constants: {name: value} of whole numbers, texts and bytes that are set once; globals: every other name at
-    its top; exceptions: those of its classes that are one; attributes: what its classes define, as methods,
-    in their bodies or on `self`; bases: names that its classes inherit from; words: texts that name
-    attributes; local: every name that is mentioned without a dot; keywords: arguments that calls give by
-    name; shown: attributes asked of others than `self`; used: how often each name is mentioned.
+    its top; rebound: those of them that are set more than once, there or by a function; exceptions: those of
+    its classes that are one; attributes: what its classes define, as methods, in their bodies or on `self`;
+    bases: names that its classes inherit from; words: texts that name attributes; local: every name that is
+    mentioned without a dot; keywords: arguments that calls give by name; shown: attributes asked of others
+    than `self`; used: how often each name is mentioned.
     """
 
     name: str
     tree: ast.Module
     constants: dict[str, int | str | bytes] = field(default_factory=dict)
     globals: set[str] = field(default_factory=set)
+    rebound: set[str] = field(default_factory=set)
     exceptions: set[str] = field(default_factory=set)
     attributes: set[str] = field(default_factory=set)
     methods: set[str] = field(default_factory=set)
@@ -41,11 +43,12 @@ class Symbols:
     used: Counter[str] = field(default_factory=Counter)
 
     @classmethod
-    def of(cls, name: str, source: str) -> Symbols:
-        """Read a module. Raises SyntaxError."""
-        found = cls(name, ast.parse(source, name))
+    def of(cls, name: str, tree: ast.Module) -> Symbols:
+        """Read a module."""
+        found = cls(name, tree)
         found._top(found.tree.body)
         found._constants()
+        found._rebound()
         for item in ast.walk(found.tree):
             found._see(item)
         return found
@@ -77,6 +80,18 @@ class Symbols:
                 if value is not None:
                     self.constants[target.id] = value
         self.globals -= set(self.constants)
+
+    def _rebound(self) -> None:
+        set_by: Counter[str] = Counter()
+        for item in self.tree.body:
+            # What stands in the branches of one statement is one choice.
+            here = Symbols(self.name, ast.Module([item], []))
+            here._top([item])
+            set_by.update(here.globals)
+        self.rebound = {name for name, times in set_by.items() if times > 1}
+        self.rebound.update(
+            name for item in ast.walk(self.tree) if isinstance(item, ast.Global) for name in item.names
+        )
 
     def _see(self, item: ast.AST) -> None:
         if isinstance(item, ast.ClassDef):

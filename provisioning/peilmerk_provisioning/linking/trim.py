@@ -14,8 +14,9 @@ from peilmerk_provisioning.linking.symbols import Function, arguments
 __all__ = ["drop_unused", "usual_first"]
 
 # The first 128 names of a module take one byte wherever they stand, all others two.
-FIRST = 124
-ENOUGH = 180
+FIRST = 128
+# What only a debugger or a set would ask for.
+NEVER_ASKED = frozenset({"__repr__", "__hash__"})
 OF_A_CLASS = ("__name__", "__module__", "__qualname__")
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -71,10 +72,8 @@ def _is_unused(item: ast.stmt, names: Collection[str], dropped: set[str]) -> boo
 
 
 def _is_unasked(item: ast.stmt, attributes: Collection[str]) -> bool:
-    return (
-        isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)
-        and item.name not in attributes
-        and not item.name.startswith("__")
+    return isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef) and (
+        item.name in NEVER_ASKED or not (item.name in attributes or item.name.startswith("__"))
     )
 
 
@@ -86,7 +85,8 @@ def _is_calm(value: ast.expr) -> bool:
 def usual_first(module: ast.Module, known: Collection[str]) -> None:
     """Mention the most used names at the very beginning, where they get the short numbers.
 
-    `known`: what is no variable of a function. The line never works: its first name is nobody's.
+    `known`: what is no variable of a function. The line is never reached, so that the compiler numbers its
+    names and makes no bytecode of it.
     """
     used: Counter[str] = Counter()
     known = set(known) | set(dir(builtins))
@@ -106,10 +106,9 @@ def usual_first(module: ast.Module, known: Collection[str]) -> None:
         if isinstance(item, Function):
             used.update(argument.arg for argument in arguments(item))
     names = [name for name in sorted(used, key=lambda key: (-used[key], key)) if not keyword.iskeyword(name)]
-    if len(names) < ENOUGH:
+    if len(names) <= FIRST:
         return
     line: ast.expr = ast.Name("nobody", ast.Load())
     for name in names[:FIRST]:
         line = ast.Attribute(line, name, ast.Load())
-    missing = ast.ExceptHandler(ast.Name("NameError", ast.Load()), None, [ast.Pass()])
-    module.body.insert(0, ast.Try([ast.Expr(line)], [missing], [], []))
+    module.body.insert(0, ast.While(ast.Constant(True), [ast.Break(), ast.Expr(line)], []))

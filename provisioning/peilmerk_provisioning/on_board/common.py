@@ -11,6 +11,7 @@ from binascii import hexlify
 PROGRAM_FILES = ("boot.py", "main.py")
 PROGRAM_FOLDERS = ("node", "peilmerk_protocol")
 STAGE = ".stage"
+BLOCK = 4096
 
 
 def say(result):
@@ -78,6 +79,46 @@ def slots(root):
 def other(slot):
     """Return the slot beside this one."""
     return "b" if slot == "a" else "a"
+
+
+def rom_half(slot):
+    """Return (block device, first block, blocks) of a slot's half of the partition for a ROM file system, or
+    None on a board without one (firmware, node/update/rom.py).
+    """
+    try:
+        import vfs
+
+        device = vfs.rom_ioctl(2, 0)
+        half = device.ioctl(4, 0) // 2
+    except (ImportError, AttributeError, OSError):
+        return None
+    return device, half if slot == "b" else 0, half
+
+
+def unmount_rom(root, slot):
+    """Look at a slot's folder on the flash, whatever lay over it."""
+    try:
+        import vfs
+
+        vfs.umount(root + slot)
+    except (ImportError, OSError):
+        pass
+
+
+def mount_rom(root, slot):
+    """See a slot that lies in the partition where its folder would be; return whether it lies there."""
+    found = rom_half(slot)
+    unmount_rom(root, slot)
+    if found is None:
+        return False
+    import vfs
+
+    device, first, blocks = found
+    try:
+        vfs.mount(vfs.VfsRom(memoryview(device)[first * BLOCK : (first + blocks) * BLOCK]), root + slot)
+    except OSError:
+        return False
+    return True
 
 
 def program(root, slot):

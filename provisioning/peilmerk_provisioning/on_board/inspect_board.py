@@ -8,7 +8,20 @@ import os
 import sys
 from binascii import hexlify
 
-from .common import PROGRAM_FOLDERS, exists, firmware_digest, other, program, read_json, say, slots
+from .common import (
+    BLOCK,
+    PROGRAM_FOLDERS,
+    exists,
+    firmware_digest,
+    mount_rom,
+    other,
+    program,
+    read_json,
+    rom_half,
+    say,
+    slots,
+    unmount_rom,
+)
 
 
 def version(folder):
@@ -27,8 +40,12 @@ def version(folder):
 
 def main(root, params):
     good, trial, failed = slots(root)
+    in_place = bool(good) and mount_rom(root, good)
     files = program(root, good)
+    if good:
+        unmount_rom(root, other(good))
     rival = program(root, other(good)) if good else {}
+    half = rom_half("a")
     identity = read_json(root + "identity.json") or {}
     node = read_json(root + "node.json") or {}
     power = node.get("power")
@@ -47,6 +64,8 @@ def main(root, params):
             "slot": good,
             "trial": trial,
             "failed": failed,
+            "romfs": half[2] * BLOCK if half else 0,
+            "in_place": in_place,
             "firmware": version(root + good),
             "rival": {path: hexlify(rival[path]).decode() for path in rival if "/" in path},
             # Firmware beside the slots, from before there were any.

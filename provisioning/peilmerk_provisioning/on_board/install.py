@@ -1,29 +1,36 @@
 """Build the firmware in the slot that does not run, prove it, switch to it, and remove what it replaces.
 
 params: {"files": [[path, SHA-256, staged name or "", path to copy from or ""], ...] or None to leave the
-firmware as it is, "digest": what the result must hash to, "node": node.json to merge}. A power cut before the
-one write that switches leaves the old firmware, one after it the new; a second run removes what is left over.
+firmware as it is, "heads": {path: base64 of what comes before its bytes in the ROM file system} or None to
+put them into a folder, "digest": what the result must hash to, "node": node.json to merge}. A power cut
+before the one write that switches leaves the old firmware, one after it the new; a second run removes what is
+left over.
 """
 
 # mypy: ignore-errors
 
+import hashlib
 import os
-from binascii import hexlify
+from binascii import a2b_base64, hexlify
 
 from .common import (
+    BLOCK,
     PROGRAM_FILES,
     PROGRAM_FOLDERS,
     STAGE,
     exists,
     files_below,
     firmware_digest,
+    mount_rom,
     other,
     program,
     remove_tree,
     replace_file,
+    rom_half,
     say,
     sha256,
     slots,
+    unmount_rom,
     write_node,
 )
 
@@ -90,6 +97,61 @@ def fill(root, good, target, files):
         remove_empty_folders(root + target)
 
 
+class Rom:
+    """What is written to a slot's half of the partition, from its beginning on."""
+
+    def __init__(self, slot):
+        self._device, self._first, _ = rom_half(slot)
+        self._at = 0
+        self.erase(0)
+
+    def erase(self, block):
+        self._device.ioctl(6, self._first + block)
+
+    def write(self, data):
+        data = memoryview(data)
+        while data:
+            block, offset = divmod(self._at, BLOCK)
+            if block and not offset:
+                self.erase(block)
+            piece = data[: BLOCK - offset]
+            self._device.writeblocks(self._first + block, piece, offset)
+            self._at += len(piece)
+            data = data[len(piece) :]
+
+    def finish(self, first):
+        """Now it is an image: until here its first byte was missing."""
+        self._device.writeblocks(self._first, first, 0)
+
+
+def fill_rom(root, target, files, heads):
+    """Make the target slot's half of the partition hold exactly these files; entry points stay staged."""
+    block = bytearray(512)
+    view = memoryview(block)
+    rom = Rom(target)
+    first = b""
+    for path, wanted, staged, source in files:
+        if path in PROGRAM_FILES:
+            continue
+        head = a2b_base64(heads[path])
+        if not first:
+            first, head = head[:1], b"\xff" + head[1:]
+        rom.write(head)
+        digest = hashlib.sha256()
+        with open(root + STAGE + "/" + staged if staged else root + source, "rb") as read:
+            while True:
+                size = read.readinto(block)
+                if not size:
+                    break
+                rom.write(view[:size])
+                digest.update(view[:size])
+        if hexlify(digest.digest()).decode() != wanted:
+            raise ValueError("flash holds something else for " + path + ", wanted " + wanted[:12])
+    rom.finish(first)
+    if not mount_rom(root, target):
+        raise ValueError("flash gives back no ROM file system, wanted what was written")
+
+
 def main(root, params):
     good = slots(root)[0]
     files = params["files"]
@@ -98,7 +160,15 @@ def main(root, params):
         if good:
             # What may be on trial there is about to be taken apart.
             replace_file(root + "slots", bytes((ord(good), 0, 0)))
-        fill(root, good, target, files)
+        unmount_rom(root, target)
+        if params.get("heads"):
+            remove_tree(root + target)
+            fill_rom(root, target, files, params["heads"])
+        else:
+            if rom_half(target):
+                # What lies there would come before the folder.
+                Rom(target)
+            fill(root, good, target, files)
         for path, _, staged, _ in files:
             if staged and path in PROGRAM_FILES:
                 os.rename(root + STAGE + "/" + staged, root + path)
@@ -107,6 +177,7 @@ def main(root, params):
             raise ValueError("flash holds firmware " + found[:12] + ", wanted " + params["digest"][:12])
         replace_file(root + "slots", bytes((ord(target), 0, 0)))
         good = target
+    unmount_rom(root, other(good))
     remove_tree(root + other(good))
     for folder in PROGRAM_FOLDERS:
         remove_tree(root + folder)

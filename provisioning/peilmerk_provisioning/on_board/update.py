@@ -16,7 +16,11 @@ refusal = None
 
 def begin(root):
     from node.update.receive import Receiver
-    from node.update.slots import Slots
+
+    try:
+        from node.app import Slots
+    except ImportError:
+        from node.update.slots import Slots
 
     if not exists(root + "data"):
         import os

@@ -32,7 +32,7 @@ from peilmerk_bench.audit.attacks import (
 from peilmerk_bench.audit.attacks.figures import gaps_withheld
 from peilmerk_bench.audit.attacks.ours import OurStreet, Published
 from peilmerk_bench.audit.attacks.score import OURS, WEAK, NotAttacked, Score
-from peilmerk_bench.audit.audited import audited
+from peilmerk_bench.audit.audited import Sources, audited
 from peilmerk_bench.audit.overlay import AuditError
 from peilmerk_protocol.profile import STANDARD_COUNTER
 
@@ -151,6 +151,17 @@ class Plan:
         )
 
     @property
+    def left_out(self) -> list[str]:
+        """What of the whole campaign this plan has not, in words."""
+        found = [f"attack {name}" for name in NAMES if name not in self.names]
+        whole = Plan()
+        for name in ("days", "home_days", "border_days", "homes", "insider_days", "strict"):
+            have, wanted = getattr(self, name), getattr(whole, name)
+            if have < wanted:
+                found.append(f"{wanted - have} of {wanted} {name.replace('_', ' ')}")
+        return found
+
+    @property
     def on_street(self) -> list[str]:
         """Attacks on the street's published output."""
         return [name for name in self.names if name in ON_STREET]
@@ -212,8 +223,15 @@ def above(scores: Sequence[Score]) -> list[str]:
     return found
 
 
-def result(scores: Sequence[Score], not_attacked: Sequence[NotAttacked] = ()) -> dict[str, Any]:
-    """Return {"name", "ok", "figures", "limits", "above"} of a campaign."""
+def result(
+    scores: Sequence[Score],
+    begun: Sources,
+    left_out: Sequence[str],
+    not_attacked: Sequence[NotAttacked] = (),
+) -> dict[str, Any]:
+    """Return {"name", "ok", "figures", "limits", "above"} of a campaign that began with the sources `begun`
+    and left something out of the whole. Raises AuditError when the sources have changed since.
+    """
     wrong = above(scores)
     weak = [one for one in scores if one.side == WEAK]
     attacked = [one for one in scores if one.side != WEAK]
@@ -221,7 +239,7 @@ def result(scores: Sequence[Score], not_attacked: Sequence[NotAttacked] = ()) ->
         "name": "audit attacks",
         "ok": not wrong and bool(attacked),
         "figures": {
-            "audited": audited(),
+            "audited": audited(begun, None, [*left_out, *(f"attack {one.attack}" for one in not_attacked)]),
             "attacks": len(attacked),
             "lost": sum(not one.won for one in attacked),
             "weak_attacks": len(weak),

@@ -16,6 +16,7 @@ from rich.table import Table
 from peilmerk_bench.audit.attacks import campaign, on_file, ours
 from peilmerk_bench.audit.attacks.campaign import NAMES, Plan, Step
 from peilmerk_bench.audit.attacks.figures import Cell, cell_of, read
+from peilmerk_bench.audit.audited import Sources, print_left_out
 from peilmerk_bench.audit.overlay import AuditError
 from peilmerk_gateway.errors import PeilmerkError
 
@@ -83,7 +84,8 @@ def attacks(
                     if given is not None:
                         raise AuditError(f"found {name} without --file, wanted a file to attack")
                 plan = Plan.of(only or (), ours.DAYS if days is None else days)
-                found = campaign.result(campaign.run(plan, step))
+                begun = Sources.of()
+                found = campaign.result(campaign.run(plan, step), begun, plan.left_out)
             else:
                 found = _on_file(file, truth, other, epsilon, only or (), days, step)
     except PeilmerkError as error:
@@ -110,7 +112,7 @@ def _on_file(
         raise AuditError("found --days with --file, wanted one of them")
     if epsilon is not None and not 0 < epsilon <= 100:
         raise AuditError(f"found epsilon {epsilon:g}, wanted a number above 0")
-    names = Plan.of(only).names
+    names, begun = Plan.of(only).names, Sources.of()
     seen = on_file.Seen(
         read(file),
         None if truth is None else _truth(truth),
@@ -121,7 +123,7 @@ def _on_file(
     if not scores:
         why = "; ".join(f"{one.attack}: {one.why}" for one in left)
         raise AuditError(f"{file}: found nothing that can be attacked ({why})")
-    return campaign.result(scores, left)
+    return campaign.result(scores, begun, ["our own output"], left)
 
 
 def _truth(file: Path) -> dict[Cell, float]:
@@ -164,3 +166,4 @@ def _print_table(found: dict[str, Any]) -> None:
         f"attacks lost: {figures['lost']} of {figures['attacks']}; "
         f"won on the weak publisher: {figures['won_on_weak']} of {figures['weak_attacks']}"
     )
+    print_left_out(console, figures["audited"])

@@ -60,6 +60,7 @@ class WLAN:
             station._status = STAT_IDLE
             station._credentials = None
             station._entry = None
+            station._hangs = False
             station._config = {
                 "pm": 1,
                 "channel": 6,
@@ -74,11 +75,13 @@ class WLAN:
 
     def __init__(self, interface=0):
         worldtime.on_push("wifi", self._changed)
+        worldtime.on_push("radio_hangs", self._hang)
 
     def active(self, on=None):
         if on is None:
             return self._active
         self._active = bool(on)
+        self._hangs = self._hangs and self._active
         if self._interface == AP_IF:
             self._tell()
         elif not on:
@@ -98,6 +101,8 @@ class WLAN:
     def _join(self):
         self._drop()
         self._status = STAT_CONNECTING
+        if self._hangs:
+            return
         status, delay = bus.call("wifi", worldtime.now(), *self._credentials)
         self._entry = worldtime.at(worldtime.now() + delay, self._joined, status)
 
@@ -109,6 +114,12 @@ class WLAN:
         if self._entry is not None:
             worldtime.forget(self._entry)
             self._entry = None
+
+    def _hang(self):
+        """From now on it hears nothing, whatever it is told, until it is switched off."""
+        if self._interface == STA_IF and self._active:
+            self._hangs = True
+            self._join()
 
     def _changed(self):
         """A network came or went: a station that wants to be in one tries again, as ESP32 does by itself."""

@@ -51,10 +51,11 @@ class Flash:
 
     def is_blank(self):
         """Whether the first two blocks, where littlefs keeps its root, were never written."""
-        buffer = bytearray(self._block)
-        for number in (0, 1):
-            self._read(number, buffer, 0)
-            if buffer != self._blank:
+        # In small steps: the board's memory may be small.
+        buffer = bytearray(256)
+        for at in range(0, 2 * self._block, 256):
+            self._read(0, buffer, at)
+            if buffer != self._blank[:256]:
                 return False
         return True
 
@@ -62,9 +63,10 @@ class Flash:
         self._image.seek(number * self._block + offset)
         self._image.readinto(buffer)
 
-    def _write(self, number, data, offset):
-        if offset is None:
-            offset = 0
+    def counted(self, data):
+        """Count one more write; returns what of the data still gets there before the power goes, or None when
+        it does not go.
+        """
         self._ledger.seek(0)
         self._ledger.readinto(self._words)
         cut_at, count = struct.unpack("<QQ", self._words)
@@ -72,9 +74,16 @@ class Flash:
         struct.pack_into("<QQ", self._words, 0, cut_at, count)
         self._ledger.seek(0)
         self._ledger.write(self._words)
-        self._image.seek(number * self._block + offset)
-        if count == cut_at:
-            self._image.write(memoryview(data)[: len(data) // 2])
-            bus.post("power_cut")
-            uselect.poll().poll()  # the supervisor takes the power away; nothing runs any more
+        return memoryview(data)[: len(data) // 2] if count == cut_at else None
+
+    def power_goes(self):
+        bus.post("power_cut")
+        uselect.poll().poll()  # the supervisor takes the power away; nothing runs any more
+
+    def _write(self, number, data, offset):
+        last = self.counted(data)
+        self._image.seek(number * self._block + (offset or 0))
+        if last is not None:
+            self._image.write(last)
+            self.power_goes()
         self._image.write(data)

@@ -1,7 +1,8 @@
 # ruff: noqa: E402, F401, I001
 """First code of every virtual board: put the shims in place, mount the flash, run boot.py and main.py.
 
-Started by the interpreter as `start.py FD` with FD the wire to the supervisor. Leaves nothing behind in the
+Started by the interpreter as `start.py FD ROM` with FD the wire to the supervisor and ROM the address of the
+partition for a ROM file system, 0 without one. Leaves nothing behind in the
 name space of the REPL.
 """
 
@@ -67,6 +68,9 @@ def prepare():
     image = open(hello["image"], "r+b")
     ledger = open(hello["ledger"], "r+b")
     flash = Flash(image, ledger, hello["block"], hello["blocks"])
+    address = int(sys.argv[2])
+    if hello["romfs"]:
+        from board_rom import begin as begin_rom
     vfs.umount("/")
     try:
         vfs.mount(vfs.VfsLfs2(flash, mtime=False), "/")
@@ -84,6 +88,8 @@ def prepare():
             del modules[name]
     modules.update(shims)
     sys.path[:] = ["", ".frozen", "/lib"]
+    if hello["romfs"]:
+        begin_rom(address, hello["romfs"], flash)
     sys.argv[:] = []
     gc.collect()
 

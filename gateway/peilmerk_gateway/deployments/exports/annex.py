@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from peilmerk_gateway.deployments.catalogue import declared_in
 from peilmerk_gateway.deployments.deployment import Deployment
-from peilmerk_gateway.deployments.exports.audits import Audit, code_digest
+from peilmerk_gateway.deployments.exports.audits import Audit
 from peilmerk_gateway.deployments.exports.dtpr import CATEGORIES
 from peilmerk_gateway.deployments.exports.needs import Needs, Wish
 from peilmerk_gateway.deployments.exports.safeguards import safeguards_of
@@ -152,6 +152,8 @@ def _privacy(deployment: Deployment, say: Language) -> Iterator[str]:
             (say.text("annex.threshold"), str(privacy.k)),
         ]
     )
+    yield ""
+    yield say.text("annex.epsilon.adds")
 
 
 def _proofs(record: Record, say: Language) -> Iterator[str]:
@@ -170,26 +172,41 @@ def _audits(audits: Sequence[Audit], say: Language) -> Iterator[str]:
     for number, audit in enumerate(audits):
         if number:
             yield ""
-        code = "annex.audit.code.same" if audit.code == code_digest() else "annex.audit.code.other"
-        verdict = "annex.audit.ok" if audit.ok else "annex.audit.failed"
+        code = "annex.audit.code.same" if audit.is_of_the_code_here else "annex.audit.code.other"
+        firmware = "annex.audit.firmware.shipped" if audit.shipped else "annex.audit.firmware.other"
         yield from _table(
             [
                 (say.text("annex.audit"), f"peilmerk {audit.name}"),
                 (say.text("annex.audit.at"), audit.at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")),
                 (say.text("annex.audit.of"), f"Peilmerk {audit.release}, {audit.code[:16]}"),
+                (
+                    say.text("annex.audit.firmware"),
+                    f"{audit.firmware[:16]}, {say.text(firmware)}",
+                ),
                 (say.text("annex.audit.code"), say.text(code)),
-                (say.text("annex.audit.verdict"), say.text(verdict)),
+                (say.text("annex.audit.verdict"), "; ".join(_verdict(audit, say))),
                 (
                     say.text("annex.audit.divergence"),
                     None
-                    if audit.largest is None
-                    else f"{say.number(audit.largest, 4)} ({say.text('annex.audit.limit')} {audit.limit:g})",
+                    if audit.largest is None or audit.limit is None
+                    else f"{say.number(audit.largest, 4)} "
+                    f"({say.text('annex.audit.limit')} {say.amount(audit.limit)})",
                 ),
                 (say.text("annex.audit.mutants"), _of(audit.killed, audit.mutants, say)),
                 (say.text("annex.audit.lost"), _of(audit.lost, audit.attacks, say)),
                 (say.text("annex.audit.won"), _of(audit.won, audit.weak, say)),
             ]
         )
+
+
+def _verdict(audit: Audit, say: Language) -> Iterator[str]:
+    if not audit.ok:
+        yield say.text("annex.audit.failed")
+    # What is well of a part says nothing of the whole.
+    if not audit.complete:
+        yield say.text("annex.audit.part")
+    elif audit.ok:
+        yield say.text("annex.audit.ok")
 
 
 def _of(some: int | None, every: int | None, say: Language) -> str | None:

@@ -1,0 +1,156 @@
+"""A damaged page of the store: an index is made anew without anybody's hands, a table is never pretended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sealed_street import WINDOW, Street
+from test_service import connected, counter, gateway, reached, settings  # noqa: F401
+
+from peilmerk_gateway.store import STORE_FILE, Store, StoreError, salvage
+from peilmerk_protocol import topics
+
+REPORTS = 40
+
+
+@pytest.fixture
+def street(tmp_path: Path) -> Iterator[Street]:
+    made = Street(tmp_path)
+    yield made
+    made.registry.close()
+
+
+async def filled(street: Street, file: Path) -> None:
+    """A store in which every index has leaves of its own."""
+    async with await Store.open(file, ("city",)) as store:
+        for counter in street.counters:
+            await street.flow(store).store(
+                [counter.statement(1), *(counter.report(2 + n, WINDOW - REPORTS + n) for n in range(REPORTS))]
+            )
+        claimed = await store.claim("city", 5, 2e9)
+        await store.mark_done("city", [(row.observation_id, None) for row in claimed], 2e9)
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def roots(file: Path) -> tuple[int, dict[str, int], dict[str, int]]:
+    """Page size, and the first page of every index and every table that has rows."""
+    with closing(sqlite3.connect(file)) as db:
+        (size,) = db.execute("PRAGMA page_size").fetchone()
+        found = db.execute(
+            "SELECT type, name, tbl_name, rootpage FROM sqlite_master WHERE rootpage"
+        ).fetchall()
+        tables = {name: page for kind, name, _, page in found if kind == "table"}
+        # The key of a table without row numbers is the table.
+        indexes = {name: page for kind, name, _, page in found if kind == "index"}
+        tables = {n: p for n, p in tables.items() if db.execute(f"SELECT count(*) FROM {n}").fetchone()[0]}
+    return size, indexes, tables
+
+
+def damage(file: Path, page: int, size: int) -> None:
+    with file.open("r+b") as opened:
+        opened.seek((page - 1) * size)
+        opened.write(random.Random(page).randbytes(size))
+
+
+def everything(file: Path) -> dict[str, list[Any]]:
+    with closing(sqlite3.connect(file)) as db:
+        tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {name: sorted(map(repr, db.execute(f"SELECT * FROM {name} NOT INDEXED"))) for name in tables}
+
+
+async def test_whichever_index_is_damaged_every_row_is_there_again(street: Street, tmp_path: Path) -> None:
+    file = tmp_path / STORE_FILE
+    await filled(street, file)
+    size, indexes, _ = roots(file)
+    whole, before = file.read_bytes(), everything(file)
+    assert len(indexes) >= 10
+    for name, page in indexes.items():
+        file.write_bytes(whole)
+        damage(file, page, size)
+        done = await asyncio.to_thread(salvage.salvage, file, 7.0)
+        assert everything(file) == before, name
+        assert done.rows == sum(map(len, before.values())) - len(before["alembic_version"]), name
+        assert (
+            done.kept.read_bytes()[(page - 1) * size : page * size] != whole[(page - 1) * size : page * size]
+        )
+        assert file.stat().st_mode & 0o777 == 0o600
+        async with await Store.open(file) as store:
+            assert await store.damaged() == []
+            assert (await store.check_trail()).ok
+    assert sorted(path.name for path in tmp_path.glob(f"{STORE_FILE}*")) == [
+        STORE_FILE,
+        f"{STORE_FILE}.damaged-7",
+    ]
+
+
+async def test_whichever_table_is_damaged_nothing_is_put_in_its_place(street: Street, tmp_path: Path) -> None:
+    file = tmp_path / STORE_FILE
+    await filled(street, file)
+    size, _, tables = roots(file)
+    whole = file.read_bytes()
+    for name, page in tables.items():
+        file.write_bytes(whole)
+        damage(file, page, size)
+        as_it_was = file.read_bytes()
+        with pytest.raises(
+            StoreError, match=name if name != "alembic_version" else "malformed|not a database"
+        ):
+            await asyncio.to_thread(salvage.salvage, file)
+        assert file.read_bytes() == as_it_was
+        assert not list(tmp_path.glob("*.salvaged*")) + list(tmp_path.glob("*.damaged-*"))
+    # It is not tried again, until another file is there.
+    assert not salvage.mark(file)
+    assert not salvage.is_marked(file)
+    os.link(file, tmp_path / "kept")
+    file.unlink()
+    file.write_bytes(whole)
+    assert salvage.mark(file)
+    assert salvage.is_marked(file)
+
+
+async def test_a_row_that_is_missing_is_found_by_the_trail(street: Street, tmp_path: Path) -> None:
+    file = tmp_path / STORE_FILE
+    await filled(street, file)
+    with closing(sqlite3.connect(file)) as db, db:
+        db.execute("DELETE FROM ledger WHERE window_start = (SELECT max(window_start) FROM ledger)")
+    with pytest.raises(salvage.SalvageError, match=r"the audit trail does not hold: .*ledger"):
+        await asyncio.to_thread(salvage.salvage, file)
+
+
+async def test_a_gateway_that_meets_a_damaged_index_ends_and_comes_back_whole(
+    settings: Any,  # noqa: F811
+    counter: Any,  # noqa: F811
+) -> None:
+    file = settings.gateway.data_dir / STORE_FILE
+    window = int(time.time()) // 900 - 1
+    async with gateway(settings) as running:
+        async with connected(settings, running, counter) as reporter:
+            reporter.send(topics.STATEMENT, counter.statement(1).payload)
+            await asyncio.to_thread(reporter.report, counter.report(2, window - 1).payload)
+        await reached(settings, 1)
+        assert await running.end(15) == 0
+    with closing(sqlite3.connect(file)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    size, indexes, _ = roots(file)
+    damage(
+        file, next(page for name, page in indexes.items() if name.startswith("sqlite_autoindex_report")), size
+    )
+    async with gateway(settings) as running:
+        async with connected(settings, running, counter) as reporter:
+            await asyncio.to_thread(reporter.report, counter.report(3, window).payload)
+        assert await asyncio.wait_for(running.process.wait(), 20) == 1
+        assert "found a damaged page: looked at when it is started anew" in running.log.read_text()
+    async with gateway(settings) as running:
+        assert "the store is whole again" in running.log.read_text()
+        # What was on its way is stored, and what was stored is still there.
+        await reached(settings, 2)
