@@ -393,6 +393,23 @@ def migrate(
 
 
 @app.command(
+    name="move-store",
+    epilog="Examples: peilmerk gateway move-store /srv/peilmerk    peilmerk gateway move-store --json",
+)
+def move_store(folder: FolderArgument = HERE, as_json: JsonOption = False) -> None:
+    """Move the store from its file to the empty PostgreSQL database of the settings, while the gateway is
+    stopped.
+
+    The audit trail goes on from the same head, and is verified; the file is put aside, not deleted. Ends with
+    1 when the trail does not verify.
+    """
+    with told_to_people():
+        report = operation.moved(gateway_settings.load(folder))
+    _print(report, as_json)
+    raise typer.Exit(0 if report["ok"] else 1)
+
+
+@app.command(
     epilog="Examples: peilmerk gateway show systemd /srv/peilmerk > /etc/systemd/system/peilmerk.service    "
     "peilmerk gateway show alerts > peilmerk.rules.yml"
 )

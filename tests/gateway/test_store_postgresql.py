@@ -8,6 +8,7 @@ import os
 import random
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from stores import StorePlace, connected, is_ci, new_place
 from typer.testing import CliRunner
 
 from peilmerk_bench.postgresql import PostgresServer, ServerError, programs
+from peilmerk_gateway.child import Lease
 from peilmerk_gateway.command import app as root
 from peilmerk_gateway.ingest import Batch, Delivery
+from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import Settings, SettingsError, load, write_default
 from peilmerk_gateway.store import Store, StoreError
 from peilmerk_gateway.store.engine import WRITER
@@ -336,6 +339,69 @@ def test_migrate_brings_a_database_along(tmp_path: Path, postgresql: PostgresSer
     assert json.loads(done.stdout)["figures"]["store"] is None
     assert CliRunner().invoke(root, ["gateway", "migrate", str(tmp_path)]).exit_code == 0
     assert CliRunner().invoke(root, ["gateway", "migrate", str(tmp_path), "--check"]).exit_code == 0
+
+
+def test_a_store_is_moved_from_its_file_row_by_row_and_goes_on(
+    tmp_path: Path, postgresql: PostgresServer
+) -> None:
+    place = postgresql.database("moved")
+    secret = tmp_path / "store.password"
+    secret.touch(0o600)
+    secret.write_text(postgresql.password_file.read_text())
+    settings = settings_with(tmp_path, f'url = "{place.url}"\npassword_file = "store.password"')
+    file = StorePlace(settings.gateway.data_dir / "store.db")
+    settings.gateway.data_dir.mkdir()
+    street = Street(settings.gateway.data_dir, place=file)
+    (board,) = street.counters
+
+    def run() -> Any:
+        return CliRunner().invoke(root, ["gateway", "move-store", str(tmp_path), "--json"])
+
+    assert "found no store, wanted one" in run().stderr
+
+    async def live() -> None:
+        async with await street.open() as store:
+            stranger = replace(board.report(9), payload=b"x")
+            await street.flow(store).store([board.statement(1), board.report(2), board.report(3), stranger])
+            await store.queue_command(board.id, 1, b"\xf6", int(NOW) + 900, NOW)
+            rows = await store.claim("city", 2, NOW)
+            await store.mark_done("city", [(rows[0].observation_id, "Observations(1)")], NOW)
+
+    asyncio.run(live())
+    tables = [name for name in file.tables() if name != "alembic_version"]
+    before = dict(zip(tables, file.dump(*tables), strict=True))
+    order = {name: file.columns(name) for name in tables}
+    street.registry.close()
+    lease = Lease(settings.gateway.data_dir / "broker")
+    assert "in use by another gateway" in run().stderr
+    lease.release()
+    done = run()
+    assert done.exit_code == 0, done.stderr
+    there = StorePlace(settings.store_place)
+    with there.raw() as db:
+        for name, rows in before.items():
+            # Migrations left the columns in another order.
+            columns = ", ".join(f'"{column}"' for column in order[name])
+            found = db.execute(f"SELECT {columns} FROM {name}").fetchall()
+            assert sorted(found, key=repr) == rows, name
+    assert json.loads(done.stdout)["figures"]["rows"]["report"] == 1
+    assert not (settings.gateway.data_dir / "store.db").exists()
+    (settings.gateway.data_dir / "store.db.moved").rename(settings.gateway.data_dir / "store.db")
+    done = run()
+    assert done.exit_code == 2
+    assert "wanted an empty database" in done.stderr
+
+    async def goes_on() -> None:
+        with Registry(settings.gateway.registry) as street.registry:
+            street._place = there
+            async with await street.open() as store:
+                await street.flow(store).store([board.report(5, WINDOW - 3)])
+                assert (await store.in_doubt("city"))[0].datastream
+                verdict = await store.check_trail()
+                assert verdict.ok, verdict.faults
+                assert verdict.reports == 2
+
+    asyncio.run(goes_on())
 
 
 async def test_the_size_is_what_postgresql_says(street: Street) -> None:

@@ -104,6 +104,21 @@ def migrated(settings: gateway_settings.Settings, *, check: bool) -> dict[str, A
     return {"name": "gateway migrate", "ok": not after.due, "figures": figures, "limits": {"due": False}}
 
 
+def moved(settings: gateway_settings.Settings) -> dict[str, Any]:
+    """Move a store from its file to the database of the settings; return the report."""
+    from peilmerk_gateway.operation.move import move
+
+    done = asyncio.run(move(settings))
+    figures = {
+        "rows": done.rows,
+        "head": f"{done.head[0]}:{done.head[1]}",
+        "trail_faults": done.faults,
+        "file": str(done.put_aside),
+    }
+    ok = not done.faults
+    return {"name": "gateway move-store", "ok": ok, "figures": figures, "limits": {"trail_faults": 0}}
+
+
 def piece(what: Piece, folder: Path) -> str:
     """Return a file of the kit, with this installation's paths where it has any."""
     text = (KIT / FILES[what]).read_text("utf-8")
