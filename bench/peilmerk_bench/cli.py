@@ -17,7 +17,7 @@ import typer
 
 from peilmerk_bench.board import BoardError, BoardSpec, SensorSpec, VirtualBoard, air_sensors, counter_sensors
 from peilmerk_bench.board.ready_made import NETWORKS, ready_made
-from peilmerk_bench.board.spec import FLASH_BYTES, HEAP_KIB, WifiNetwork
+from peilmerk_bench.board.spec import FLASH_BYTES, HEAP_KIB, ROMFS_BYTES, WifiNetwork
 from peilmerk_bench.world.air import Climate, Particles
 from peilmerk_bench.world.clock import WorldClock
 from peilmerk_bench.world.passages import PassageReplay
@@ -79,6 +79,10 @@ def board(
             "--setup", help="A board with firmware that knows no Wi-Fi yet; print the address of its set-up."
         ),
     ] = False,
+    romfs: Annotated[
+        bool,
+        typer.Option("--romfs", help="A MicroPython with a partition for a ROM file system; stock has none."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one line of JSON instead of text.")] = False,
 ) -> None:
     """Start one virtual board, print its port, and run it until Ctrl-C.
@@ -118,7 +122,14 @@ def board(
                     raise BoardError("--setup makes its own flash, for --kind counter or air")
                 password, networks = ready_made(image, kind), NETWORKS
             spec = BoardSpec(
-                name, kind, image, heap_kib=heap, sensors=sensors, flash_bytes=size, wifi=networks
+                name,
+                kind,
+                image,
+                heap_kib=heap,
+                sensors=sensors,
+                flash_bytes=size,
+                romfs_bytes=ROMFS_BYTES if romfs else 0,
+                wifi=networks,
             )
             asyncio.run(_run(VirtualBoard(spec, clock, Path(run_dir)), as_json, password))
     except (BoardError, PeilmerkError, TraceError, TimeoutError, ValueError) as error:

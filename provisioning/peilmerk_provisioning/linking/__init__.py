@@ -2,7 +2,8 @@
 
 A module of bytecode carries every name that it mentions, and each import costs some ten bytes: of 92 KB of an
 air node, 30 were names. So modules that are always loaded together become one, whole numbers that have a
-name are put where the name stood, and names that only the firmware itself knows become as short as can be.
+name are put where the name stood, private functions that are called once are put where they are called, and
+names that only the firmware itself knows become as short as can be.
 What the sources say and do is not changed, and sources are what tests, types and readers see.
 
     program = Program({"node.app": source, ...}, PARTS)      what the modules define, and their new names

@@ -12,7 +12,7 @@ import json
 import sys
 
 import machine
-from node import cycle, sensors, uptime
+from node import cycle, day, sensors, uptime
 from node.health import Health
 from node.outbox import Outbox
 from node.sensing import Driver, register
@@ -112,7 +112,7 @@ def quiet(text, *values):
 
 register("turnstile", Turnstile)
 cycle.asyncio = Sleep
-cycle.say = quiet
+cycle.say = day.say = quiet
 for module in (cycle, uptime, sensors, clocks):
     module.ticks_ms = lambda: tick
 uptime._last = uptime._sum = 0
