@@ -20,7 +20,7 @@ import pytest
 from end_to_end.witness import Witness, free_port, look, read_store
 from peilmerk_bench.demo import settled
 from peilmerk_bench.street import Plan, Street
-from peilmerk_protocol import command, topics
+from peilmerk_protocol import topics
 from peilmerk_protocol.report import HEALTH_PAUSED
 from peilmerk_provisioning import release as releases
 from peilmerk_provisioning.board import Board
@@ -147,11 +147,11 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Night:
 def test_every_command_was_carried_out_and_answered(night: Night) -> None:
     for verb, report in night.answers.items():
         figures = report["figures"]
-        # The boards of a street have no light to identify themselves by, and say so.
-        wanted = (1, "refused") if verb == "identify" else (0, "done")
-        assert (report["exit"], figures["outcome"]) == wanted, report
-        assert (figures["verb"], figures["state"]) == (verb, "acknowledged")
-    assert night.answers["identify"]["figures"]["detail"] == command.NO_LIGHT
+        # It was deployed without a light, by which it could be told from others.
+        outcome, code = ("refused", 1) if verb == "identify" else ("done", 0)
+        assert report["exit"] == code, report
+        assert (figures["verb"], figures["state"], figures["outcome"]) == (verb, "acknowledged", outcome)
+    assert night.answers["identify"]["figures"]["reason"].startswith("the board has no light and no buzzer")
     counters = [report["figures"]["counter"] for report in night.answers.values()]
     assert counters == sorted(set(counters))
 
