@@ -18,6 +18,7 @@ it would be too old for the record that its device has now; what a platform reje
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from peilmerk_gateway.deployments.record import RETENTION_DAYS
 from peilmerk_gateway.store import Store, StoreError
 from peilmerk_gateway.store.quarantine import Until
 from peilmerk_gateway.store.removal import EXPIRED, Removed, Term
+from peilmerk_gateway.store.salvage import KEPT_S
 from peilmerk_protocol import topics
 
 DAY_S = 86_400
@@ -168,7 +170,12 @@ async def retain_loop(
                     withheld=removed.withheld,
                     reports=removed.reports,
                 )
-        except StoreError as trouble:
+            if gone := await store.forget_damaged(time.time() - KEPT_S):
+                _log.info("damaged files of the store that were replaced, deleted", files=gone)
+            # What waited or was kept for a while is in the journal, too, for as long as that is not emptied.
+            while not stop.is_set() and await store.give_back():
+                await _pause(stop, PAUSE_S)
+        except (StoreError, OSError) as trouble:
             _log.error("retention not finished, trying again in an hour", reason=str(trouble))
         await _pause(stop, EVERY_S)
 
