@@ -9,7 +9,8 @@ and is what the privacy of the past is accounted by.
 
 A report without its figures is kept longer, for as long as its device could send it again (`admit.BEHIND_S`):
 it is by the report that a repetition is known. Where a record cannot be read nothing is deleted on the word
-of a default; where there is none any more, the default holds.
+of a default; where there is none any more, the default holds. What was on its way to a platform when its host
+was erased, and was not taken there, goes within the hour.
 
 What was refused and kept (`store.quarantine`) goes after days of its own, and before that when the figures in
 it would be too old for the record that its device has now; what a platform rejected is then sent no more.
@@ -170,6 +171,9 @@ async def retain_loop(
                     withheld=removed.withheld,
                     reports=removed.reports,
                 )
+            for device_id in await store.left_behind():
+                erased = await store.erase(device_id, clock.now())
+                _log.info("came back from a platform after its host was erased, deleted", rows=erased.rows)
             if gone := await store.forget_damaged(time.time() - KEPT_S):
                 _log.info("damaged files of the store that were replaced, deleted", files=gone)
             # What waited or was kept for a while is in the journal, too, for as long as that is not emptied.

@@ -13,7 +13,18 @@ from typing import TypeVar
 from sqlalchemy import Connection
 from sqlalchemy.engine import URL
 
-from peilmerk_gateway.store import engine, outbox, quarantine, quota, removal, replay, salvage, tally, trail
+from peilmerk_gateway.store import (
+    engine,
+    halts,
+    outbox,
+    quarantine,
+    quota,
+    removal,
+    replay,
+    salvage,
+    tally,
+    trail,
+)
 from peilmerk_gateway.store.restated import Left
 from peilmerk_gateway.store.rows import BatchRows, OutboxRow, QuarantinedRow, Stored
 
@@ -93,6 +104,10 @@ class Keeping:
         if self.url.get_backend_name() != "sqlite" or self.url.database is None:
             return 0
         return await asyncio.to_thread(salvage.forget, Path(self.url.database), until)
+
+    async def left_behind(self) -> list[str]:
+        """Return erased devices of which a figure came back that was on its way to a platform meanwhile."""
+        return await self._read(halts.left_behind)
 
     async def waiting_sinks(self) -> list[str]:
         """Return the platforms for which something waits."""
