@@ -135,8 +135,10 @@ _SENTENCES: dict[Reason, tuple[str, str]] = {
         "Er worden persoonsgegevens verwerkt; in het inzetdossier ontbreekt grondslag of privacyverklaring.",
     ),
     Reason.G3: (
-        "There is no notification of at least five days ago, or the period of the deployment record is over.",
-        "Er is geen melding van minstens vijf dagen geleden, of de periode van het inzetdossier is voorbij.",
+        "There is no notification of at least five days ago, or the period of the deployment record has not "
+        "begun or is over.",
+        "Er is geen melding van minstens vijf dagen geleden, of de periode van het inzetdossier is niet "
+        "begonnen of voorbij.",
     ),
     Reason.G4: (
         "Personal data is handled on the sensor, and its assessment (DPIA) is absent or overdue.",

@@ -9,7 +9,8 @@ and is what the privacy of the past is accounted by.
 
 A report without its figures is kept longer, for as long as its device could send it again (`admit.BEHIND_S`):
 it is by the report that a repetition is known. Where a record cannot be read nothing is deleted on the word
-of a default; where there is none any more, the default holds.
+of a default; where there is none any more, the default holds. What was on its way to a platform when its host
+was erased, and was not taken there, goes within the hour.
 
 What was refused and kept (`store.quarantine`) goes after days of its own, and before that when the figures in
 it would be too old for the record that its device has now; what a platform rejected is then sent no more.
@@ -18,6 +19,7 @@ it would be too old for the record that its device has now; what a platform reje
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -31,6 +33,7 @@ from peilmerk_gateway.deployments.record import RETENTION_DAYS
 from peilmerk_gateway.store import Store, StoreError
 from peilmerk_gateway.store.quarantine import Until
 from peilmerk_gateway.store.removal import EXPIRED, Removed, Term
+from peilmerk_gateway.store.salvage import KEPT_S
 from peilmerk_protocol import topics
 
 DAY_S = 86_400
@@ -168,7 +171,15 @@ async def retain_loop(
                     withheld=removed.withheld,
                     reports=removed.reports,
                 )
-        except StoreError as trouble:
+            for device_id in await store.left_behind():
+                erased = await store.erase(device_id, clock.now())
+                _log.info("came back from a platform after its host was erased, deleted", rows=erased.rows)
+            if gone := await store.forget_damaged(time.time() - KEPT_S):
+                _log.info("damaged files of the store that were replaced, deleted", files=gone)
+            # What waited or was kept for a while is in the journal, too, for as long as that is not emptied.
+            while not stop.is_set() and await store.give_back():
+                await _pause(stop, PAUSE_S)
+        except (StoreError, OSError) as trouble:
             _log.error("retention not finished, trying again in an hour", reason=str(trouble))
         await _pause(stop, EVERY_S)
 

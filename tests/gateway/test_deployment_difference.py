@@ -129,6 +129,17 @@ def test_a_change_widens_and_its_way_back_narrows(change: tuple[str, str], wider
     assert told(new, old, Effect.WIDER) == []
 
 
+def test_a_sensor_that_is_added_and_says_nothing_of_radio_takes_no_answer_away() -> None:
+    assert "radio_capture" not in SECOND
+    third = SECOND.replace("fietspad-2", "fietspad-3").replace(B, "c" * 16)
+    old, new = deployment(), deployment((SECOND, SECOND + third))
+    assert [text for text in told(old, new, Effect.WIDER) if "radio" in text] == []
+    area = ("indoor = false", 'indoor = false\nobserved_area = "The market square"')
+    loud = third.replace("active = true", "active = true\nradio_capture = true")
+    old, new = (deployment(*ON_DEVICE, area, (SECOND, SECOND + added)) for added in ("", loud))
+    assert "fietspad-3 now listens to radios of passers-by." in told(old, new, Effect.WIDER)
+
+
 @pytest.mark.parametrize(
     ("before", "after", "wider", "narrower"),
     [

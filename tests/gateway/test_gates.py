@@ -230,6 +230,24 @@ def test_the_explanation_says_from_when_to_when() -> None:
     assert "Until 2030-12-31." in explain(private, languages()["en"])
 
 
+@pytest.mark.parametrize(
+    ("day", "english", "dutch"),
+    [
+        (date(2024, 3, 1), "G3 refuses until 2024-03-02: ", "G3 weigert tot 2024-03-02: "),
+        (date(2024, 3, 2), None, None),
+        (date(2030, 12, 31), None, None),
+        (date(2031, 1, 1), "G3 refuses after 2030-12-31: ", "G3 weigert na 2030-12-31: "),
+    ],
+)
+def test_the_explanation_says_that_nothing_is_published_yet_or_any_more(
+    day: date, english: str | None, dutch: str | None
+) -> None:
+    read = parse(written(("notified_at = 2022-12-01", "notified_at = 2024-02-26")).encode(), FILE)
+    for code, wanted in (("en", english), ("nl", dutch)):
+        told = [line for line in explain(read, languages()[code], day).splitlines() if line.startswith("G")]
+        assert told == ([wanted + sentence(Reason.G3, code)] if wanted else [])
+
+
 @pytest.mark.parametrize("gate", [f"G{number}" for number in range(1, 9)])
 def test_every_gate_has_a_sentence_in_both_languages(gate: str) -> None:
     english, dutch = sentence(gate), sentence(gate, "nl")

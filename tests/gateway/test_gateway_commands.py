@@ -18,7 +18,7 @@ from peilmerk_gateway.deployments.cli import app as deployment
 from peilmerk_gateway.deployments.history import Texts
 from peilmerk_gateway.flow import Flow
 from peilmerk_gateway.open import Keyring
-from peilmerk_gateway.refusal import Reason, Refusal
+from peilmerk_gateway.refusal import Reason, Refusal, sentence
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import ClockSettings, load, write_default
 from peilmerk_gateway.store import BatchRows, Store
@@ -210,6 +210,17 @@ def test_deployment_check_tells_file_key_gate_and_sentence(runner: CliRunner, tm
     report = json.loads(runner.invoke(deployment, ["check", str(tmp_path), "--json"]).stdout)
     assert set(report) == SHAPE
     assert report["figures"]["refusals"] == {str(bad): "G5"}
+
+
+def test_a_record_whose_period_is_over_is_warned_about(runner: CliRunner, tmp_path: Path) -> None:
+    file = tmp_path / "street.toml"
+    file.write_text(re.sub(r"active_until = \S+", "active_until = 2024-05-31", record("street", [("a", A)])))
+    for code, words in (("en", "G3 refuses after 2024-05-31: "), ("nl", "G3 weigert na 2024-05-31: ")):
+        answer = runner.invoke(deployment, ["check", str(file), "--language", code, "--json"])
+        assert answer.exit_code == 0
+        said = words + sentence(Reason.G3, code)
+        assert f"warning: {file}: {said}\n" in answer.stderr
+        assert json.loads(answer.stdout)["figures"]["refused_now"] == {str(file): [said]}
 
 
 def test_a_record_of_public_space_that_nobody_signed_is_warned_about(

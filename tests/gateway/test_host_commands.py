@@ -291,8 +291,12 @@ def test_erasing_leaves_what_was_published_and_no_byte_that_leads_to_the_person(
     for canary in CANARIES.values():
         assert home.where(canary.encode())
     assert all(home.where(place) for place in PLACES)
+    # A damaged store that was replaced lies there, too: it has every figure.
+    store = home.settings.gateway.data_dir / "store.db"
+    (store.parent / "store.db.damaged-7").write_bytes(store.read_bytes())
     home.run("erase", host, stdin="n\n", code=1)
     done = home.figures("erase", host, "--yes")
+    assert not (store.parent / "store.db.damaged-7").exists()
     assert done == {
         "observations": 1,
         "withheld": 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from stores import StorePlace
 
 from peilmerk_gateway.clock import ScaledClock
 from peilmerk_gateway.refusal import Reason, sentence
+from peilmerk_gateway.retention import retain_loop
 from peilmerk_gateway.store import Store, StoreError
 from peilmerk_gateway.store.halts import PAUSE, RESUME, WITHDRAW, Halt, HaltRefused
 
@@ -127,6 +129,37 @@ async def test_withdrawal_is_for_good_and_empties_the_queue(street: Street) -> N
     assert {row.thing for row in rows} == {"fietspad-1"}
     left = "SELECT o.thing FROM publish_outbox p JOIN observation o ON o.id = p.observation_id"
     assert len(street.rows(f"({left} WHERE o.thing = 'fietspad-0') AS found")) == 1
+
+
+async def test_what_comes_back_from_a_platform_after_an_erasure_is_erased_too(
+    street: Street,
+) -> None:
+    async with await street.open() as store:
+        host, other = await begun(street, store)
+        claimed = await store.claim("city", 100, NOW)
+        its = [row.observation_id for row in claimed if row.thing == "fietspad-0"]
+        await store.halt(host.id, WITHDRAW, NOW)
+        assert (await store.erase(host.id, NOW)).observations == 0
+        assert len(its) == len((await store.held(host.id))["figures"]) == 2
+        # Still on their way: what the platform will say of them is not known.
+        assert await store.left_behind() == []
+        await store.mark_done("city", [(its[0], "7")], NOW)
+        await store.mark_again("city", its[1:], "away", NOW)
+        assert await store.left_behind() == [host.id]
+        # One who withdrew, and was not erased, keeps what is stored; and so do all others.
+        await store.halt(other.id, WITHDRAW, NOW)
+        await store.mark_again(
+            "city", [row.observation_id for row in claimed if row.thing != "fietspad-0"], "", 0
+        )
+        stop = asyncio.Event()
+        going = asyncio.create_task(retain_loop(store, street.catalogue, street.clock, stop))
+        while await store.left_behind():
+            await asyncio.sleep(0.01)
+        stop.set()
+        await going
+        assert len((await store.held(host.id))["figures"]) == 1
+        assert len((await store.held(other.id))["figures"]) == 2
+        assert (await store.check_trail()).ok
 
 
 async def test_a_batch_that_was_judged_before_a_pause_is_judged_anew(

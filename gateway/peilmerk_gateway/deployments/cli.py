@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,7 @@ from peilmerk_gateway.deployments import changes_cli, new_cli
 from peilmerk_gateway.deployments.complaints import Complaint
 from peilmerk_gateway.deployments.deployment import Deployment, RecordError, read
 from peilmerk_gateway.deployments.explain import explain as explained
+from peilmerk_gateway.deployments.outlook import not_now
 from peilmerk_gateway.deployments.speaking import LanguageOption as SpokenOption
 from peilmerk_gateway.deployments.speaking import language as spoken
 from peilmerk_gateway.refusal import Reason, sentence
@@ -68,7 +70,8 @@ def check(
 ) -> None:
     """Check whether records are complete and permit publication; names file, key and what was wanted.
 
-    Warns where nobody signed a record of public space; that is no refusal.
+    Warns where nobody signed a record of public space, which is no refusal, and where a complete record does
+    not permit publication yet, or no more.
     """
     usable, broken = _read(files)
     if gateway is not None:
@@ -86,12 +89,18 @@ def check(
     unsigned = [one.file for one in usable if one.record.signed_by is None and not one.record.private_host]
     for file in unsigned:
         typer.echo(f"warning: {file}: signed_by: not found, wanted who signs for this version", err=True)
+    today, said = datetime.now(UTC).date(), spoken("nl" if language == "nl" else "en")
+    refused_now = {one.file: list(not_now(one.record, today, said)) for one in usable}
+    for file, words in refused_now.items():
+        for word in words:
+            typer.echo(f"warning: {file}: {word}", err=True)
     if as_json:
         figures: dict[str, Any] = {
             "records": len(usable) + len(broken),
             "broken": len(broken),
             "clashes": len(clashes),
             "unsigned": [str(file) for file in unsigned],
+            "refused_now": {str(file): words for file, words in refused_now.items() if words},
             "devices": sum(len(deployment.mandates) for deployment in usable),
             "refusals": {str(error.file): str(error.reason) for error in broken},
         }

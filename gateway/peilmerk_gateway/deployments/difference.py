@@ -312,8 +312,10 @@ def _paired(old: tuple[Device, ...], new: tuple[Device, ...]) -> list[tuple[Devi
 
 
 def _like(device: Device) -> Device:
-    """Return a board that listens to no radio: what a board that is not there does."""
-    return device.model_copy(update={"radio_capture": False})
+    """Return a board that listens to no radio: what a board that is not there does. Where nothing is said of
+    it, nothing has changed.
+    """
+    return device if device.radio_capture is None else device.model_copy(update={"radio_capture": False})
 
 
 def _measured(record: Record, device: Device | None) -> dict[Quantity, Datastream]:

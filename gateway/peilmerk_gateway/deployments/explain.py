@@ -7,20 +7,24 @@ For an officer or a council, in their language, so there is no device id and no 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, date, datetime
 
 from peilmerk_gateway.deployments import gates
 from peilmerk_gateway.deployments.catalogue import Declared, declared_in
 from peilmerk_gateway.deployments.deployment import Deployment
+from peilmerk_gateway.deployments.outlook import not_now
 from peilmerk_gateway.web.language import Language
 from peilmerk_protocol import quantities, topics
 
 
-def explain(deployment: Deployment, language: Language) -> str:
-    """Return the explanation of a deployment as lines of plain text."""
-    return "\n".join(_lines(deployment, language))
+def explain(deployment: Deployment, language: Language, today: date | None = None) -> str:
+    """Return the explanation of a deployment on a day (that of UTC, where none is given) as lines of plain
+    text.
+    """
+    return "\n".join(_lines(deployment, language, today or datetime.now(UTC).date()))
 
 
-def _lines(deployment: Deployment, say: Language) -> Iterator[str]:
+def _lines(deployment: Deployment, say: Language, today: date) -> Iterator[str]:
     record = deployment.record
     yield say.text(
         "explain.title", id=record.id, version=record.version, description=record.location.description
@@ -32,6 +36,7 @@ def _lines(deployment: Deployment, say: Language) -> Iterator[str]:
         yield f"{responsible} {say.text('explain.from', begin=max(first).isoformat(), end=end)}"
     else:
         yield f"{responsible} {say.text('explain.until', end=end)}"
+    yield from not_now(record, today, say)
     if record.signed_by is not None:
         yield say.text("explain.signed", by=record.signed_by)
     elif not record.private_host:

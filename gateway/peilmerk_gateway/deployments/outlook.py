@@ -72,6 +72,18 @@ def told(found: Sequence[Outlook], record: Record, complete: bool, language: Lan
         yield language.text("gates.until", **days)
 
 
+def not_now(record: Record, today: date, language: Language) -> Iterator[str]:
+    """Say which gates refuse a record on a day that has all that it needs, a line a gate."""
+    for one in outlook(record, (), today):
+        if one.day is not None:
+            words = language.text(
+                f"gates.{one.state}",
+                day=one.day.isoformat(),
+                sentence=sentence(one.gate, language.code),
+            )
+            yield f"{one.gate} {words}"
+
+
 def _of(gate: Reason, lacking: bool, period: gates.Period, today: date) -> Outlook:
     if lacking:
         return Outlook(gate, State.REFUSES)

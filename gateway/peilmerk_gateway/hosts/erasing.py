@@ -8,6 +8,7 @@ which it can be found again until then.
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +44,7 @@ async def erase(settings: Settings, vault: Vault, host: Host) -> Erased:
         await store.halt(host.device_id, WITHDRAW, now)
         erased = Erased(await store.erase(host.device_id, now))
         await store.rewrite()
+        await store.forget_damaged(math.inf)
     with Registry(settings.gateway.registry) as registry:
         if registry.get(host.device_id) is not None:
             registry.revoke(host.device_id)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, false, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, delete, exists, false, func, or_, select
 
 from peilmerk_gateway.store import schema
 from peilmerk_gateway.store.rows import ObservationRow
@@ -75,6 +75,25 @@ def told_by(connection: Connection, device_id: str) -> ColumnElement[bool]:
             for deployment, thing in places
         ),
     )
+
+
+def untold(connection: Connection) -> int:
+    """Return how many figures no board would be found by; reads all of them."""
+    told = exists().where(
+        _stream.device_id == _observation.device_id, _stream.datastream == _observation.datastream
+    )
+    return int(
+        connection.execute(select(func.count()).select_from(schema.observation).where(~told)).scalar_one()
+    )
+
+
+def complete(connection: Connection, device_id: str) -> None:
+    """Write down what a board has figures of by looking at every figure, whatever is written down already."""
+    found = connection.execute(
+        select(_observation.datastream).where(_observation.device_id == device_id).distinct()
+    ).scalars()
+    if rows := [{"device_id": device_id, "datastream": stream} for stream in found]:
+        connection.execute(insert(connection, schema.device_stream).on_conflict_do_nothing(), rows)
 
 
 def forget(connection: Connection, device_id: str) -> None:

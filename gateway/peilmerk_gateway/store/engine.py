@@ -237,11 +237,12 @@ def give_back(engine: Engine, most_pages: int) -> int:
     if engine.dialect.name != "sqlite":
         return 0
     with _outside(engine) as connection:
-        if connection.execute("PRAGMA auto_vacuum").fetchone()[0] != 2:
-            return 0
-        # As a script, which is run to its end: of such a statement alone the driver takes one step, a page.
-        connection.executescript(f"PRAGMA incremental_vacuum({int(most_pages)})")
-        left = int(connection.execute("PRAGMA freelist_count").fetchone()[0])
+        left = 0
+        if connection.execute("PRAGMA auto_vacuum").fetchone()[0] == 2:
+            # As a script, which is run to its end: of such a statement alone the driver takes one step, a
+            # page.
+            connection.executescript(f"PRAGMA incremental_vacuum({int(most_pages)})")
+            left = int(connection.execute("PRAGMA freelist_count").fetchone()[0])
         if not left:
             # What was deleted is also in the journal, until it is emptied; where somebody reads, later.
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

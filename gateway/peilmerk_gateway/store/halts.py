@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Select, func, select, update
+from sqlalchemy import Connection, Select, exists, func, select, update
 
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.store import quarantine, removal, schema, trail
@@ -73,6 +73,31 @@ def revision(connection: Connection) -> int:
 def now_halted() -> Select[tuple[str]]:
     """Return the sub-query of the devices that are halted now."""
     return select(_halt.device_id).where(_halt.until.is_(None))
+
+
+def left_behind(connection: Connection) -> list[str]:
+    """Return the devices that were erased (withdrawn, without a statement) and of which there is a figure
+    that no platform has: it was on its way when the rest was erased, and came back.
+    """
+    row, other = schema.publish_outbox.c, schema.publish_outbox.alias().c
+    observation, attestation = schema.observation.c, schema.attestation.c
+    away = exists().where(
+        other.observation_id == row.observation_id, other.state.in_((schema.DONE, schema.SENDING))
+    )
+    withdrawn = select(_halt.device_id).where(_halt.kind == WITHDRAWN, _halt.until.is_(None))
+    found = connection.execute(
+        select(observation.device_id)
+        .join_from(schema.publish_outbox, schema.observation)
+        .where(
+            row.state.in_((schema.WAITING, schema.REJECTED)),
+            schema.unfinished,
+            observation.device_id.in_(withdrawn),
+            ~exists().where(attestation.device_id == observation.device_id),
+            ~away,
+        )
+        .distinct()
+    )
+    return sorted(found.scalars())
 
 
 def change(connection: Connection, device_id: str, action: str, now: float) -> bool:

@@ -5,12 +5,26 @@ Part of `Store`, which knows how to read and to write.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Connection
+from sqlalchemy.engine import URL
 
-from peilmerk_gateway.store import engine, outbox, quarantine, quota, removal, replay, tally, trail
+from peilmerk_gateway.store import (
+    engine,
+    halts,
+    outbox,
+    quarantine,
+    quota,
+    removal,
+    replay,
+    salvage,
+    tally,
+    trail,
+)
 from peilmerk_gateway.store.restated import Left
 from peilmerk_gateway.store.rows import BatchRows, OutboxRow, QuarantinedRow, Stored
 
@@ -20,6 +34,7 @@ T = TypeVar("T")
 class Keeping:
     """The methods of `Store` about quarantine and quota."""
 
+    url: URL
     sinks: tuple[str, ...]
     _left: Left
 
@@ -83,6 +98,16 @@ class Keeping:
     async def damaged(self) -> list[str]:
         """Return what is wrong with an SQLite file, page by page; nothing for any other database."""
         return await self._read(engine.damaged)
+
+    async def forget_damaged(self, until: float) -> int:
+        """Delete the damaged SQLite files that were replaced until then (unix seconds); return how many."""
+        if self.url.get_backend_name() != "sqlite" or self.url.database is None:
+            return 0
+        return await asyncio.to_thread(salvage.forget, Path(self.url.database), until)
+
+    async def left_behind(self) -> list[str]:
+        """Return erased devices of which a figure came back that was on its way to a platform meanwhile."""
+        return await self._read(halts.left_behind)
 
     async def waiting_sinks(self) -> list[str]:
         """Return the platforms for which something waits."""

@@ -1,14 +1,16 @@
 """Make an SQLite store whole again when nothing but indexes of it is damaged.
 
-Indexes hold nothing that the tables do not. So every row is read from the tables, without any index, into a
-new file, and that takes the old one's place if the audit trail holds in it: not a row is missing or changed.
+Indexes hold nothing that the tables do not, nor does `device_stream`. So every row is read from the other
+tables, without any index, into a new file, and that takes the old one's place if the audit trail holds in it:
+not a row is missing or changed.
 Where a page of a table itself is damaged, rows are gone that nobody can give back; then nothing is put in
 place, and a person decides (a backup).
 
     store.db               the store
     store.db.damaged       says that it is to be salvaged at the next start, or that it cannot be
     store.db.salvaged      the new file, while it is being made
-    store.db.damaged-<s>   the old file after it was replaced, s seconds of unix time; yours to delete
+    store.db.damaged-<s>   the old file after it was replaced, s seconds of unix time; kept for a day, because
+                           its figures are as old as they are anywhere
 """
 
 from __future__ import annotations
@@ -23,8 +25,9 @@ from pathlib import Path
 import structlog
 
 from peilmerk_gateway.store import engine, trail_check
-from peilmerk_gateway.store.schema import metadata
+from peilmerk_gateway.store.schema import device_stream, metadata
 
+KEPT_S = 86_400
 _TO_DO, _IN_VAIN = "to do", "in vain"
 _JOURNALS = ("", "-wal", "-shm")
 
@@ -83,6 +86,17 @@ def salvage(file: Path, now: float | None = None) -> Salvaged:
     return Salvaged(rows, kept)
 
 
+def forget(file: Path, until: float) -> int:
+    """Delete what was replaced until then (unix seconds), with its journals; return how many files."""
+    gone = 0
+    for old in file.parent.glob(f"{file.name}.damaged-*"):
+        moment = old.name.removeprefix(f"{file.name}.damaged-").partition("-")[0]
+        if moment.isdecimal() and int(moment) <= until:
+            old.unlink(missing_ok=True)
+            gone += 1
+    return gone
+
+
 def _copy(file: Path, new: Path) -> int:
     os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     opened = engine.open_engine(new, writer=True)
@@ -102,6 +116,8 @@ def _copy(file: Path, new: Path) -> int:
                 raise SalvageError(f"{file}: found a store of revision {found}, wanted {wanted}")
             db.execute("BEGIN")
             for one in metadata.sorted_tables:
+                if one is device_stream:
+                    continue
                 table = one.name
                 # Column by column: of two alike tables SQLite would otherwise copy the pages, indexes too.
                 names = ", ".join(column[1] for column in db.execute(f"PRAGMA main.table_info({table})"))
@@ -115,6 +131,11 @@ def _copy(file: Path, new: Path) -> int:
                 )
                 rows += done.rowcount
                 _log.info("salvaging the store", table=table, rows=done.rowcount)
+            db.execute("DELETE FROM main.device_stream")
+            told = (
+                "INSERT INTO main.device_stream SELECT DISTINCT device_id, datastream FROM main.observation"
+            )
+            rows += db.execute(told).rowcount
             db.execute("COMMIT")
         except sqlite3.DatabaseError as reason:
             if engine.is_damage(reason) or isinstance(reason, sqlite3.IntegrityError):

@@ -23,6 +23,7 @@ from peilmerk_gateway.registry_trail import RegistryTrail
 from peilmerk_gateway.store import (
     batch,
     commands,
+    device_streams,
     engine,
     figures,
     halts,
@@ -244,6 +245,8 @@ class Store(Keeping):
     async def erase(self, device_id: str, now: float, limit: int = 500) -> Removed:
         """Delete what a device sent and was never published, and every report of it; say so in the trail."""
         removed = Removed()
+        # Once by looking at every figure: what is deleted for good does not rest on an index.
+        await self._write(lambda c: device_streams.complete(c, device_id), tell=False)
         while True:
             some = await self._write(lambda c: removal.erase(c, self._left, device_id, limit, now))
             if not some.rows:

@@ -5,7 +5,8 @@ whether and where it is to be published, a window withheld, a line of the ledger
 publication, a command) that was removed, changed, added or moved to another entry; a trail that was cut off
 at its end, for then rows and the kept head know of more; and a registry of devices that was. Whoever can
 rewrite the whole database, head and all, is found only against a head that was written down elsewhere before
-(`expected`).
+(`expected`). Found is also a figure that is not among what its board is known to have told: by that it would
+be erased and aged out.
 
 Of refusals the newest are kept (`batch.REFUSALS_KEPT`); of older ones the entries tell how many there were of
 which reason, and no more can be checked. Every table is read once, in the order of its entries.
@@ -22,7 +23,7 @@ import cbor2
 from sqlalchemy import Connection, Select, select
 
 from peilmerk_gateway.registry_trail import RegistryTrail
-from peilmerk_gateway.store import restated, schema, trail
+from peilmerk_gateway.store import device_streams, restated, schema, trail
 from peilmerk_gateway.store.batch import REFUSALS_KEPT
 
 MOST_FAULTS = 100
@@ -244,9 +245,9 @@ class _Check:
                     outbox.sink == body["sink"], outbox.observation_id == observation_id
                 )
             ).scalar_one_or_none()
-            if (body["sink"], observation_id) in self._again:
-                continue
-            if state is None and (body["sink"], observation_id) in self._left.rejected:
+            row = body["sink"], observation_id
+            if row in self._again or row in self._left.rejected:
+                # It is gone, or its number is another figure's now, which an entry of its own binds.
                 continue
             if state != schema.REJECTED:
                 self._verdict.wrong(
@@ -301,6 +302,8 @@ class _Check:
                 self._verdict.wrong(
                     0, f"{name}: found {there} without entry, wanted {wanted} from before the trail"
                 )
+        if untold := device_streams.untold(self._connection):
+            self._verdict.wrong(0, f"figures: found {untold} that are not among what their boards have told")
         counted = trail.counted(self._connection)
         for name in self._told.counted:
             there, wanted = counted.get(name, 0), self._told.wanted(name)
