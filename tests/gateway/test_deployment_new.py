@@ -140,6 +140,9 @@ def test_a_home_is_asked_less_and_its_place_is_not_in_the_record() -> None:
     keys = {one.key for one in asked}
     assert not keys & {"notified_at", "permit.regime", "permit.id", "evaluate_on", "reference", "project"}
     assert len(keys) < len(complete(EN, STREET)[0])
+    # A record is public and kept: nobody's name goes into it for want of a signature.
+    assert question("signed_by", HOME).text == "signed_by.home"
+    assert "never a resident's name" in EN.language.text("ask.signed_by.home.why")
     text = written(HOME)
     record = parse(text.encode(), Path("x.toml")).record
     assert (record.private_host, record.owner.organisation) == (True, "A resident")
@@ -180,6 +183,7 @@ def test_the_proposals_are_dutch_for_a_dutch_officer() -> None:
         ("id", "Kerk Straat", "Wanted: lower-case letters, digits and hyphens"),
         ("private_host", "maybe", "That cannot be: 'maybe'. Wanted: yes or no."),
         ("private_host", OPEN, "This answer is needed to go on"),
+        ("location.point", "", "That cannot be: nothing. Wanted: latitude and longitude"),
         ("location.point", "52.0907", "That cannot be: …. Wanted: latitude and longitude"),
         ("location.point", "48.85, 2.35", "That cannot be: …. Wanted: latitude and longitude"),
         # Within the fence of degrees, and in the sea outside of the grid.

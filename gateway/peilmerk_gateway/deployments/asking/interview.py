@@ -241,9 +241,9 @@ def _shown(value: Any, terms: Terms) -> str:
 
 def _found(question: Question, given: object, terms: Terms) -> str:
     """Say what was found; a place is not repeated, as in every complaint."""
-    if question.kind is Kind.PLACE:
-        return "…"
-    return repr(given) if given != NOTHING else terms.language.text("ask.nothing")
+    if given == NOTHING:
+        return terms.language.text("ask.nothing")
+    return "…" if question.kind is Kind.PLACE else repr(given)
 
 
 def _next(asked: Sequence[Question], answers: Answers) -> Question | None:

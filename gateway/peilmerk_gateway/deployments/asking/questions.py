@@ -140,7 +140,7 @@ class _Asked:
         else:
             yield Question("owner.organisation", "owner.organisation")
         yield Question("public_contact", "public_contact", optional=self._home)
-        yield Question("signed_by", "signed_by", optional=True)
+        yield Question("signed_by", f"signed_by{'.home' if self._home else ''}", optional=True)
         if not self._home:
             yield Question("project", "project", optional=True)
             yield Question("reference", "reference", optional=True)
