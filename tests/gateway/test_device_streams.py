@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -112,26 +111,25 @@ async def test_a_board_is_found_by_it_until_nothing_of_it_is_left(
 
 
 async def test_what_is_not_written_down_is_found_and_erased_all_the_same(
-    store: Store, tmp_path: Path
+    store: Store, store_place: StorePlace
 ) -> None:
     await store.commit_batch(BatchRows([entry(1), entry(2, device_id=OTHER)]), 1.0)
-    with closing(sqlite3.connect(tmp_path / "store.db")) as db, db:
+    with store_place.raw() as db:
         db.execute("DELETE FROM device_stream WHERE device_id = ?", (DEVICE,))
     assert (await store.check_trail()).faults == [
         (0, "figures: found 2 that are not among what their boards have told")
     ]
     assert (await store.erase(DEVICE, 3.0)).observations == 2
     assert (await store.check_trail()).ok
-    assert told(tmp_path / "store.db") == [(OTHER, key) for _, key in PAIRS]
+    assert told(store_place) == [(OTHER, key) for _, key in PAIRS]
 
 
 async def test_the_number_of_a_rejected_figure_that_is_gone_may_be_anothers(store: Store) -> None:
     for round in range(3):
         await store.commit_batch(BatchRows([entry(round + 1)]), 1.0)
-        claimed = await store.claim("city", 5, 1.0)
-        assert [row.observation_id for row in claimed] == [1]
+        (claimed,) = await store.claim("city", 5, 1.0)
         assert (await store.check_trail()).ok
-        await store.mark_rejected("city", [(1, "not wanted")], 2.0)
+        await store.mark_rejected("city", [(claimed.observation_id, "not wanted")], 2.0)
         assert (await store.check_trail()).ok
         terms = [Term(key, START + 10**6) for _, key in PAIRS]
         assert (await store.age_out(terms, [], 100, 3.0)).observations == 2
