@@ -34,9 +34,9 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP)  ## a street of virtual boards on recorded traces; prints the page's address
 	$(BIN)/peilmerk demo --data $(STREET)
 
-# Most tests wait for real parts; three files at a time keep two cores busy. A file stays in one process.
+# Most tests wait for real parts; five files at a time keep two cores busy. A file stays in one process.
 test: $(STAMP) debian-for-tests  ## the whole test suite
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 5 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP) $(STUBS)  ## format, lint, types and the direction of imports
 	$(BIN)/ruff format --check .

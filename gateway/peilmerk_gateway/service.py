@@ -31,6 +31,7 @@ from peilmerk_gateway.deployments.history import History, Texts
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.flow import Flow
 from peilmerk_gateway.ingest import Ingest
+from peilmerk_gateway.loopback import is_loopback
 from peilmerk_gateway.meter import Meter, MeteredIngest, meter_loop
 from peilmerk_gateway.open import Keyring
 from peilmerk_gateway.operation import supervisor
@@ -42,7 +43,7 @@ from peilmerk_gateway.publish.workers import Workers
 from peilmerk_gateway.quota import quota_loop, quotas_of
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.retention import retain_loop
-from peilmerk_gateway.settings import Settings, SettingsError, is_loopback, load
+from peilmerk_gateway.settings import Settings, SettingsError, load
 from peilmerk_gateway.store import Store, StoreDamaged, StoreError, salvage
 from peilmerk_gateway.store.lead import Shared, open_lead, while_leading
 from peilmerk_gateway.store.quarantine import Bounds

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from peilmerk_gateway.errors import PeilmerkError
+from peilmerk_gateway.loopback import is_loopback
 
 STORE_FILE = "store.db"
 """The store of a gateway without a database of its own, in its data folder."""
@@ -59,8 +60,6 @@ class Database:
     @property
     def is_on_this_machine(self) -> bool:
         """Whether it is reached by a socket in a folder, or on the loopback interface."""
-        from peilmerk_gateway.settings import is_loopback
-
         host = _host(self.url)
         return not host or host.startswith("/") or is_loopback(host)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from starlette.requests import Request
 
+from peilmerk_gateway.loopback import is_loopback
 from peilmerk_gateway.secret_files import SecretFileError, first_line
-from peilmerk_gateway.settings import is_loopback
 
 PASSED_ON = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
