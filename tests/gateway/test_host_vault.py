@@ -191,7 +191,7 @@ def test_what_is_removed_is_in_no_byte_of_the_file(files: tuple[Path, Path]) -> 
         ({"name": "geheim\nnog een regel"}, "name: found something else, wanted one line"),
         ({"phone": "geheim"}, "phone: no such key"),
         ({"language": "geheim"}, "language: found something else, wanted nl or en"),
-        ({"consent": "0"}, "consent: found version '0', wanted '1'"),
+        ({"consent": "0"}, "consent: found version '0', wanted '2'"),
         ({"consented_at": "2026-05-01T08:00:00"}, "consented_at: found no offset"),
     ],
 )
@@ -207,14 +207,36 @@ def test_what_is_wrong_is_named_and_never_repeated(change: dict[str, object], sa
 
 
 def test_another_text_is_another_version() -> None:
-    """Who changes the text raises the version, so that hosts are asked anew."""
-    assert {language: hosts.consent_digest(language)[:16] for language in ("nl", "en")} == {
-        "nl": DIGESTS[hosts.CONSENT_VERSION][0],
-        "en": DIGESTS[hosts.CONSENT_VERSION][1],
-    }
+    """Who changes the text raises the version, so that hosts are asked anew; the earlier ones are kept."""
+    assert set(DIGESTS) == {str(n + 1) for n in range(int(hosts.CONSENT_VERSION))}
+    for version, digests in DIGESTS.items():
+        found = [hosts.consent_digest(language, version)[:16] for language in ("nl", "en")]
+        assert tuple(found) == digests, version
 
 
-DIGESTS = {"1": ("afb1a6470898c2ab", "4aa8ddd51cfc5546")}
+def test_a_host_is_shown_the_text_that_they_agreed_to() -> None:
+    told = hosts.told(TOLD)
+    one = hosts.Host(
+        host_id="a" * 10,
+        device_id="b" * 16,
+        told=told,
+        consent_digest=hosts.consent_digest(told.language),
+        public_cell="rd1000-E1360N4550",
+        joined_at=1.0,
+    )
+    assert hosts.agreed_to(one) == hosts.consent_text(told.language)
+    earlier = told.model_copy(update={"consent": "1"})
+    digest = hosts.consent_digest(told.language, "1")
+    one = one.model_copy(update={"told": earlier, "consent_digest": digest})
+    assert hosts.agreed_to(one) == hosts.consent_text(told.language, "1") != hosts.consent_text(told.language)
+    for change in ({"consent_digest": "0" * 64}, {"told": told.model_copy(update={"consent": "0"})}):
+        assert hosts.agreed_to(one.model_copy(update=change)) is None
+
+
+DIGESTS = {
+    "1": ("afb1a6470898c2ab", "4aa8ddd51cfc5546"),
+    "2": ("43c1fa2e8b0975de", "14cbaea92209a698"),
+}
 
 
 def test_a_label_that_named_somebody_is_in_no_byte_of_the_registry_though_others_have_it_open(

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from peilmerk_gateway.hosts.host import Host, HostError, consent_digest, consent_text, language_of
+from peilmerk_gateway.hosts.host import Host, HostError, agreed_to, language_of
 from peilmerk_gateway.registry import Device
 from peilmerk_protocol.quantities_names import by_number
 
@@ -55,7 +55,6 @@ def pack(host: Host, device: Device | None, held: Held) -> bytes:
 
 def _about(host: Host, device: Device | None) -> dict[str, Any]:
     told = host.told
-    current = host.consent_digest == consent_digest(told.language)
     return {
         "host": host.host_id,
         **told.model_dump(mode="json", exclude={"consent", "consented_at"}),
@@ -64,7 +63,7 @@ def _about(host: Host, device: Device | None) -> dict[str, Any]:
             "version": told.consent,
             "at": told.consented_at.isoformat(),
             "sha256": host.consent_digest,
-            "text": consent_text(told.language) if current else None,
+            "text": agreed_to(host),
         },
         "public_square": host.public_cell,
         "addresses_in_square": host.addresses,

@@ -12,8 +12,10 @@ from peilmerk_gateway import toml_words
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.web.language import Language, languages
 
-CONSENT_VERSION = "1"
-"""Of the text "host.consent.text": a change of it is a new version, and is agreed to anew."""
+CONSENT_VERSION = "2"
+"""Of the text "host.consent.text": a change of it is a new version, and is agreed to anew. Earlier ones stay
+among the texts, "host.consent.text.1" and so on, because who agreed to them may ask what it was.
+"""
 
 Line = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\n]*\S[^\n]*$")]
 
@@ -58,14 +60,25 @@ def language_of(host: Host) -> Language:
     return languages()[host.told.language]
 
 
-def consent_text(language: str) -> str:
-    """Return what a host agrees to."""
-    return languages()[language].text("host.consent.text")
+def consent_text(language: str, version: str = CONSENT_VERSION) -> str:
+    """Return what a host agrees to, or agreed to when this was the version. Raises KeyError for none."""
+    key = "host.consent.text" + ("" if version == CONSENT_VERSION else f".{version}")
+    return languages()[language].text(key)
 
 
-def consent_digest(language: str) -> str:
-    """Return the SHA-256 of what a host agrees to, hexadecimal."""
-    return hashlib.sha256(consent_text(language).encode()).hexdigest()
+def consent_digest(language: str, version: str = CONSENT_VERSION) -> str:
+    """Return the SHA-256 of what a host agrees to, hexadecimal. Raises KeyError as `consent_text` does."""
+    return hashlib.sha256(consent_text(language, version).encode()).hexdigest()
+
+
+def agreed_to(host: Host) -> str | None:
+    """Return the text that a host agreed to; None where this version does not have it."""
+    language, version = host.told.language, host.told.consent
+    try:
+        same = consent_digest(language, version) == host.consent_digest
+    except KeyError:
+        return None
+    return consent_text(language, version) if same else None
 
 
 def told(values: object) -> Told:
