@@ -10,7 +10,6 @@ anew, and nothing is lost by that (see `flow` and `publish.outbox`). On SIGHUP t
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +20,7 @@ from pathlib import Path
 
 import structlog
 
-from peilmerk_gateway import secret_files
+from peilmerk_gateway import collector, secret_files
 from peilmerk_gateway.clock import Clock, ScaledClock
 from peilmerk_gateway.clock_watch import RETAIN_AHEAD_S, RETAIN_HOLD_S, WatchedClock, believed
 from peilmerk_gateway.commands.sender import Sender
@@ -56,8 +55,6 @@ from peilmerk_gateway.web import WebServer, create_app
 from peilmerk_gateway.web.insiders import Insiders
 
 WATCH_S = 1.0
-# Objects that are made until the garbage collector looks at them: those of about two batches.
-COLLECT_AFTER = 50_000
 # Of the ten seconds that a supervisor gives: what is under way, then broker (`child.TERM_S`) and store.
 FINISH_S = 4.0
 
@@ -186,7 +183,7 @@ class Service:
                 )
             )
             supervisor.tell("READY=1")
-            _spare_the_collector()
+            collector.spare()
             _log.info("gateway ready", worker=self._worker, mqtt_port=broker.mqtt_port, clock=_name(shown))
             try:
                 await self._until_stopped(work)
@@ -407,17 +404,6 @@ def _salvage(place: Place) -> None:
         _log.error("the store cannot be made whole, it is held", reason=str(reason))
     else:
         _log.warning("the store is whole again", rows=done.rows, damaged_one=str(done.kept))
-
-
-def _spare_the_collector() -> None:
-    """Have the garbage collector look at what batches leave, seldom, and never at what is there for good.
-
-    A batch makes thousands of records without a cycle among them; by its own measure the collector went
-    through all of them dozens of times a batch, and through every module: a sixth of the processor time.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECT_AFTER, 10, 10)
 
 
 def _tell_broken(catalogue: Catalogue) -> None:
