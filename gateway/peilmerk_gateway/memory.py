@@ -6,8 +6,7 @@ Two messages of one batch must not be judged as if neither had come before the o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 from peilmerk_gateway.store import AnswerRow, AttestationRow, Known, KnownCommand, ParkedRow, Probe, ReportRow
 
@@ -75,20 +74,19 @@ def _with(known: Known, probe: Probe, own: _Own) -> Known:
     """Return what is known with what a batch brought."""
     device_id, seq = probe.device_id, probe.seq
     statements = own.statements.get(device_id, _NONE)
-    changed: dict[str, Any] = {}
-    if (digest := own.reports.get((device_id, seq))) is not None:
-        changed["report_digest"] = digest
-    if (device_id, seq) in own.parked:
-        changed["parked_digest"] = own.parked[device_id, seq]
-    if seq in statements:
-        changed["is_statement"] = True
-    if (device_id, seq - 1) in own.reports or seq - 1 in statements:
-        changed["follows"] = True
+    attested = known.attested
     earlier = max((number for number in statements if number < seq), default=None) if statements else None
-    if earlier is not None and (known.attested is None or known.attested.seq < earlier):
-        changed["attested"] = statements[earlier]
+    if earlier is not None and (attested is None or attested.seq < earlier):
+        attested = statements[earlier]
     latest = known.window_end_before
     for start, end in own.windows.get((device_id, probe.kind), ()):
         if start < probe.window_end and (latest is None or end > latest):
-            changed["window_end_before"] = latest = end
-    return replace(known, **changed) if changed else known
+            latest = end
+    return Known(
+        own.reports.get((device_id, seq), known.report_digest),
+        known.is_statement or seq in statements,
+        own.parked.get((device_id, seq), known.parked_digest),
+        known.follows or (device_id, seq - 1) in own.reports or seq - 1 in statements,
+        latest,
+        attested,
+    )
