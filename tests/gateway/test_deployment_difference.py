@@ -77,11 +77,6 @@ CHANGES: dict[str, tuple[tuple[str, str], str, str]] = {
         "A count is withheld below 9 instead of below 10.",
         "A count is withheld below 10 instead of below 9.",
     ),
-    "privacy.window_s": (
-        ("window_s = 900", "window_s = 300"),
-        "One figure stands for 300 seconds instead of 900.",
-        "One figure stands for 900 seconds instead of 300.",
-    ),
     "privacy.unprotected_quantities": (
         ("unprotected_quantities = []", 'unprotected_quantities = ["pm2_5"]'),
         "Without noise goes out as well: Fine particles PM2.5.",
@@ -173,6 +168,12 @@ def test_a_sensor_that_is_added_and_says_nothing_of_radio_takes_no_answer_away()
             ("active = true", "active = true"),
             "fietspad-1 is put to use again.",
             "fietspad-1 is not in use any more.",
+        ),
+        (
+            ("window_s = 900", "window_s = 1800"),
+            ("window_s = 900", "window_s = 900"),
+            "One figure stands for 900 seconds instead of 1800.",
+            "One figure stands for 1800 seconds instead of 900.",
         ),
         (
             ('epsilon_day = "3/10"', 'epsilon_day = "0"'),

@@ -103,13 +103,13 @@ def test_the_answers_of_a_street_make_its_record() -> None:
         (
             {
                 "profile": "own",
-                "privacy.window_s": "300",
+                "privacy.window_s": "1800",
                 "privacy.epsilon_leaf": "1/2",
                 "privacy.epsilon_day": "0",
                 "privacy.k": "20",
                 "privacy.m_assumed": "2",
             },
-            profile.Profile(1, 300, STANDARD_COUNTER.set, (1, 2), (0, 1), 20, 2),
+            profile.Profile(1, 1800, STANDARD_COUNTER.set, (1, 2), (0, 1), 20, 2),
         ),
     ],
 )

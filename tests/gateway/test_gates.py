@@ -155,6 +155,20 @@ def test_g8_radio_without_period_or_area(line: str, said: str) -> None:
     assert complaints(without(line, RADIO)) == [f"G8: {said}, because of devices[1].radio_capture"]
 
 
+def test_counts_of_short_windows_are_not_public() -> None:
+    short = written(("window_s = 900", "window_s = 300"))
+    (said,) = complaints(short)
+    assert (
+        "privacy.window_s: found 300, wanted at least 900, because datastreams[1] (bicycle_towards)" in said
+    )
+    assert "public as a class only" in said
+    # Kept for whoever watches over a crowd, or indoors, where nothing is public, they may be.
+    kept = short.replace("is_public = true\nis_open_data = true", "is_public = false\nis_open_data = false")
+    assert kept != short
+    assert complaints(kept) == []
+    assert complaints(short.replace("indoor = false", "indoor = true")) == []
+
+
 def test_g8_addresses_of_radios_are_personal_data() -> None:
     radio = [change for change in RADIO if "model" in change[0] or "indoor" in change[0]]
     assert complaints(written(*radio)) == [

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from datetime import date as Day
 
-from peilmerk_gateway.deployments import home
+from peilmerk_gateway.deployments import crowd, home
 from peilmerk_gateway.deployments.complaints import Complaint
 from peilmerk_gateway.deployments.record import Record
 from peilmerk_gateway.refusal import Reason
@@ -61,7 +61,14 @@ def assessed(record: Record) -> Period:
 
 def complaints(record: Record) -> list[Complaint]:
     """Return what a record that is well formed lacks all the same."""
-    return [*_g2(record), *_g3(record), *_g4(record), *_g8(record), *home.complaints(record)]
+    return [
+        *_g2(record),
+        *_g3(record),
+        *_g4(record),
+        *_g8(record),
+        *home.complaints(record),
+        *crowd.complaints(record),
+    ]
 
 
 def _g2(record: Record) -> Iterator[Complaint]:
