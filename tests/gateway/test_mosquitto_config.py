@@ -72,15 +72,22 @@ async def test_a_device_says_its_own_and_hears_its_own_only(place: Place) -> Non
         assert (only.device_id, only.payload) == (other.device_id, b"its own")
         more = asyncio.create_task(anext(batches, None))
         await until(lambda: ingest.connected, "a connection")
-        await ingest.tell(topics.topic(other.device_id, topics.COMMAND), b"for the other")
-        await ingest.tell(topics.topic(one.device_id, topics.COMMAND), b"for one")
-        await asyncio.to_thread(board.wait, lambda: board.received)
-        # Two subscriptions of the board fit, and Mosquitto delivers once.
-        assert {payload for _, payload in board.received} == {b"for one"}
-        assert {payload for _, payload in neighbour.received} == {b"for the other"}
+        # Each has a last message of its own, behind everything that could have reached it by mistake.
+        sent = ((other, b"for the other"), (one, b"for one"), (other, b"last"), (one, b"last"))
+        for whom, payload in sent:
+            await ingest.tell(topics.topic(whom.device_id, topics.COMMAND), payload)
+        for listener in (board, neighbour):
+            await asyncio.to_thread(listener.wait, lambda it=listener: b"last" in heard(it))
+        # Two subscriptions of each fit, and Mosquitto delivers once.
+        assert heard(board) == [b"for one", b"last"]
+        assert heard(neighbour) == [b"for the other", b"last"]
         await ingest.close()
         await more
     await asyncio.to_thread(neighbour.close)
+
+
+def heard(listener: Board) -> list[bytes]:
+    return [payload for _, payload in listener.received]
 
 
 @needs_mosquitto
