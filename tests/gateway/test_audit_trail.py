@@ -7,6 +7,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from typer.testing import CliRunner
 
 from peilmerk_gateway import settings as gateway_settings
 from peilmerk_gateway.audit_cli import app
+from peilmerk_gateway.chain import packed_root_of
 from peilmerk_gateway.refusal import Reason, Refusal
 from peilmerk_gateway.store import (
     STORE_FILE,
@@ -352,3 +354,61 @@ def test_a_root_is_the_same_whether_or_not_it_is_told_where_floats_are(rows: lis
         tuple(int(one) if one.__class__ is float and one == int(one) else one for one in row) for row in rows
     ]
     assert told == trail.root_of(reversed(plain), (2, 3))
+
+
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.integers(0, 40),
+            st.none() | st.integers(-3, 3).map(float) | st.floats(-4, 4),
+            st.binary(max_size=3),
+        ),
+        max_size=30,
+        unique_by=lambda row: row[0],
+    ),
+    a_leaf=st.integers(1, 9),
+)
+def test_a_root_over_several_rows_a_leaf_is_that_of_their_arrays(
+    rows: list[tuple[Any, ...]], a_leaf: int
+) -> None:
+    told = packed_root_of(rows, itemgetter(0), a_leaf, (1,))
+    plain = [
+        [int(one) if one.__class__ is float and one.is_integer() else one for one in row]
+        for row in sorted(rows)
+    ]
+    leaves = [plain[n : n + a_leaf] for n in range(0, len(plain), a_leaf)]
+    assert told == trail.merkle_root(cbor2.dumps(one, canonical=True) for one in leaves)
+    # In any order, and whether or not it is told where floats are.
+    assert told == packed_root_of(reversed(rows), itemgetter(0), a_leaf)
+    for n in range(len(rows)):
+        changed = [*rows[:n], (*rows[n][:2], rows[n][2] + b"."), *rows[n + 1 :]]
+        assert packed_root_of(changed, itemgetter(0), a_leaf) != told
+
+
+def test_no_root_is_over_leaves_without_rows_nor_over_several_without_a_key() -> None:
+    for a_leaf in (0, -1):
+        with pytest.raises(ValueError, match=f"found {a_leaf} reports a leaf, wanted one, or more"):
+            trail.root_over("reports", [(DEVICE, 1)], a_leaf)
+    with pytest.raises(ValueError, match=r"found 8 refusals a leaf, wanted one$"):
+        trail.root_over("refusals", [(1.0, None, "forged", 40)], 8)
+
+
+async def test_a_trail_of_a_row_a_leaf_stays_whole_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trail, "_KEYS", {})
+    async with await Store.open(tmp_path / STORE_FILE, sinks=("city",)) as store:
+        await live(store)
+        monkeypatch.undo()
+        await store.commit_batch(BatchRows([entry(n) for n in range(6, 26)], received=20), 9.0)
+        verdict = await store.check_trail()
+    assert verdict.ok, verdict.faults
+    told = [body["rows"] for _, kind, body in entries(tmp_path / STORE_FILE) if kind == "judged"]
+    assert [rows["reports"][0:1] + rows["reports"][2:] for rows in told[-2:]] == [[1], [20, 8]]
+    for seq in (3, 13):
+        with closing(sqlite3.connect(tmp_path / STORE_FILE)) as db:
+            db.execute("UPDATE report SET health = health + 1 WHERE seq = ?", (seq,))
+            db.commit()
+        async with await Store.look(tmp_path / STORE_FILE) as store:
+            faults = (await store.check_trail()).faults
+        assert [what for _, what in faults][-1].startswith("reports: one of its ")

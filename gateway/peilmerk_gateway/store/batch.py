@@ -71,12 +71,19 @@ def write_batch(
     written: dict[str, Rows] = {}
     reports = [(*_REPORT(entry.report), now) for entry in batch.entries]
     written["reports"] = insert_new(connection, schema.report, reports, number)
-    new = {(row[0], row[1]) for row in written["reports"]}
-    fresh = [entry for entry in batch.entries if (entry.report.device_id, entry.report.seq) in new]
+    new = len(written["reports"])
+    fresh = batch.entries
+    if new != len(fresh):
+        keys = {(row[0], row[1]) for row in written["reports"]}
+        fresh = [entry for entry in fresh if (entry.report.device_id, entry.report.seq) in keys]
     ledger = [(*_LEDGER(row), now) for entry in fresh for row in entry.ledger]
     if ledger:
         written["ledger"] = insert_new(connection, schema.ledger, ledger, number)
-    figures = _write_figures(connection, fresh, written, number, now)
+    # (deployment, device, quantity, kind, window), as a line of the ledger begins; None for all of them.
+    paid = None
+    if len(ledger) != len(written.get("ledger", ())):
+        paid = {row[:_MICRO] for row in written["ledger"]}
+    figures = _write_figures(connection, fresh, written, paid, number, now)
     (streams or Streams()).write(connection, (row for _, row in figures))
     written["queued"] = _queue(connection, figures, sinks)
     statements = [(*_STATEMENT(row), now) for row in batch.attestations]
@@ -89,7 +96,7 @@ def write_batch(
     days = sum(row[_KIND] == topics.DAY for row in written["reports"])
     withheld = Counter(row[_REASON] for row in written["withheld"])
     stored = Stored(
-        reports=len(new) - days,
+        reports=new - days,
         days=days,
         statements=len(written["statements"]),
         observations=len(written["observations"]),
@@ -116,7 +123,7 @@ def write_batch(
     )
     if new or stored.statements or answers or refusals:
         body = {
-            "reports": len(new),
+            "reports": new,
             "observations": stored.observations,
             "withheld": withheld,
             "statements": stored.statements,
@@ -134,13 +141,16 @@ def write_batch(
 
 
 def _write_figures(
-    connection: Connection, fresh: Sequence[Entry], written: dict[str, Rows], number: int, now: float
+    connection: Connection,
+    fresh: Sequence[Entry],
+    written: dict[str, Rows],
+    paid: Collection[Row] | None,
+    number: int,
+    now: float,
 ) -> list[tuple[Row, ObservationRow]]:
     """Write the figures of new reports and what of them is withheld; return the figures that are new, as
-    they are stored and as they came.
+    they are stored and as they came. `paid` are the lines of the ledger that are new, None for all of them.
     """
-    # (deployment, device, quantity, kind, window), as a line of the ledger begins.
-    spent = {row[:_MICRO] for row in written.get("ledger", ())}
     kept: list[tuple[Row, ObservationRow]] = []
     withheld = [(entry, row) for entry in fresh for row in entry.withheld]
     by_account = len(withheld)
@@ -153,14 +163,17 @@ def _write_figures(
             if (report.kind == topics.DAY) is not is_day:
                 continue
             for row in entry.observations:
-                line = (row.deployment, row.device_id, row.quantity, report.kind, row.window_start)
-                if line in spent or not any(paid.quantity == row.quantity for paid in entry.ledger):
-                    some.append((entry, _weighed(connection, entry, row) if entry.levels else row))
-                else:
+                if paid is not None and _was_paid_before(entry, row, paid):
                     withheld.append((entry, WithheldRow(row.datastream, row.window_start, SPENT_BEFORE)))
+                else:
+                    some.append((entry, _weighed(connection, entry, row) if entry.levels else row))
         ids = next_ids(connection, schema.observation.c.id, len(some)) if some else ()
         values = [(id, *_FIGURE(row), now) for id, (_, row) in zip(ids, some, strict=True)]
         rows = insert_new(connection, schema.observation, values, number)
+        told += rows
+        if len(rows) == len(some):
+            kept += zip(rows, (row for _, row in some), strict=True)
+            continue
         there = {(row[1], row[_WINDOW], row[_BOARD]): row for row in rows}
         for entry, row in some:
             stored = there.get((row.datastream, row.window_start, row.device_id))
@@ -168,13 +181,17 @@ def _write_figures(
                 withheld.append((entry, WithheldRow(row.datastream, row.window_start, OTHER_BOARD)))
             else:
                 kept.append((stored, row))
-        told += rows
     written["observations"] = told
     rows = [(row.datastream, row.window_start, entry.report.device_id, row.reason) for entry, row in withheld]
     written["withheld"] = insert_new(connection, schema.withheld, rows, number)
     if late := [entry for entry, _ in withheld[by_account:]]:
         written["reports"] = _without_digest(connection, late, number)
     return kept
+
+
+def _was_paid_before(entry: Entry, row: ObservationRow, paid: Collection[Row]) -> bool:
+    line = (row.deployment, row.device_id, row.quantity, entry.report.kind, row.window_start)
+    return line not in paid and any(one.quantity == row.quantity for one in entry.ledger)
 
 
 def _weighed(connection: Connection, entry: Entry, row: ObservationRow) -> ObservationRow:

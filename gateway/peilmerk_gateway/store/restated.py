@@ -85,26 +85,30 @@ def rows_of(connection: Connection, name: str, entries: Iterable[int | None]) ->
 
 def is_as_decided(connection: Connection, left: Left, name: str, entry: int, rows: Sequence[Any]) -> bool:
     """Whether the rows of an entry are those that it, or the last deletion from it, told of."""
-    stated = left.of(name, entry)
+    stated, a_leaf = left.of(name, entry), 1
     if stated is None:
         told = connection.execute(select(_entry.kind, _entry.body).where(_entry.number == entry)).first()
         if told is None or told.kind != (trail.PUBLISHED if name == PUBLISHED else trail.JUDGED):
             return False
         body = cbor2.loads(told.body)
-        stated = _told_by(name, body)
-        if stated is None:
+        first = _told_by(name, body)
+        if first is None:
             return _was_told_in_the_first_form(connection, name, entry, body)
-    return (len(rows), trail.root_of(rows)) == stated
+        stated, a_leaf = first[:2], first[2]
+    return (len(rows), trail.root_over(name, rows, a_leaf)) == stated
 
 
-def _told_by(name: str, body: Mapping[str, Any]) -> tuple[int, bytes] | None:
-    """Return (n, root) of what an entry told of a name; None for an entry of the first form."""
+def told_of(name: str, body: Mapping[str, Any]) -> tuple[int, bytes, int]:
+    """Return (n, root, rows a leaf) of what the entry of a batch told of a name."""
+    n, root, *a_leaf = body["rows"].get(name, (0, trail.root_of([])))
+    return int(n), bytes(root), int(a_leaf[0]) if a_leaf else 1
+
+
+def _told_by(name: str, body: Mapping[str, Any]) -> tuple[int, bytes, int] | None:
+    """Return (n, root, rows a leaf) of what an entry told of a name; None for an entry of the first form."""
     if name == PUBLISHED:
-        return (body["observations"], body["root"]) if body.get("form") == trail.FORM else None
-    if "rows" not in body:
-        return None
-    n, root = body["rows"].get(name, (0, trail.root_of([])))
-    return n, root
+        return (body["observations"], body["root"], 1) if body.get("form") == trail.FORM else None
+    return told_of(name, body) if "rows" in body else None
 
 
 def _was_told_in_the_first_form(

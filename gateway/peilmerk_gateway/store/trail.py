@@ -9,8 +9,8 @@ crash. However many messages are refused, a batch of them is one entry.
     begun      the trail begins; how many rows of before have no entry, and how many were counted
                {loose: {rows: n}, counted: {total: n}}
     judged     a batch: {reports, observations, withheld: {reason: n}, statements, answers,
-               refused: {reason: n}, epsilon_micro, rows: {rows: [n, root]}, refusals_from: first id,
-               quarantined?: n}
+               refused: {reason: n}, epsilon_micro, rows: {rows: [n, root, rows a leaf?]},
+               refusals_from: first id, quarantined?: n}
     published  a platform has observations {sink, observations, root, form: 2}
     rejected   a platform refuses observations for good {sink, observations: [id]}
     command    an operator queued or withdrew a command {action, device_id, counter, verb, expiry, argument}
@@ -19,8 +19,6 @@ crash. However many messages are refused, a batch of them is one entry.
     rules      another version of the gateway judges {gateway}
     widened    an older trail binds from here on what `rows` names {loose: {rows: n}, counted: {total: n}}
 
-`rows` are those of ROWS below. A trail of the first form bound reports and publications only: its entries
-`judged` have one root over REPORT_LEAF, its `published` one over PUBLISHED_LEAF.
     host       a host's word {action, device_id, unqueued?, unquarantined?}: pause, resume, withdraw
     restored   the store was put back from a backup {backed_up_at, entry, counters_raised_by, devices};
                see `peilmerk_gateway.store.upkeep`
@@ -29,22 +27,27 @@ crash. However many messages are refused, a batch of them is one entry.
                came of them is the batch judged before it), dropped, expired, or full for newer ones; or
                again: a platform is to be sent what it had rejected {action, sink, observations: [id]}
 
+`rows` are those of ROWS below, one a leaf where it does not say how many. A trail of the first form bound
+reports and publications only: its entries `judged` have one root over REPORT_LEAF, its `published` one over
+PUBLISHED_LEAF.
+
 `peilmerk_gateway.store.trail_check` verifies it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 import cbor2
 from sqlalchemy import Connection, Float, Select, Table, func, select
 
-from peilmerk_gateway.chain import NOTHING, digest, leaf, merkle_root, root_of
+from peilmerk_gateway.chain import NOTHING, digest, leaf, merkle_root, packed_root_of, root_of
 from peilmerk_gateway.store import schema
 from peilmerk_gateway.store.sql import insert
 
-__all__ = ["NOTHING", "digest", "leaf", "merkle_root", "root_of"]
+__all__ = ["NOTHING", "digest", "leaf", "merkle_root", "root_of", "root_over"]
 
 BEGUN, JUDGED, PUBLISHED, REJECTED = "begun", "judged", "published", "rejected"
 COMMAND, RECORDS, REGISTRY, RULES, WIDENED = "command", "records", "registry", "rules", "widened"
@@ -83,6 +86,14 @@ _FLOATS = {
     name: tuple(place for place, column in enumerate(of) if isinstance(column.type, Float))
     for name, of in ROWS.items()
 }
+# Of those whose rows have a key among their columns: what it is. Of them, so many are a leaf, which is short
+# of the 2,047 bytes from which on hashing lets go of the interpreter.
+_KEYS: Mapping[str, Callable[[Sequence[Any]], Any]] = {
+    name: itemgetter(*places)
+    for name, of in ROWS.items()
+    if name != "refusals" and (places := [place for place, column in enumerate(of) if column.primary_key])
+}
+A_LEAF = 8
 FIGURE = (
     _outbox.sink,
     _outbox.state,
@@ -229,5 +240,20 @@ def _write(
 
 
 def bind(rows: Mapping[str, Sequence[Sequence[Any]]]) -> dict[str, list[Any]]:
-    """Return {rows: [n, root]} of the rows that a batch wrote, names without any left out."""
-    return {name: [len(found), root_of(found, _FLOATS[name])] for name, found in rows.items() if found}
+    """Return {rows: [n, root, rows a leaf?]} of the rows that a batch wrote, names without any left out."""
+    told: dict[str, list[Any]] = {}
+    for name, found in rows.items():
+        if found and name in _KEYS:
+            told[name] = [len(found), root_over(name, found, A_LEAF), A_LEAF]
+        elif found:
+            told[name] = [len(found), root_over(name, found)]
+    return told
+
+
+def root_over(name: str, rows: Iterable[Sequence[Any]], a_leaf: int = 1) -> bytes:
+    """Return the root over rows of a name, so many of them a leaf; ValueError where they cannot be."""
+    if a_leaf == 1:
+        return root_of(rows, _FLOATS.get(name))
+    if a_leaf < 1 or name not in _KEYS:
+        raise ValueError(f"found {a_leaf} {name} a leaf, wanted one" + ", or more" * (name in _KEYS))
+    return packed_root_of(rows, _KEYS[name], a_leaf, _FLOATS[name])

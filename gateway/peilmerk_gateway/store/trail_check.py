@@ -189,7 +189,7 @@ class _Check:
             self._hold(number, "rows", rows, body["reports"], body["root"], in_order=True)
             return
         for name, source in self._rows.items():
-            wanted, root = body["rows"].get(name, (0, b""))
+            wanted, root, a_leaf = restated.told_of(name, body)
             rows = [row[1:] for row in source.of(number)]
             if name == "refusals":
                 self._refusals(number, rows, wanted, root, body["refusals_from"])
@@ -197,7 +197,7 @@ class _Check:
             self._verdict.rows[name] = self._verdict.rows.get(name, 0) + len(rows)
             if name == "reports":
                 self._verdict.reports += len(rows)
-            self._hold(number, name, rows, wanted, root)
+            self._hold(number, name, rows, wanted, root, a_leaf=a_leaf)
 
     def _refusals(self, number: int, rows: list[Any], wanted: int, root: bytes, first: int) -> None:
         """Hold the refusals of a batch against its root, when none of them is old enough to be gone."""
@@ -212,16 +212,29 @@ class _Check:
             self._told.short = [*self._told.short, (first, number, len(rows))][-MOST_FAULTS:]
 
     def _hold(
-        self, number: int, name: str, rows: list[Any], wanted: int, root: bytes, *, in_order: bool = False
+        self,
+        number: int,
+        name: str,
+        rows: list[Any],
+        wanted: int,
+        root: bytes,
+        *,
+        a_leaf: int = 1,
+        in_order: bool = False,
     ) -> None:
         stated = self._left.of(name, number)
-        wanted, root = stated or (wanted, root)
+        if stated is not None:
+            wanted, root = stated
+            a_leaf = 1
         if stated is not None and root == restated.NO_ROOT:
             self._verdict.wrong(number, f"{name}: were not what was decided when some of them were deleted")
         elif len(rows) != wanted:
             self._verdict.wrong(number, f"{name}: found {len(rows)} that carry its number, wanted {wanted}")
         elif rows:
-            found = trail.merkle_root(map(trail.leaf, rows)) if in_order else trail.root_of(rows)
+            if in_order:
+                found = trail.merkle_root(map(trail.leaf, rows))
+            else:
+                found = trail.root_over(name, rows, a_leaf)
             if found != root:
                 self._verdict.wrong(number, f"{name}: one of its {wanted} is not what was decided")
 
