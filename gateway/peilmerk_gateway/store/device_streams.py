@@ -87,12 +87,15 @@ def untold(connection: Connection) -> int:
     )
 
 
-def complete(connection: Connection, device_id: str) -> None:
-    """Write down what a board has figures of by looking at every figure, whatever is written down already."""
-    found = connection.execute(
-        select(_observation.datastream).where(_observation.device_id == device_id).distinct()
-    ).scalars()
-    if rows := [{"device_id": device_id, "datastream": stream} for stream in found]:
+def told_streams(connection: Connection, device_id: str) -> list[str]:
+    """Return what a board has figures of by looking at every figure, whatever is written down."""
+    found = select(_observation.datastream).where(_observation.device_id == device_id).distinct()
+    return sorted(connection.execute(found).scalars())
+
+
+def complete(connection: Connection, device_id: str, streams: Iterable[str]) -> None:
+    """Write down that a board has figures of these."""
+    if rows := [{"device_id": device_id, "datastream": stream} for stream in streams]:
         connection.execute(insert(connection, schema.device_stream).on_conflict_do_nothing(), rows)
 
 

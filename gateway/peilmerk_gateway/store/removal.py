@@ -31,7 +31,6 @@ from sqlalchemy import (
     and_,
     delete,
     exists,
-    false,
     func,
     or_,
     select,
@@ -129,8 +128,17 @@ def age_out(
     return _remove(connection, left, AGE, gone, now)
 
 
-def erase(connection: Connection, left: Left, device_id: str, limit: int, now: float) -> Removed:
+def withheld_of(connection: Connection, device_id: str) -> list[str]:
+    """Return the datastreams of which a device has withheld windows; reads all of them."""
+    found = select(_withheld.datastream).where(_withheld.device_id == device_id).distinct()
+    return sorted(connection.execute(found).scalars())
+
+
+def erase(
+    connection: Connection, left: Left, device_id: str, withheld: Sequence[str], limit: int, now: float
+) -> Removed:
     """Delete up to `limit` rows of a device: all that was never published, every report and statement.
+    `withheld` is what `withheld_of` said.
 
     What a platform has, stays, here as there: it was lawfully published, and leads to no person.
     """
@@ -140,8 +148,9 @@ def erase(connection: Connection, left: Left, device_id: str, limit: int, now: f
     its = device_streams.told_by(connection, device_id)
     gone = _Gone()
     gone.figures += connection.execute(select(_observation.id).where(its, ~away).limit(limit)).scalars()
-    withheld = _WITHHELD.where(_withheld.device_id == device_id).limit(limit - gone.rows)
-    gone.withheld += connection.execute(withheld).all()
+    for datastream in withheld:
+        of_it = _WITHHELD.where(_withheld.datastream == datastream, _withheld.device_id == device_id)
+        gone.withheld += connection.execute(of_it.limit(limit - gone.rows)).all()
     reports = _REPORTS.where(_report.device_id == device_id).limit(limit - gone.rows)
     gone.reports += connection.execute(reports).all()
     if not gone.rows:
@@ -249,16 +258,21 @@ def _remove(connection: Connection, left: Left, why: str, gone: _Gone, now: floa
     telling = _telling_reports(connection, gone.figures)
     going = _pairs(_report.device_id, _report.seq, gone.reports)
     unqueued = _pairs(_outbox.sink, _outbox.observation_id, gone.queued)
-    of_figures = _outbox.observation_id.in_(gone.figures)
-    which: dict[str, Condition] = {
-        "reports": or_(going, telling),
-        "observations": _observation.id.in_(gone.figures),
+    of_figures = _outbox.observation_id.in_(gone.figures) if gone.figures else None
+    # None for nothing: a condition that holds for no row has databases read every row beside others.
+    which: dict[str, Condition | None] = {
+        "reports": _any(going, telling),
+        "observations": _observation.id.in_(gone.figures) if gone.figures else None,
         "withheld": _triples(gone.withheld),
         "statements": _pairs(_attestation.device_id, _attestation.seq, gone.statements),
-        "queued": or_(of_figures, unqueued),
-        PUBLISHED: and_(of_figures, _outbox.state == schema.DONE),
+        "queued": _any(of_figures, unqueued),
+        PUBLISHED: None if of_figures is None else and_(of_figures, _outbox.state == schema.DONE),
     }
-    touched = {name: _touched(connection, name, condition) for name, condition in which.items()}
+    touched = {
+        name: _touched(connection, name, condition)
+        for name, condition in which.items()
+        if condition is not None
+    }
     was_right = {
         name: {
             entry: restated.is_as_decided(connection, left, name, entry, rows)
@@ -268,21 +282,22 @@ def _remove(connection: Connection, left: Left, why: str, gone: _Gone, now: floa
     }
     loose_before = trail.loose(connection) if any(None in found for found in touched.values()) else {}
     rejected: dict[str, list[int]] = defaultdict(list)
-    for sink, observation in connection.execute(
-        select(_outbox.sink, _outbox.observation_id).where(
-            or_(of_figures, unqueued), _outbox.state == schema.REJECTED
-        )
-    ):
-        rejected[sink].append(observation)
-    connection.execute(update(schema.report).where(telling).values(digest=None))
+    if (queued := which["queued"]) is not None:
+        for sink, observation in connection.execute(
+            select(_outbox.sink, _outbox.observation_id).where(queued, _outbox.state == schema.REJECTED)
+        ):
+            rejected[sink].append(observation)
+    if telling is not None:
+        connection.execute(update(schema.report).where(telling).values(digest=None))
     for table, condition in (
         (schema.report, going),
-        (schema.publish_outbox, or_(of_figures, unqueued)),
+        (schema.publish_outbox, queued),
         (schema.observation, which["observations"]),
         (schema.withheld, which["withheld"]),
         (schema.attestation, which["statements"]),
     ):
-        connection.execute(delete(table).where(condition))
+        if condition is not None:
+            connection.execute(delete(table).where(condition))
     loose_after = trail.loose(connection) if loose_before else {}
     body: dict[str, Any] = {
         "why": why,
@@ -322,7 +337,7 @@ def _touched(connection: Connection, name: str, condition: Condition) -> set[int
     return set(connection.execute(statement).scalars())
 
 
-def _telling_reports(connection: Connection, figures: Sequence[int]) -> Condition:
+def _telling_reports(connection: Connection, figures: Sequence[int]) -> Condition | None:
     """Return the condition for reports whose digest would give one of these figures away."""
     rows = connection.execute(
         select(_report.device_id, _report.seq)
@@ -340,21 +355,26 @@ def _telling_reports(connection: Connection, figures: Sequence[int]) -> Conditio
     return _pairs(_report.device_id, _report.seq, [(device_id, seq) for device_id, seq in rows])
 
 
-def _pairs(first: Any, second: Any, rows: Iterable[Sequence[Any]]) -> Condition:
+def _any(*conditions: Condition | None) -> Condition | None:
+    """Return the condition that one of these holds; None for nothing."""
+    given = [condition for condition in conditions if condition is not None]
+    return or_(*given) if given else None
+
+
+def _pairs(first: Any, second: Any, rows: Iterable[Sequence[Any]]) -> Condition | None:
     """Return the condition that (first, second) is one of these: an IN for each first value."""
     by_first: dict[str, list[int]] = defaultdict(list)
     for one, other in rows:
         by_first[one].append(other)
-    return or_(false(), *(and_(first == one, second.in_(others)) for one, others in by_first.items()))
+    return _any(*(and_(first == one, second.in_(others)) for one, others in by_first.items()))
 
 
-def _triples(rows: Iterable[Sequence[Any]]) -> Condition:
+def _triples(rows: Iterable[Sequence[Any]]) -> Condition | None:
     """Return the condition for withheld windows of (datastream, device, window's start)."""
     by_board: dict[tuple[str, str], list[int]] = defaultdict(list)
     for datastream, device_id, start in rows:
         by_board[datastream, device_id].append(start)
-    return or_(
-        false(),
+    return _any(
         *(
             and_(
                 _withheld.datastream == datastream,
@@ -362,5 +382,5 @@ def _triples(rows: Iterable[Sequence[Any]]) -> Condition:
                 _withheld.window_start.in_(starts),
             )
             for (datastream, device_id), starts in by_board.items()
-        ),
+        )
     )

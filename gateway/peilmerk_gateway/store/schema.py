@@ -288,8 +288,8 @@ WAITING, SENDING, DONE, REJECTED = "waiting", "sending", "done", "rejected"
 publish_outbox = Table(
     "publish_outbox",
     metadata,
-    Column("sink", String(32), primary_key=True),
-    Column("observation_id", RowId, ForeignKey("observation.id"), primary_key=True, autoincrement=False),
+    Column("sink", String(32)),
+    Column("observation_id", RowId, ForeignKey("observation.id"), autoincrement=False),
     Column("state", String(8), nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("next_attempt_at", Float, nullable=False),
@@ -297,6 +297,8 @@ publish_outbox = Table(
     Column("remote_id", String(200), nullable=True),
     Column("published_at", Float, nullable=True),
     Column("audit_entry", BigInteger, nullable=True),
+    # By the figure first: who deletes one looks for what is queued of it, and so does the foreign key.
+    PrimaryKeyConstraint("observation_id", "sink"),
     Index(None, "audit_entry"),
     # Keeps its row numbers: without them SQLite's planner walks the primary key through everything finished.
 )

@@ -245,10 +245,12 @@ class Store(Keeping):
     async def erase(self, device_id: str, now: float, limit: int = 500) -> Removed:
         """Delete what a device sent and was never published, and every report of it; say so in the trail."""
         removed = Removed()
-        # Once by looking at every figure: what is deleted for good does not rest on an index.
-        await self._write(lambda c: device_streams.complete(c, device_id), tell=False)
+        # Once by looking at every row, which holds nobody up: what is deleted for good rests on no index.
+        streams = await self._read(lambda connection: device_streams.told_streams(connection, device_id))
+        await self._write(lambda c: device_streams.complete(c, device_id, streams), tell=False)
+        withheld = await self._read(lambda connection: removal.withheld_of(connection, device_id))
         while True:
-            some = await self._write(lambda c: removal.erase(c, self._left, device_id, limit, now))
+            some = await self._write(lambda c: removal.erase(c, self._left, device_id, withheld, limit, now))
             if not some.rows:
                 return removed
             removed.add(some)

@@ -199,7 +199,7 @@ def _loose() -> dict[str, Select[Any]]:
     )
     outbox = select(func.count()).select_from(schema.publish_outbox)
     asks["published"] = outbox.where(_outbox.state == schema.DONE, _outbox.audit_entry.is_(None))
-    asks["rejected"] = outbox.where(_outbox.state == schema.REJECTED)
+    asks["rejected"] = outbox.where(_outbox.state == schema.REJECTED, schema.unfinished)
     asks["commands"] = select(func.count()).select_from(schema.command)
     return asks
 

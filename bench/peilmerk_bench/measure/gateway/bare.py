@@ -10,9 +10,11 @@ from __future__ import annotations
 import hmac
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cbor2
 
@@ -30,6 +32,9 @@ _ROWS = {
     "observation.id = publish_outbox.observation_id WHERE observation.audit_entry = ?",
     "audit_entry": "SELECT * FROM audit_entry WHERE number = ?",
 }
+
+# The rows of one batch, by table.
+Rows = dict[str, list[tuple[Any, ...]]]
 
 
 @dataclass(frozen=True)
@@ -70,8 +75,8 @@ def measure(sent: Sequence[tuple[Board, Sequence[bytes]]], store: Path, scratch:
     )
 
 
-def _batches(store: Path, most: int) -> list[dict[str, list[tuple[object, ...]]]]:
-    found: list[dict[str, list[tuple[object, ...]]]] = []
+def _batches(store: Path, most: int) -> list[Rows]:
+    found: list[Rows] = []
     db = sqlite3.connect(f"{store.absolute().as_uri()}?mode=ro", uri=True)
     try:
         left = most
@@ -120,27 +125,102 @@ def _decode(sealed: Sequence[tuple[Board, bytes]]) -> tuple[float, float]:
     return timer.read()
 
 
-def _insert(batches: Sequence[dict[str, list[tuple[object, ...]]]], scratch: Path) -> tuple[float, float]:
-    engine = open_engine(scratch, writer=True)
-    migrate(engine)
-    lent = engine.raw_connection()
-    db = lent.driver_connection
-    assert db is not None
-    try:
-        statements = {
-            name: f"INSERT INTO {name} VALUES ({', '.join('?' * len(rows[0]))})"
-            for batch in batches
-            for name, rows in batch.items()
-            if rows
-        }
+def _insert(batches: Sequence[Rows], scratch: Path) -> tuple[float, float]:
+    with _store(scratch) as db:
+        statements = _statements(batches)
         timer = _Timer()
         for batch in batches:
-            db.execute("BEGIN IMMEDIATE")
-            for name, rows in batch.items():
-                if rows:
-                    db.executemany(statements[name], rows)
-            db.execute("COMMIT")
+            _insert_batch(db, statements, batch)
         return timer.read()
-    finally:
+
+
+def insert_next(store: Path, batches: int) -> list[tuple[float, float]]:
+    """Insert, into the store itself, the rows that would come next: those of its last batches, each a batch
+    later. Return the seconds of wall clock and processor of a report of each batch. They are taken out again.
+
+    Only for batches of one window of each board.
+    """
+    again = _next(store, batches)
+    took = []
+    with _store(store) as db:
+        statements = _statements(again)
+        for batch in again:
+            timer = _Timer()
+            _insert_batch(db, statements, batch)
+            wall, cpu = timer.read()
+            took.append((wall / len(batch["report"]), cpu / len(batch["report"])))
+        db.execute("BEGIN IMMEDIATE")
+        for batch in again:
+            first, last = batch["observation"][0][0], batch["observation"][-1][0]
+            db.execute("DELETE FROM publish_outbox WHERE observation_id BETWEEN ? AND ?", (first, last))
+            for name in ("report", "withheld", "observation"):
+                db.execute(f"DELETE FROM {name} WHERE audit_entry = ?", (batch["report"][0][-1],))
+            *_, window_start, _, _, entry = batch["ledger"][0]
+            db.execute("DELETE FROM ledger WHERE window_start = ? AND audit_entry = ?", (window_start, entry))
+            db.execute("DELETE FROM audit_entry WHERE number = ?", (batch["audit_entry"][0][0],))
+        db.execute("COMMIT")
+    return took
+
+
+def _next(store: Path, most: int) -> list[Rows]:
+    found: list[Rows] = []
+    with closing(sqlite3.connect(f"{store.absolute().as_uri()}?mode=ro", uri=True)) as db:
+        newest = db.execute("SELECT max(number) FROM audit_entry").fetchone()[0]
+        ask = "SELECT number FROM audit_entry WHERE kind = 'judged' ORDER BY number DESC LIMIT ?"
+        numbers = sorted(number for (number,) in db.execute(ask, (most,)))
+        for number in numbers:
+            found.append({name: db.execute(ask, (number,)).fetchall() for name, ask in _ROWS.items()})
+        places = {name: [column[1] for column in db.execute(f"PRAGMA table_info({name})")] for name in _ROWS}
+    ids = [row[0] for batch in found for row in batch["observation"]]
+    later = {
+        "seq": len(found),
+        "window_start": len(found) * found[0]["report"][0][places["report"].index("window_s")],
+        "id": ids[-1] - ids[0] + 1,
+        "observation_id": ids[-1] - ids[0] + 1,
+        "audit_entry": newest - numbers[0] + 1,
+        "number": newest - numbers[0] + 1,
+    }
+    return [
+        {
+            name: [
+                tuple(
+                    value + later[column] if column in later and value is not None else value
+                    for column, value in zip(places[name], row, strict=True)
+                )
+                for row in rows
+            ]
+            for name, rows in batch.items()
+        }
+        for batch in found
+    ]
+
+
+@contextmanager
+def _store(file: Path) -> Iterator[sqlite3.Connection]:
+    """Lend a connection such as the gateway writes by; makes the tables where there are none."""
+    engine = open_engine(file, writer=True)
+    try:
+        migrate(engine)
+        lent = engine.raw_connection()
+        assert isinstance(lent.driver_connection, sqlite3.Connection)
+        yield lent.driver_connection
         lent.close()
+    finally:
         engine.dispose()
+
+
+def _statements(batches: Sequence[Rows]) -> dict[str, str]:
+    return {
+        name: f"INSERT INTO {name} VALUES ({', '.join('?' * len(rows[0]))})"
+        for batch in batches
+        for name, rows in batch.items()
+        if rows
+    }
+
+
+def _insert_batch(db: sqlite3.Connection, statements: Mapping[str, str], batch: Rows) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    for name, rows in batch.items():
+        if rows:
+            db.executemany(statements[name], rows)
+    db.execute("COMMIT")

@@ -1,11 +1,14 @@
 """What a report costs as registry and store grow: the stages from `open` to `store`, without a broker.
 
 Each device has one report a turn, so a batch touches as many places of every index as it has reports: what a
-town does all day, and the most that a store is asked. One measurement is the median batch of several.
+town does all day, and the most that a store is asked. One measurement is the median batch of several, of a
+store whose journal has its size, as that of a gateway has after its first minutes. Beside each, the bare
+cost: the rows that would come next, inserted into the same store in a bare loop, and taken out again.
 """
 
 from __future__ import annotations
 
+import asyncio
 import random
 import sqlite3
 import statistics
@@ -15,6 +18,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+from peilmerk_bench.measure.gateway import bare
 from peilmerk_bench.measure.gateway.town import SINK, Board, Town, enrol
 from peilmerk_gateway import collector
 from peilmerk_gateway.clock import SystemClock
@@ -28,17 +32,25 @@ from peilmerk_protocol import topics
 
 BATCHES = 7
 A_BATCH = 1_000
-_AT_ONCE = 250_000
+# Numbers of messages: those of the years that are put into the store lie below.
+FIRST_NUMBER = 1 << 31
+# What a journal grows to, see `engine`, and how many batches that may take.
+_JOURNAL_BYTES = 60 << 20
+_MOST_BATCHES = 60
 
 
 @dataclass(frozen=True)
 class Point:
-    """Microseconds a report, wall clock and processor, with so many devices enrolled and figures stored."""
+    """Microseconds a report, wall clock and processor, with so many devices enrolled and figures stored; and
+    of its rows in a bare loop.
+    """
 
     devices: int
     observations: int
     wall_us: float
     cpu_us: float
+    bare_wall_us: float
+    bare_cpu_us: float
     store_mib: float
 
     def as_dict(self) -> dict[str, object]:
@@ -48,6 +60,8 @@ class Point:
             "observations": self.observations,
             "wall_us": round(self.wall_us, 1),
             "cpu_us": round(self.cpu_us, 1),
+            "bare_wall_us": round(self.bare_wall_us, 1),
+            "bare_cpu_us": round(self.bare_cpu_us, 1),
             "store_mib": round(self.store_mib),
         }
 
@@ -58,6 +72,8 @@ async def measure(town: Town, devices: int, observations: int, told: Callable[[s
     """
     points: list[Point] = []
     draw = random.Random(3)
+    for board in town.boards:
+        board.seq = FIRST_NUMBER
     turns = _turns(town.boards, draw)
     async with await Store.open(town.store, sinks=(SINK,)) as store:
         for step in _steps(len(town.boards), devices):
@@ -74,8 +90,7 @@ async def measure(town: Town, devices: int, observations: int, told: Callable[[s
                 told(f"{total:,} devices")
                 points.append(await _point(flow, turns, town, total))
         for step in _steps(points[-1].observations, observations):
-            told(f"{points[-1].observations + step:,} observations")
-            _grow(town, step)
+            _grow(town, step, told)
             with Registry(town.settings.gateway.registry) as registry:
                 flow = Flow(
                     Keyring(registry), Catalogue(town.settings.deployments.directory), store, SystemClock()
@@ -98,6 +113,7 @@ async def _point(flow: Flow, turns: Iterator[list[Delivery]], town: Town, device
     # As a gateway does at its start; else what the bench itself holds would count as the gateway's.
     collector.spare()
     await flow.store(next(turns))
+    await _fill_journal(flow, turns, town)
     for _ in range(BATCHES):
         batch = next(turns)
         wall, cpu = time.perf_counter(), time.process_time()
@@ -106,13 +122,26 @@ async def _point(flow: Flow, turns: Iterator[list[Delivery]], town: Town, device
         cpus.append((time.process_time() - cpu) / len(batch))
         if stored.reports != len(batch):
             raise ValueError(f"found {stored.reports} reports stored, wanted {len(batch)}")
+    rows = await asyncio.to_thread(bare.insert_next, town.store, BATCHES)
     return Point(
         devices,
         _count(town.store, "observation"),
         statistics.median(walls) * 1e6,
         statistics.median(cpus) * 1e6,
+        statistics.median(wall for wall, _ in rows) * 1e6,
+        statistics.median(cpu for _, cpu in rows) * 1e6,
         town.store.stat().st_size / 2**20,
     )
+
+
+async def _fill_journal(flow: Flow, turns: Iterator[list[Delivery]], town: Town) -> None:
+    """Write on until the journal is written from its beginning again: making a file longer costs more."""
+    journal = town.store.with_name(town.store.name + "-wal")
+    for _ in range(_MOST_BATCHES if len(town.boards) >= A_BATCH else 0):
+        before = journal.stat().st_size
+        await flow.store(next(turns))
+        if journal.stat().st_size == before >= _JOURNAL_BYTES:
+            break
 
 
 def _turns(boards: Sequence[Board], draw: random.Random) -> Iterator[list[Delivery]]:
@@ -138,10 +167,11 @@ def _count(file: Path, table: str) -> int:
         return int(db.execute(ask).fetchone()[0] or 0)
 
 
-def _grow(town: Town, observations: int) -> None:
+def _grow(town: Town, observations: int, told: Callable[[str], None]) -> None:
     """Put figures of years past into the store, two a report, published, with all rows that belong to them.
 
-    Written as rows and not through the stages: that would take as many hours as the years have.
+    Written as rows and not through the stages, each table in its own order: that would take as many hours as
+    the years have.
     """
     with closing(sqlite3.connect(town.store)) as db:
         db.execute("PRAGMA synchronous = OFF")
@@ -153,24 +183,16 @@ def _grow(town: Town, observations: int) -> None:
         names = dict(
             db.execute("SELECT device_id, min(deployment || '/' || thing) FROM observation GROUP BY 1")
         )
-        seq = 1 << 31
         begun = db.execute("SELECT coalesce(max(id), 0) FROM observation").fetchone()[0]
-        for board in town.boards:
+        devices = sorted(names, key=lambda device: (names[device].split("/")[0], device))
+        for number, board in enumerate(sorted(town.boards, key=lambda board: board.device_id), 1):
             deployment, thing = names[board.device_id].split("/")
             windows = range(last - each + 1, last + 1)
-            first = seq + last
             db.executemany(
                 "INSERT INTO report VALUES (?, ?, 1, ?, 900, 1, 0, ?, ?, 1)",
-                (
-                    (board.device_id, first - (last - w), w * 900, w.to_bytes(32, "big"), w * 900.0 + 901)
-                    for w in windows
-                ),
+                ((board.device_id, w, w * 900, w.to_bytes(32, "big"), w * 900.0 + 901) for w in windows),
             )
             for quantity, name in ((5, "bicycle_towards"), (6, "bicycle_away")):
-                db.executemany(
-                    "INSERT INTO ledger VALUES (?, ?, ?, 1, ?, 700000, ?, 1)",
-                    ((deployment, board.device_id, quantity, w * 900, w * 900.0 + 901) for w in windows),
-                )
                 db.executemany(
                     "INSERT INTO observation (datastream, deployment, thing, device_id, quantity,"
                     " window_start, window_s, result, noise_scale, stored_at, audit_entry)"
@@ -188,6 +210,19 @@ def _grow(town: Town, observations: int) -> None:
                         for w in windows
                     ),
                 )
+            if number % 50 == 0:
+                told(f"curve: figures and reports of {number:,} of {len(town.boards):,} boards are written")
+        told("curve: the ledger")
+        db.executemany(
+            "INSERT INTO ledger VALUES (?, ?, ?, 1, ?, 700000, ?, 1)",
+            (
+                (names[device].split("/")[0], device, quantity, w * 900, w * 900.0 + 901)
+                for w in range(last - each + 1, last + 1)
+                for device in devices
+                for quantity in (5, 6)
+            ),
+        )
+        told("curve: the platform's queue")
         db.execute(
             "INSERT INTO publish_outbox SELECT ?, id, 'done', 1, 0, NULL, 'https://sensors.example.org/v1.1/"
             "Observations(' || id || ')', stored_at, 1 FROM observation WHERE id > ?",

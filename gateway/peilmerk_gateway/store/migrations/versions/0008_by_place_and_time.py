@@ -1,4 +1,5 @@
-"""Figures lie by place and time and the ledger by time, so that many boards' rows share a page
+"""Figures lie by place and time and the ledger by time, so that many boards' rows share a page; what is
+queued is found by its figure
 
 Revision: 0008, after 0007
 """
@@ -13,6 +14,7 @@ depends_on = None
 
 LEDGER = ('window_start', 'deployment', 'device_id', 'quantity', 'kind')
 FIGURE = ('deployment', 'thing', 'window_start', 'datastream')
+QUEUED = ('observation_id', 'sink')
 UNFINISHED = sa.text("state != 'done'")
 
 
@@ -35,6 +37,8 @@ def upgrade() -> None:
     op.create_primary_key(op.f('pk_ledger'), 'ledger', list(LEDGER))
     op.drop_constraint(op.f('uq_observation_datastream_window_start'), 'observation', type_='unique')
     op.create_unique_constraint(op.f(f'uq_observation_{"_".join(FIGURE)}'), 'observation', list(FIGURE))
+    op.drop_constraint(op.f('pk_publish_outbox'), 'publish_outbox', type_='primary')
+    op.create_primary_key(op.f('pk_publish_outbox'), 'publish_outbox', list(QUEUED))
 
 
 def _made_anew() -> None:
@@ -96,7 +100,7 @@ def _made_anew() -> None:
         sa.ForeignKeyConstraint(
             ['observation_id'], ['observation.id'], name=op.f('fk_publish_outbox_observation_id')
         ),
-        sa.PrimaryKeyConstraint('sink', 'observation_id', name=op.f('pk_publish_outbox')),
+        sa.PrimaryKeyConstraint(*QUEUED, name=op.f('pk_publish_outbox')),
     )
     for table in ('ledger', 'observation', 'publish_outbox'):
         names = _columns(table)
