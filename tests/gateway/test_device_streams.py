@@ -104,7 +104,7 @@ async def test_a_board_is_found_by_it_until_nothing_of_it_is_left(
     assert (await store.held(OTHER))["figures"] == []
     # Age takes the last figure; then there is nothing to be found.
     terms = [Term(key, START + 10**6) for key in (await store.kept())[0]]
-    assert (await store.age_out(terms, [], 100, 4.0)).observations == 1
+    assert (await store.age_out((await store.due(terms, [], 100))[:100], 4.0)).observations == 1
     await store.erase(DEVICE, 5.0)
     assert told(store_place) == []
     assert (await store.check_trail()).ok
@@ -132,7 +132,7 @@ async def test_the_number_of_a_rejected_figure_that_is_gone_may_be_anothers(stor
         await store.mark_rejected("city", [(claimed.observation_id, "not wanted")], 2.0)
         assert (await store.check_trail()).ok
         terms = [Term(key, START + 10**6) for _, key in PAIRS]
-        assert (await store.age_out(terms, [], 100, 3.0)).observations == 2
+        assert (await store.age_out((await store.due(terms, [], 100))[:100], 3.0)).observations == 2
         assert (await store.check_trail()).ok
 
 
@@ -140,7 +140,9 @@ async def test_one_datastream_of_a_thing_is_not_another(store: Store) -> None:
     await store.commit_batch(BatchRows([entry(1), entry(2)]), 1.0)
     found = await store.latest("street/pole/pm10", 5)
     assert [window.window_start - START for window in found] == [900, 1800]
-    removed = await store.age_out([Term("street/pole/pm10", START + 10**6)], [], 100, 2.0)
+    removed = await store.age_out(
+        (await store.due([Term("street/pole/pm10", START + 10**6)], [], 100))[:100], 2.0
+    )
     assert removed.observations == 2
     assert await store.latest("street/pole/pm10", 5) == []
     assert len(await store.latest("street/pole/pm2_5", 5)) == 2

@@ -93,7 +93,9 @@ async def every_day(store: Store) -> None:
     await store.figures()
     await store.halt(DEVICE, "withdraw", START)
     await store.overdue([Term(STREAM, START + 2700)], [Term(DEVICE, START + 2700)])
-    await store.age_out([Term(STREAM, START + 2700)], [Term(DEVICE, START + 2700)], 10, START)
+    await store.age_out(
+        (await store.due([Term(STREAM, START + 2700)], [Term(DEVICE, START + 2700)], 10))[:10], START
+    )
     while (await store.erase(DEVICE, START)).rows:
         pass
 

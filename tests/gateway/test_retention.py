@@ -8,9 +8,13 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
+import cbor2
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from sealed_street import DAY, NOW, WINDOW, Street
 from sqlalchemy import insert, text
 from typer.testing import CliRunner
@@ -101,7 +105,7 @@ async def test_the_trail_verifies_after_every_step_however_small(street: Street)
     async with await street.open() as store:
         wanted = await retention.plan(store, street.catalogue, NOW + 400 * DAY_S)
         steps = 0
-        while (await store.age_out(wanted.streams, wanted.devices, 1, NOW)).rows:
+        while (await store.age_out((await store.due(wanted.streams, wanted.devices, 1))[:1], NOW)).rows:
             steps += 1
             assert (await store.check_trail()).faults == []
         # Another process, which has read nothing of it yet, comes to the same end.
@@ -262,7 +266,7 @@ async def test_the_disk_gets_its_space_back(tmp_path: Path) -> None:
         await store.rewrite()
         full = file.stat().st_size
         terms = [removal.Term(f"a/{'b' * 60}/c", 10**9)]
-        assert (await store.age_out(terms, [], 10_000, 1.0)).observations == 3_000
+        assert (await store.age_out((await store.due(terms, [], 10_000))[:10_000], 1.0)).observations == 3_000
         left = await store.give_back(10)
         assert left > 0
         assert await store.give_back() == 0
@@ -343,3 +347,54 @@ async def test_a_shorter_retention_that_is_not_in_force_deletes_nothing(
     async with await Store.look(data / "store.db") as store:
         assert (await store.figures()).observations == 9
         assert len(await store.latest(STREAM, 10)) == 4
+
+
+async def test_rows_of_an_entry_go_together(street: Street) -> None:
+    async with await street.open() as store:
+        wanted = await retention.plan(store, street.catalogue, NOW + 400 * DAY_S)
+        rows = await store.due(wanted.streams, wanted.devices, 1_000)
+        assert len(rows) == 14
+        entries = [row[0] for row in rows]
+        assert entries == sorted(entries)
+        assert len(set(entries)) == 3
+        steps = [len(some) for some in removal.together(rows, 12)]
+        assert sum(steps) == 14
+        removed = [await store.age_out(some, NOW) for some in removal.together(rows, 12)]
+        assert sum(one.rows for one in removed) == 14
+        told = [
+            cbor2.loads(body) for kind, body in street.rows("audit_entry", "kind, body") if kind == "removed"
+        ]
+        # Each is stated anew once.
+        assert len(told) == len(steps) > 1
+        stated = [
+            (name, entry)
+            for body in told
+            for name in {*body["left"], *body["emptied"]}
+            for entry in [one[0] for one in body["left"].get(name, ())] + body["emptied"].get(name, [])
+        ]
+        assert len(stated) == len(set(stated))
+
+
+async def test_what_set_out_for_a_platform_meanwhile_stays(street: Street) -> None:
+    async with await street.open() as store:
+        wanted = await retention.plan(store, street.catalogue, NOW + 400 * DAY_S)
+        rows = await store.due(wanted.streams, wanted.devices, 1_000)
+        claimed = {row.observation_id for row in await store.claim("city", 100, NOW)}
+        assert claimed
+        await store.age_out(rows, NOW)
+        assert claimed <= {id for (id,) in street.rows("observation", "id")}
+        assert (await store.check_trail()).faults == []
+
+
+@given(
+    entries=st.lists(st.integers(0, 9), max_size=60).map(sorted),
+    most=st.integers(1, 20),
+)
+def test_steps_are_of_whole_entries_where_they_fit(entries: list[int], most: int) -> None:
+    rows: list[removal.Due] = [(entry, 0, (n,)) for n, entry in enumerate(entries)]
+    steps = list(removal.together(rows, most))
+    assert [row for some in steps for row in some] == rows
+    assert all(0 < len(some) <= most for some in steps)
+    for before, after in pairwise(steps):
+        if before[-1][0] == after[0][0]:
+            assert entries.count(after[0][0]) > most

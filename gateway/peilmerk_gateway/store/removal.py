@@ -20,8 +20,10 @@ Nothing that is on its way to a platform (sending) is deleted before its answer 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import (
@@ -110,22 +112,53 @@ def count(connection: Connection, streams: Sequence[Term], devices: Sequence[Ter
     return found
 
 
-def age_out(
-    connection: Connection,
-    left: Left,
-    streams: Sequence[Term],
-    devices: Sequence[Term],
-    limit: int,
-    now: float,
-) -> Removed:
-    """Delete up to `limit` rows that are older than their terms."""
-    gone = _Gone()
+def due(connection: Connection, streams: Sequence[Term], devices: Sequence[Term], limit: int) -> list[Due]:
+    """Return up to about `limit` rows that are older than their terms, by the entries that bind them: the
+    oldest of every datastream and device, so that rows of one entry are deleted together. Each entry that
+    loses rows is held against its root and stated anew, which reads all that it binds.
+    """
+    each = max(1, limit // max(1, len(streams) + len(devices)))
+    found: list[Due] = []
     for term in streams:
-        gone.figures += connection.execute(_old_figures(term).limit(limit - gone.rows)).scalars()
-        gone.withheld += connection.execute(_old_withheld(term).limit(limit - gone.rows)).all()
+        for statement, what in ((_old_figures(term), _FIGURE), (_old_withheld(term), _WITHHELD_WINDOW)):
+            found += [
+                (row[0] or 0, what, tuple(row[1:])) for row in connection.execute(statement.limit(each))
+            ]
     for term in devices:
-        gone.reports += connection.execute(_old_reports(term).limit(limit - gone.rows)).all()
+        old = _old_reports(term).limit(each)
+        found += [(row[0] or 0, _REPORT, tuple(row[1:])) for row in connection.execute(old)]
+    return sorted(found)
+
+
+def age_out(connection: Connection, left: Left, rows: Sequence[Due], now: float) -> Removed:
+    """Delete rows that `due` found, but for those that are on their way to a platform by now, or gone."""
+    gone = _Gone()
+    for what, into in ((_WITHHELD_WINDOW, gone.withheld), (_REPORT, gone.reports)):
+        into += [key for _, is_of, key in rows if is_of == what]
+    if figures := [(entry, key[0]) for entry, what, key in rows if what == _FIGURE]:
+        # By the entry too: the number of a figure that is gone may be another one's.
+        still = select(_observation.audit_entry, _observation.id).where(
+            _observation.id.in_([id for _, id in figures]), ~_on_its_way()
+        )
+        there = {(row[0] or 0, row[1]) for row in connection.execute(still)}
+        gone.figures += [id for entry, id in figures if (entry, id) in there]
     return _remove(connection, left, AGE, gone, now)
+
+
+def together(rows: Sequence[Due], most: int) -> Iterator[Sequence[Due]]:
+    """Yield rows that `due` found, some at a time: of as many whole entries as make no more than `most`."""
+    some: list[Due] = []
+    for _, of_entry in groupby(rows, key=itemgetter(0)):
+        more = list(of_entry)
+        if some and len(some) + len(more) > most:
+            yield some
+            some = []
+        some += more
+        while len(some) > most:
+            yield some[:most]
+            some = some[most:]
+    if some:
+        yield some
 
 
 def withheld_of(connection: Connection, device_id: str) -> list[str]:
@@ -216,17 +249,24 @@ class _Gone:
 _WITHHELD: Select[Any] = select(_withheld.datastream, _withheld.device_id, _withheld.window_start)
 _REPORTS: Select[Any] = select(_report.device_id, _report.seq)
 
+Due = tuple[int, int, tuple[Any, ...]]
+"""A row whose time is over: (entry that binds it, what it is, its key); entry 0 for a row without one."""
+_FIGURE, _WITHHELD_WINDOW, _REPORT = 0, 1, 2
+
+
+def _on_its_way() -> Condition:
+    return exists().where(_outbox.observation_id == _observation.id, _outbox.state == schema.SENDING)
+
 
 def _old_figures(term: Term) -> Select[Any]:
-    on_its_way = exists().where(_outbox.observation_id == _observation.id, _outbox.state == schema.SENDING)
     return (
-        select(_observation.id)
+        select(_observation.audit_entry, _observation.id)
         .where(
             device_streams.is_of(term.key),
             # For the index; a window has a length.
             _observation.window_start < term.since,
             _observation.window_start + _observation.window_s <= term.since,
-            ~on_its_way,
+            ~_on_its_way(),
         )
         .order_by(_observation.window_start)
     )
@@ -234,13 +274,15 @@ def _old_figures(term: Term) -> Select[Any]:
 
 def _old_withheld(term: Term) -> Select[Any]:
     # How long its window was is not known here; none is longer than a day.
-    return _WITHHELD.where(
-        _withheld.datastream == term.key, _withheld.window_start <= term.since - 86_400
-    ).order_by(_withheld.window_start)
+    return (
+        select(_withheld.audit_entry, _withheld.datastream, _withheld.device_id, _withheld.window_start)
+        .where(_withheld.datastream == term.key, _withheld.window_start <= term.since - 86_400)
+        .order_by(_withheld.window_start)
+    )
 
 
 def _old_reports(term: Term) -> Select[Any]:
-    return _REPORTS.where(
+    return select(_report.audit_entry, _report.device_id, _report.seq).where(
         _report.device_id == term.key, _report.window_start + _report.window_s <= term.since
     )
 

@@ -234,13 +234,13 @@ class Store(Keeping):
         """Return how much is older than these terms."""
         return await self._read(lambda connection: removal.count(connection, streams, devices))
 
-    async def age_out(
-        self, streams: Sequence[Term], devices: Sequence[Term], limit: int, now: float
-    ) -> Removed:
-        """Delete up to `limit` rows that are older than these terms, and say so in the audit trail."""
-        return await self._write(
-            lambda c: removal.age_out(c, self._left, streams, devices, limit, now), tell=False
-        )
+    async def due(self, streams: Sequence[Term], devices: Sequence[Term], limit: int) -> list[removal.Due]:
+        """Return up to about `limit` rows that are older than these terms: the oldest of each."""
+        return await self._read(lambda connection: removal.due(connection, streams, devices, limit))
+
+    async def age_out(self, rows: Sequence[removal.Due], now: float) -> Removed:
+        """Delete such rows, and say so in the audit trail."""
+        return await self._write(lambda c: removal.age_out(c, self._left, rows, now), tell=False)
 
     async def erase(self, device_id: str, now: float, limit: int = 500) -> Removed:
         """Delete what a device sent and was never published, and every report of it; say so in the trail."""
