@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -14,15 +13,9 @@ import httpx
 from peilmerk_bench.board import VirtualBoard
 from peilmerk_bench.street import Plan, Street, Tally, tally
 from peilmerk_bench.street.tally import observations_on
+from peilmerk_gateway.free_port import free_port
 from peilmerk_gateway.store import Store
 from peilmerk_gateway.store.trail_check import Verdict
-
-
-def free_port() -> int:
-    """A port of this machine that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

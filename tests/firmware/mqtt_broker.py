@@ -3,7 +3,6 @@
 import asyncio
 import datetime
 import ipaddress
-import socket
 import sys
 from pathlib import Path
 
@@ -12,15 +11,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from peilmerk_gateway.free_port import free_port
+
 NATS_SERVER = Path(sys.executable).with_name("nats-server")
 NAME = "broker.test"
 DAY = datetime.timedelta(days=1)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def certificate(name, issuer=None, authority=False, ends=None, begins=None):

@@ -23,6 +23,7 @@ from mqtt_board import Board, board, next_batch, pending, running, until, up_aga
 from peilmerk_gateway import mosquitto_config
 from peilmerk_gateway.broker import NatsBroker
 from peilmerk_gateway.broker_access import mqtt_access
+from peilmerk_gateway.free_port import free_port
 from peilmerk_gateway.ingest import Batch, Delivery, Ingest
 from peilmerk_gateway.ingest.jetstream import JetStreamIngest
 from peilmerk_gateway.ingest.mqtt import MqttIngest
@@ -42,11 +43,6 @@ protocol = "5"
 needs_mosquitto = pytest.mark.skipif(
     MOSQUITTO is None and os.environ.get("CI", "").lower() != "true", reason="mosquitto is not installed"
 )
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 def town(folder: Path, *, protocol: str = "5", port: int | None = None) -> Settings:

@@ -23,6 +23,7 @@ from test_service import Gateway, connected, gateway, reached
 
 from peilmerk_bench.platform import SensorThingsServer
 from peilmerk_gateway import child, service
+from peilmerk_gateway.free_port import free_port
 from peilmerk_gateway.operation.backup import back_up
 from peilmerk_gateway.operation.restore import restore
 from peilmerk_gateway.registry import Registry
@@ -304,10 +305,8 @@ async def test_platforms_come_and_go_by_sighup_and_a_restored_gateway_publishes_
 
         restored = await restore(tmp_path / "monday", tmp_path / "restored")
         assert restored.verdict.ok
-        with socket.socket() as taken:
-            taken.bind(("127.0.0.1", 0))
-            free = taken.getsockname()[1]
-        text = restored.settings.file.read_text().replace("client_port = 1\n", f"client_port = {free}\n")
+        text = restored.settings.file.read_text()
+        text = text.replace("client_port = 1\n", f"client_port = {free_port()}\n")
         restored.settings.file.write_text(text)
         older = restored.settings
         async with gateway(older) as running, connected(older, running, counter) as one:
