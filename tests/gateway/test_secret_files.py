@@ -112,7 +112,7 @@ async def test_a_page_off_the_loopback_interface_is_served_over_tls(tmp_path: Pa
         context = ssl.create_default_context(cafile=str(trust.authority))
         async with httpx.AsyncClient(verify=context) as client:
             assert (await client.get(f"https://localhost:{port}/healthz")).json() == {"ok": True}
-            with pytest.raises(httpx.RemoteProtocolError):
+            with pytest.raises(httpx.TransportError):
                 await client.get(f"http://localhost:{port}/healthz")
 
     service = Service(settings, ready.append)
