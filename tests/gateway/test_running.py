@@ -128,7 +128,7 @@ async def test_no_canary_is_in_any_log_when_it_takes_refuses_and_crashes(
         async with (
             gateway(settings) as running,
             connected(settings, running, counter) as one,
-            httpx.AsyncClient() as client,
+            httpx.AsyncClient(timeout=DEADLINE_S) as client,
         ):
             await asyncio.to_thread(
                 one.publish, topics.topic(counter.id, topics.STATEMENT), counter.statement(1).payload
@@ -289,7 +289,7 @@ async def test_platforms_come_and_go_by_sighup_and_a_restored_gateway_publishes_
             await until(lambda: "settings not taken" in running.log.read_text(), "the settings to be refused")
             await send(one, counter, range(8, 9), window)
             await published(settings, 14)
-            async with httpx.AsyncClient() as client:
+            async with httpx.AsyncClient(timeout=DEADLINE_S) as client:
                 told = (await client.get(running.ready["web"] + "metrics")).text
                 assert 'peilmerk_settings_reloads_total{result="taken"} 1.0' in told
                 assert 'peilmerk_settings_reloads_total{result="refused"} 1.0' in told
@@ -322,7 +322,7 @@ async def test_platforms_come_and_go_by_sighup_and_a_restored_gateway_publishes_
             await send(one, counter, range(10, 11), window)
             await published(older, 16)
             assert await running.end(signal.SIGTERM) == 0
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=DEADLINE_S) as client:
             answer = await client.get(f"{platform.url}/Observations", params={"$count": "true", "$top": "1"})
             assert answer.json()["@iot.count"] == 16
             things = await client.get(f"{platform.url}/Things", params={"$count": "true"})

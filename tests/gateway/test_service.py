@@ -111,7 +111,10 @@ async def test_reports_arrive_and_the_page_answers(settings: Settings, counter: 
     async with gateway(settings) as running:
         assert running.ready["event"] == "gateway.ready"
         assert running.ready["deployments"] == 1
-        async with connected(settings, running, counter) as one, httpx.AsyncClient() as client:
+        async with (
+            connected(settings, running, counter) as one,
+            httpx.AsyncClient(timeout=DEADLINE_S) as client,
+        ):
             await asyncio.to_thread(
                 one.publish, topics.topic(counter.id, topics.STATEMENT), counter.statement(1).payload
             )
