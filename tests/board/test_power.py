@@ -62,9 +62,9 @@ async def test_a_fed_watchdog_does_not_bite(start) -> None:
     bench = await start()
     source = """
 import machine, time
-dog = machine.WDT(timeout=150)
-for _ in range(10):
-    time.sleep_ms(50)
+dog = machine.WDT(timeout=2000)
+for _ in range(25):
+    time.sleep_ms(100)
     dog.feed()
 print('alive')
 """
