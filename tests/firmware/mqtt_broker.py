@@ -10,6 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from patience import DEADLINE_S
 
 from peilmerk_gateway.free_port import free_port
 
@@ -89,7 +90,7 @@ class Broker:
             str(NATS_SERVER), "-c", str(self.folder / "nats.conf"), stdout=log, stderr=log
         )
         log.close()
-        deadline = asyncio.get_running_loop().time() + 20
+        deadline = asyncio.get_running_loop().time() + DEADLINE_S
         for port in (self.client_port, self.mqtt_port):
             while True:
                 try:

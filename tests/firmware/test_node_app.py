@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 from mqtt_broker import NAME, Broker, der
 from on_micropython import FIRMWARE, MICROPYTHON, PROTOCOL, environment
+from patience import DEADLINE_S
 from sntp_server import Sntp, serve
 from test_node_laplace import Bits, reference_draw
 
@@ -161,11 +162,11 @@ class Street:
 
     async def halt(self, how):
         self.process.send_signal(how)
-        code = await asyncio.wait_for(self.process.wait(), 10)
+        code = await asyncio.wait_for(self.process.wait(), DEADLINE_S)
         await self.reading
         return code
 
-    async def until(self, condition, seconds=25):
+    async def until(self, condition, seconds=DEADLINE_S):
         deadline = asyncio.get_running_loop().time() + seconds
         while not condition():
             assert asyncio.get_running_loop().time() < deadline, "\n".join(self.lines[-40:])

@@ -6,6 +6,7 @@ import time
 import pytest
 from mqtt_broker import certificate, der
 from on_micropython import MICROPYTHON, environment
+from patience import DEADLINE_S
 from sntp_server import Sntp
 
 
@@ -40,7 +41,7 @@ asyncio.run(main())
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        out, _ = await asyncio.wait_for(process.communicate(), 30)
+        out, _ = await asyncio.wait_for(process.communicate(), DEADLINE_S)
     finally:
         for transport, _ in opened:
             transport.close()
