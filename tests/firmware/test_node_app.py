@@ -269,7 +269,7 @@ async def test_counts_are_the_passages_plus_the_noise_through_power_cuts(street)
     await street.halt(signal.SIGKILL)
     await street.boot()
     # On a busy machine passages fall into two windows now and then, and those are not compared.
-    await street.until(lambda: len(street.reports()) >= 7 and street.compared() >= 2, 60)
+    await street.until(lambda: len(street.reports()) >= 7 and street.compared() >= 2)
     code = await street.halt(signal.SIGINT)
     assert code == 0
     assert street.lines[-2:] == ["interrupted", "stopped"]
@@ -332,7 +332,7 @@ async def test_an_outage_of_the_broker_loses_and_doubles_nothing(street):
 async def test_a_failing_driver_stops_nobody_and_is_told(street):
     street.sensors += [{"driver": "broken"}, {"driver": "unknown_to_all"}]
     await street.boot()
-    await street.until(lambda: street.compared(), 60)
+    await street.until(lambda: street.compared())
     noise = street.noise()
     for r in street.reports():
         assert r.health & report.HEALTH_SENSOR
