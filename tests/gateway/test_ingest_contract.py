@@ -104,7 +104,7 @@ async def test_it_goes_on_when_the_broker_comes_back(place: Place) -> None:
     waiting = await next_batch(batches)
     next_one = asyncio.create_task(anext(batches))  # type: ignore[arg-type]
     await place.restart()
-    assert not next_one.done() or (await next_one).deliveries[0].redelivered
+    assert not next_one.done() or [one.payload for one in (await next_one).deliveries] == [b"before"]
     await waiting.ack()
     await place.publish([b"after"])
     found: dict[bytes, bool] = {}
@@ -116,7 +116,10 @@ async def test_it_goes_on_when_the_broker_comes_back(place: Place) -> None:
         if set(found) == {b"before", b"after"}:
             break
         batch = await next_batch(batches)
-    assert found == {b"before": True, b"after": False}, "an ack on the old connection does not count"
+    # That it came again shows that an acknowledgement on the old connection does not count. A NATS server
+    # that is killed may have forgotten that it delivered something, never that nobody acknowledged it.
+    assert found[b"before"] or place.kind == JETSTREAM
+    assert not found[b"after"]
 
 
 async def test_what_came_while_nobody_listened_outlives_the_brokers_restart(place: Place) -> None:
