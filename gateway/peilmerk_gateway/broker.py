@@ -27,7 +27,6 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import ssl
 import sys
 import sysconfig
@@ -39,6 +38,7 @@ import bcrypt
 
 from peilmerk_gateway import child, mqtt_knock
 from peilmerk_gateway.errors import PeilmerkError
+from peilmerk_gateway.free_port import free_port
 from peilmerk_gateway.ingest.jetstream import ACK_WAIT_S, Access, Unreachable, connect, ensure_consumer
 from peilmerk_gateway.nats_config import GATEWAY_USER, KNOCKER_USER, Doors, render
 from peilmerk_gateway.registry import BCRYPT_ROUNDS, Device, Registry
@@ -390,18 +390,13 @@ class NatsBroker:
         broker = self._settings.broker
         return Doors(
             broker.host,
-            broker.mqtt_port or _free_port(broker.host),
-            broker.client_port or _free_port("127.0.0.1"),
+            broker.mqtt_port or free_port(broker.host),
+            broker.client_port or free_port("127.0.0.1"),
         )
 
 
 def _port_taken(tail: deque[str]) -> bool:
     return any("address already in use" in line for line in tail)
-
-
-def _free_port(host: str) -> int:
-    with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as found:
-        return int(found.getsockname()[1])
 
 
 def _hash(password: str) -> str:

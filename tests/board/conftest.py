@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from patience import DEADLINE_S
 
 from peilmerk_bench.board import BoardSpec, SensorSpec, VirtualBoard
 from peilmerk_bench.world.clock import WorldClock
@@ -35,7 +36,7 @@ class Bench:
             cwd=cwd,
         )
         try:
-            output, _ = await asyncio.wait_for(process.communicate(), 60)
+            output, _ = await asyncio.wait_for(process.communicate(), DEADLINE_S)
         except TimeoutError:
             process.kill()
             await process.wait()
@@ -56,7 +57,7 @@ class Bench:
 
     async def at_prompt(self) -> None:
         """Return when the board shows its friendly prompt: mpremote is gone before its last byte is read."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(DEADLINE_S):
             while not self.board.console_tail.endswith(">>> "):
                 await asyncio.sleep(0.02)
 

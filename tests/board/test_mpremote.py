@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import serial
+from patience import DEADLINE_S
 
 BINARY = bytes(range(256)) * 11 + b"\x03\x0d\x0a\x0d\x0d\x0a\x0a\x03\x18\x04\x01\x02" * 40
 
@@ -214,7 +215,7 @@ async def test_a_flood_nobody_reads_neither_blocks_nor_grows(start) -> None:
     await bench.install("main.py", source)
     bench.board._tail.clear()
     await bench.board.hard_reset()
-    await bench.board.console_shows(">>> ", 60)
+    await bench.board.console_shows(">>> ")
     assert " done" in await bench.mpremote("resume", "fs", "ls")
     assert len(bench.board.console_tail) <= 65_536
 
@@ -231,7 +232,7 @@ async def test_a_reader_that_holds_the_port_and_pauses_loses_nothing(start) -> N
         bench.board.type("for i in range(2000): print(i, 'x' * 40)\r\r")
         await asyncio.sleep(1.5)  # three times as long as a port without anybody is waited for
         read = b""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_S):
             while not read.endswith(b"xx\r\n>>> "):
                 read += await asyncio.to_thread(port.read, 65536)
     assert read.splitlines()[-2001:-1] == [b"%d %s" % (i, b"x" * 40) for i in range(2000)]
@@ -242,7 +243,7 @@ async def test_power_goes_while_output_waits_for_a_reader(start) -> None:
     with serial.Serial(bench.board.port, exclusive=True):
         bench.board.type("while True: print('x' * 80)\r\r")
         await asyncio.sleep(0.5)
-        await asyncio.wait_for(bench.board.power_cut(), 5)
+        await asyncio.wait_for(bench.board.power_cut(), DEADLINE_S)
     assert bench.board.pid is None
 
 
@@ -271,18 +272,18 @@ async def test_the_board_dies_with_its_supervisor(tmp_path: Path) -> None:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert process.stdout is not None
-    port = json.loads(await asyncio.wait_for(process.stdout.readline(), 30))["port"]
+    port = json.loads(await asyncio.wait_for(process.stdout.readline(), DEADLINE_S))["port"]
     with serial.Serial(port, timeout=0.2) as console:
         console.write(b"import time; print('asl' + 'eep'); time.sleep(1000)\r")
         shown = b""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE_S):
             while b"asleep" not in shown:
                 shown += await asyncio.to_thread(console.read, 64)
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert len(children) == 1
     process.send_signal(signal.SIGKILL)
     await process.wait()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         while alive(int(children[0])):
             await asyncio.sleep(0.02)
 
@@ -297,7 +298,7 @@ def alive(pid: int) -> bool:
 
 async def until_running(bench) -> None:
     """Wait until the board's code runs, not its REPL."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_S):
         while not bench.board._interpreter._runs():
             await asyncio.sleep(0.005)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from patience import DEADLINE_S
 
 from peilmerk_bench.board import BoardError, BoardSpec, VirtualBoard
 from peilmerk_bench.board.chip import (
@@ -62,9 +63,9 @@ async def test_a_fed_watchdog_does_not_bite(start) -> None:
     bench = await start()
     source = """
 import machine, time
-dog = machine.WDT(timeout=150)
-for _ in range(10):
-    time.sleep_ms(50)
+dog = machine.WDT(timeout=2000)
+for _ in range(25):
+    time.sleep_ms(100)
     dog.feed()
 print('alive')
 """
@@ -104,7 +105,7 @@ while True:
         bench.board.type(b"\x04")
         await bench.board.console_shows("MPY: soft reboot")
         bench.board.type(b"import writer\r")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE_S):
             await bench.board.until_off()
         assert bench.board.flash_writes == before + count
         assert not bench.board.powered
@@ -125,7 +126,7 @@ async def test_spec_asks_for_the_cut_from_the_first_power(tmp_path) -> None:
     spec = BoardSpec("cut", "test", tmp_path / "cut.img", power_cut_at_write=2)
     board = VirtualBoard(spec, WorldClock.starting(1e9), tmp_path)
     await board.start()  # formatting the blank flash takes more than two writes
-    await asyncio.wait_for(board.until_off(), 20)
+    await asyncio.wait_for(board.until_off(), DEADLINE_S)
     assert board.flash_writes == 2
     assert [cause for _, cause in board.resets] == [PWRON_RESET]
     await board.stop()
@@ -201,7 +202,7 @@ async def test_sleep_is_skipped_and_told_apart_from_being_awake(tmp_path) -> Non
     try:
         await board.start()
         board.type(b"import machine; machine.lightsleep(3600000); machine.deepsleep(7200000)\r")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(DEADLINE_S):
             while board.wakes < 1:
                 await asyncio.sleep(0.02)
         assert 3 * 3600 <= board.clock.now() - 1e9 < 3 * 3600 + 60

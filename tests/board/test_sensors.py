@@ -6,6 +6,7 @@ import ast
 import asyncio
 
 import pytest
+from patience import DEADLINE_S
 
 from peilmerk_bench.board import SensorSpec, air_sensors
 from peilmerk_bench.sensors.beam import BeamPair
@@ -327,7 +328,7 @@ asyncio.run(main())
     bench.board.type(b"\x04")
     await bench.board.console_shows("waiting")
     sensor.silent = False
-    await bench.board.console_shows("waiting\r\n10\r\n", 10)
+    await bench.board.console_shows("waiting\r\n10\r\n")
 
 
 async def test_unread_bytes_beyond_the_buffer_are_lost(start) -> None:
@@ -355,8 +356,8 @@ asyncio.run(main())
     bench.board.type(b"\x04")
     await bench.board.console_shows("watching")
     bench.board.pass_by("beam_pair", "out")
-    await bench.board.console_shows("['Pin(5)', 'Pin(4)']", 10)
-    async with asyncio.timeout(5):
+    await bench.board.console_shows("['Pin(5)', 'Pin(4)']")
+    async with asyncio.timeout(DEADLINE_S):
         while not bench.board.passages:  # until the beams are seen again
             await asyncio.sleep(0.02)
     assert [passage.direction for passage in bench.board.passages] == ["out"]

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 import typer.main
+from patience import DEADLINE_S
 
 from peilmerk_gateway import command
 
@@ -80,7 +81,7 @@ def test_blocks_marked_as_run_succeed(guide: str, text: str, tmp_path: Path) -> 
         env=os.environ | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=DEADLINE_S,
         check=False,
     )
     assert done.returncode == 0, f"{guide}:\n{text}\n{done.stdout}\n{done.stderr}"
@@ -100,7 +101,7 @@ def test_blocks_marked_as_background_start_and_end_at_ctrl_c(guide: str, text: s
             assert process.stdout is not None
             assert process.stdout.readline(), f"{guide}: {text!r} said nothing"
             process.send_signal(signal.SIGINT)
-            assert process.wait(30) in (0, 130), f"{guide}: {text!r} did not end well at Ctrl-C"
+            assert process.wait(DEADLINE_S) in (0, 130), f"{guide}: {text!r} did not end well at Ctrl-C"
         finally:
             if process.poll() is None:
                 os.killpg(process.pid, signal.SIGKILL)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import DEADLINE_S
 
 from peilmerk_bench import dependencies
 from peilmerk_bench.dependencies import Audit
@@ -29,7 +30,7 @@ def test_the_bill_of_materials_names_everything_with_version_and_licence(tmp_pat
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=DEADLINE_S,
         check=False,
     )
     assert made.returncode == 0, made.stderr

@@ -11,8 +11,6 @@ import pytest
 
 from peilmerk_bench.chaos.campaign import KINDS, Chaos, Figures
 
-pytestmark = pytest.mark.timeout(280)
-
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Chaos, dict[str, Any]]:

@@ -11,13 +11,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from patience import DEADLINE_S
 
 from peilmerk_bench.faults import FAULTS, Campaign, Fault, Outcome
 from peilmerk_bench.faults.campaign import LINK, choose
 from peilmerk_bench.faults.faults import Scene
 from peilmerk_gateway.errors import PeilmerkError
-
-pytestmark = pytest.mark.timeout(500)
 
 # The list of the bench's design, each under the name that the command knows.
 WANTED = {
@@ -50,7 +49,7 @@ def test_a_boot_ends_every_connection_before_it() -> None:
 
 def test_a_fault_that_is_none_is_named() -> None:
     command = [sys.executable, "-m", "peilmerk_gateway", "bench", "faults", "--only", "rain"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     assert done.returncode == 2
     assert "found no fault 'rain'" in done.stderr
 
@@ -62,14 +61,14 @@ async def nothing(scene: Scene) -> None:
 async def take_away(scene: Scene) -> None:
     """A report leaves the store, as if it had never come."""
     device = scene.street.plan.boards[0].device_id
-    with closing(sqlite3.connect(scene.street.store_file, timeout=30)) as db, db:
+    with closing(sqlite3.connect(scene.street.store_file, timeout=DEADLINE_S)) as db, db:
         (seq,) = db.execute("SELECT min(seq) FROM report WHERE device_id = ?", [device]).fetchone()
         db.execute("DELETE FROM report WHERE device_id = ? AND seq = ?", [device, seq])
 
 
 def test_an_access_point_that_goes_costs_nothing_and_a_report_that_is_taken_is_missed(tmp_path: Path) -> None:
     # Patience for a busy machine; the theft is never mended, and waits for all of it.
-    campaign = Campaign(tmp_path, patience_s=45)
+    campaign = Campaign(tmp_path, patience_s=75)
     thief = Fault("thief", "somebody takes a report out of the store", take_away, nothing, hold_s=1)
     outcomes: list[Outcome] = []
     result = asyncio.run(campaign.run([*choose(["wifi-gone"]), thief], outcomes.append))

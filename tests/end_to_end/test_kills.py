@@ -11,12 +11,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from patience import DEADLINE_S
 
 from end_to_end.witness import Witness, free_port, look, read_store
 from peilmerk_bench.demo import settled
 from peilmerk_bench.street import Plan, Street
-
-pytestmark = pytest.mark.timeout(500)
 
 WINDOW_S = 900
 # One window at sixty times speed, seconds of real time.
@@ -41,7 +40,7 @@ def broker_pid(gateway_pid: int) -> int:
 async def until_reports(street: Street, more: int, each: int = 0) -> None:
     """Wait until the gateway has stored so many more reports, and of every board `each` more."""
     before = Counter(row["device_id"] for row in read_store(street.store_file)["report"])
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(2 * DEADLINE_S):
         while True:
             now = Counter(row["device_id"] for row in read_store(street.store_file)["report"]) - before
             if now.total() >= more and all(now[house.device_id] >= each for house in street.plan.boards):

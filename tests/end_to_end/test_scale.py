@@ -11,8 +11,6 @@ import pytest
 from peilmerk_bench.postgresql import ServerError, programs
 from peilmerk_bench.scale.campaign import KINDS, ScaleChaos
 
-pytestmark = pytest.mark.timeout(280)
-
 
 def test_worker_server_and_connection_are_killed_and_nothing_is_lost_or_doubled(
     tmp_path_factory: pytest.TempPathFactory,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -10,19 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from patience import DEADLINE_S
 
 from peilmerk_bench.board import VirtualBoard
 from peilmerk_bench.street import Plan, Street, Tally, tally
 from peilmerk_bench.street.tally import observations_on
+from peilmerk_gateway.free_port import free_port
 from peilmerk_gateway.store import Store
 from peilmerk_gateway.store.trail_check import Verdict
-
-
-def free_port() -> int:
-    """A port of this machine that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -77,7 +71,7 @@ async def look(street: Street, until_ok: Any) -> Witness:
 
 async def names_of(platform_url: str, entities: str) -> list[str]:
     """The names of a kind of entity on the platform, each as often as it is there; a street fits one page."""
-    async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=DEADLINE_S, trust_env=False) as client:
         answer = await client.get(f"{platform_url}/{entities}?$top=100")
     return [entity["name"] for entity in answer.raise_for_status().json()["value"]]
 
@@ -99,7 +93,7 @@ async def count_what_was_tampered_with(street: Street, folder: Path) -> dict[str
         other.execute("DELETE FROM report WHERE device_id = ? AND seq = ?", (device_id, seq))
         other.commit()
     without_a_report = await recount(street, copy)
-    async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
+    async with httpx.AsyncClient(timeout=DEADLINE_S, trust_env=False) as client:
         stream = (await client.get(f"{street.platform.url}/Datastreams?$top=1")).json()["value"][0]
         link = stream["Observations@iot.navigationLink"]
         one = (await client.get(f"{link}?$top=1")).json()["value"][0]

@@ -7,6 +7,7 @@ import textwrap
 
 import pytest
 from on_micropython import FIRMWARE, MICROPYTHON, environment
+from patience import DEADLINE_S
 
 # The outbox and the mark are read by the bench under CPython too.
 sys.path.insert(0, str(FIRMWARE))
@@ -16,9 +17,9 @@ from cycle_world import KEY, MIDNIGHT, WORLD, sealed
 
 @pytest.fixture
 def micropython(tmp_path):
-    """run(source, *arguments, heap="512K", timeout=60): what the script printed last, read as JSON."""
+    """run(source, *arguments, heap="512K", timeout=120.0): what the script printed last, read as JSON."""
 
-    def run(source, *arguments, heap="512K", timeout=60):
+    def run(source, *arguments, heap="512K", timeout=DEADLINE_S):
         script = tmp_path / "script.py"
         script.write_text(textwrap.dedent(source))
         done = subprocess.run(

@@ -3,7 +3,6 @@
 import asyncio
 import datetime
 import ipaddress
-import socket
 import sys
 from pathlib import Path
 
@@ -11,16 +10,13 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from patience import DEADLINE_S
+
+from peilmerk_gateway.free_port import free_port
 
 NATS_SERVER = Path(sys.executable).with_name("nats-server")
 NAME = "broker.test"
 DAY = datetime.timedelta(days=1)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def certificate(name, issuer=None, authority=False, ends=None, begins=None):
@@ -94,7 +90,7 @@ class Broker:
             str(NATS_SERVER), "-c", str(self.folder / "nats.conf"), stdout=log, stderr=log
         )
         log.close()
-        deadline = asyncio.get_running_loop().time() + 20
+        deadline = asyncio.get_running_loop().time() + DEADLINE_S
         for port in (self.client_port, self.mqtt_port):
             while True:
                 try:

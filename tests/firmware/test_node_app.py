@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 from mqtt_broker import NAME, Broker, der
 from on_micropython import FIRMWARE, MICROPYTHON, PROTOCOL, environment
+from patience import DEADLINE_S
 from sntp_server import Sntp, serve
 from test_node_laplace import Bits, reference_draw
 
@@ -161,11 +162,11 @@ class Street:
 
     async def halt(self, how):
         self.process.send_signal(how)
-        code = await asyncio.wait_for(self.process.wait(), 10)
+        code = await asyncio.wait_for(self.process.wait(), DEADLINE_S)
         await self.reading
         return code
 
-    async def until(self, condition, seconds=25):
+    async def until(self, condition, seconds=DEADLINE_S):
         deadline = asyncio.get_running_loop().time() + seconds
         while not condition():
             assert asyncio.get_running_loop().time() < deadline, "\n".join(self.lines[-40:])
@@ -268,7 +269,7 @@ async def test_counts_are_the_passages_plus_the_noise_through_power_cuts(street)
     await street.halt(signal.SIGKILL)
     await street.boot()
     # On a busy machine passages fall into two windows now and then, and those are not compared.
-    await street.until(lambda: len(street.reports()) >= 7 and street.compared() >= 2, 60)
+    await street.until(lambda: len(street.reports()) >= 7 and street.compared() >= 2)
     code = await street.halt(signal.SIGINT)
     assert code == 0
     assert street.lines[-2:] == ["interrupted", "stopped"]
@@ -331,7 +332,7 @@ async def test_an_outage_of_the_broker_loses_and_doubles_nothing(street):
 async def test_a_failing_driver_stops_nobody_and_is_told(street):
     street.sensors += [{"driver": "broken"}, {"driver": "unknown_to_all"}]
     await street.boot()
-    await street.until(lambda: street.compared(), 60)
+    await street.until(lambda: street.compared())
     noise = street.noise()
     for r in street.reports():
         assert r.health & report.HEALTH_SENSOR

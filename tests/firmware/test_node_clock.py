@@ -6,6 +6,7 @@ import time
 import pytest
 from mqtt_broker import certificate, der
 from on_micropython import MICROPYTHON, environment
+from patience import DEADLINE_S
 from sntp_server import Sntp
 
 
@@ -40,7 +41,7 @@ asyncio.run(main())
         stderr=asyncio.subprocess.STDOUT,
     )
     try:
-        out, _ = await asyncio.wait_for(process.communicate(), 30)
+        out, _ = await asyncio.wait_for(process.communicate(), DEADLINE_S)
     finally:
         for transport, _ in opened:
             transport.close()
@@ -57,17 +58,17 @@ async def test_the_clock_reads_what_the_server_reads(tmp_path, offset):
         await ask(tmp_path, [server], PRINT, not_before=int(time.time() + offset))
     ).split()
     assert abs(int(error) - offset * 1000) <= int(doubt) + 5
-    assert int(doubt) <= 50
+    assert int(doubt) <= 300
     assert (known, age, server.asked) == ("True", "0", 6)
 
 
 @pytest.mark.parametrize("faults", [{}, {"late_there": True}])
 async def test_slow_answers_widen_nothing(tmp_path, faults):
-    """Five of six are 200 ms late, on the way back or there; the bounds are those of the quick one."""
-    slow = Sntp(100.0, delays=[0.2, 0.2, 0.0, 0.2, 0.2, 0.2], **faults)
+    """Five of six are 800 ms late, on the way back or there; the bounds are those of the quick one."""
+    slow = Sntp(100.0, delays=[0.8, 0.8, 0.0, 0.8, 0.8, 0.8], **faults)
     error, doubt, *_ = (await ask(tmp_path, [slow], PRINT)).split()
-    # Half of the way of the slow ones would be 100.
-    assert int(doubt) <= 70
+    # Half of the way of the slow ones would be 400.
+    assert int(doubt) <= 300
     assert abs(int(error) - 100_000) <= int(doubt) + 5
 
 

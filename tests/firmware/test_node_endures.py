@@ -154,7 +154,7 @@ async def test_code_that_never_returns_ends_in_a_reset_that_is_told(tmp_path):
     board = VirtualBoard(spec, WorldClock.starting(1_893_456_000, 60), tmp_path)
     try:
         await board.start()
-        await board.console_shows("hbcdefghijklmnop, boot 2, 1 sensors", 60)
+        await board.console_shows("hbcdefghijklmnop, boot 2, 1 sensors")
         assert [cause for _, cause in board.resets[:2]] == [PWRON_RESET, WDT_RESET]
     finally:
         await board.stop()

@@ -13,6 +13,7 @@ import time
 import nats
 import pytest
 from mqtt_broker import DAY, NAME, Broker, Line, certificate, der, keep
+from patience import DEADLINE_S
 from test_node_on_board import write_flash
 
 from node.outbox import Outbox
@@ -114,14 +115,14 @@ class World:
         """From here on; before a fault."""
         self.seen = len(self.board.console_tail)
 
-    async def until(self, condition, seconds=90):
+    async def until(self, condition, seconds=DEADLINE_S):
         deadline = asyncio.get_running_loop().time() + seconds
         while not condition():
             assert asyncio.get_running_loop().time() < deadline, self.board.console_tail[-3000:]
             await asyncio.sleep(0.05)
             await self.read()
 
-    async def more(self, count, seconds=90):
+    async def more(self, count, seconds=DEADLINE_S):
         """Wait for so many more reports."""
         wanted = len(self.reports()) + count
         await self.until(lambda: len(self.reports()) >= wanted, seconds)

@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from mqtt_broker import DAY, NAME, Broker, Line, certificate, der
 from on_micropython import MICROPYTHON, environment
+from patience import DEADLINE_S
 
 DEVICE = "abcdefghijklmnop"
 TOPIC = f"peilmerk/1/{DEVICE}/report"
@@ -98,7 +99,7 @@ say("end")
         await self.process.wait()
 
     async def said(self):
-        line = await asyncio.wait_for(self.process.stdout.readline(), 20)
+        line = await asyncio.wait_for(self.process.stdout.readline(), DEADLINE_S)
         return json.loads(line)
 
     def tell(self):
@@ -106,7 +107,7 @@ say("end")
 
 
 async def until(condition):
-    deadline = asyncio.get_running_loop().time() + 10
+    deadline = asyncio.get_running_loop().time() + DEADLINE_S
     while not condition():
         assert asyncio.get_running_loop().time() < deadline
         await asyncio.sleep(0.02)
@@ -359,7 +360,7 @@ async def test_commands_come_in_at_both_qualities_of_service(tmp_path, broker):
         assert await board.said() == [COMMAND, 6, b"second".hex()]
         # The broker holds what is not acknowledged, by consumer: nothing is pending.
         stream = gateway.jetstream()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_S):
             while True:
                 consumers = await stream.consumers_info("$MQTT_msgs")
                 if [(c.num_ack_pending, c.num_pending, c.delivered.consumer_seq) for c in consumers] == [
@@ -398,7 +399,7 @@ async def test_another_broker_hears_and_is_heard_the_same(tmp_path):
     )
     process = await asyncio.create_subprocess_exec(str(MOSQUITTO), "-c", str(tmp_path / "mosquitto.conf"))
     try:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(DEADLINE_S):
             while True:
                 try:
                     _, writer = await asyncio.open_connection("127.0.0.1", broker.mqtt_port)

@@ -113,7 +113,7 @@ async def test_a_board_reboots_and_forgets_when_it_is_told(bench):
     sealed = [data for subject, data in it.messages if subject.endswith("report")]
     assert any(data in before for data in sealed)
     await order(it.client, BOARD_DEVICE, BOARD_ROOT_KEY, 2, command.FORGET)
-    await it.board.console_shows("peilmerk: node.json: not found: run `peilmerk device deploy`", 120)
+    await it.board.console_shows("peilmerk: node.json: not found: run `peilmerk device deploy`")
     assert it_acks()[-1] == (2, "done", 0)
     await it.board.power_cut()
     after = it.flash.read_bytes()
@@ -128,7 +128,7 @@ async def test_a_board_whose_power_went_while_it_forgot_goes_on_forgetting(tmp_p
     write_flash(tmp_path / "flash.img", files)
     board = VirtualBoard(BoardSpec("b", "counter", tmp_path / "flash.img"), WorldClock.real(), tmp_path)
     await board.start()
-    await board.console_shows("peilmerk: node.json: not found: run `peilmerk device deploy`", 60)
+    await board.console_shows("peilmerk: node.json: not found: run `peilmerk device deploy`")
     await board.power_cut()
     assert files_on((tmp_path / "flash.img").read_bytes()) <= {"a", "b", "boot.py", "main.py", "slots"}
     await board.stop()

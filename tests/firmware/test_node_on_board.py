@@ -13,6 +13,7 @@ import pytest
 import pytest_asyncio
 from littlefs import LittleFS
 from mqtt_broker import NAME, Broker, der
+from patience import DEADLINE_S
 from test_node_laplace import Bits, reference_draw
 
 from node.outbox import Outbox
@@ -75,7 +76,7 @@ class Bench:
         self.arrived = []
         self.day_noise = {}
 
-    async def until(self, condition, seconds=90):
+    async def until(self, condition, seconds=DEADLINE_S):
         deadline = asyncio.get_running_loop().time() + seconds
         while not condition():
             assert asyncio.get_running_loop().time() < deadline, self.board.console_tail[-3000:]
@@ -312,7 +313,7 @@ async def test_power_cuts_lose_no_sealed_report_and_double_none(bench, tmp_path)
     await it.until(lambda: len(it.reports()) >= 1)
     for writes in (3, 8):
         it.board.cut_power_after_writes(writes)
-        await asyncio.wait_for(it.board.until_off(), 60)
+        await asyncio.wait_for(it.board.until_off(), DEADLINE_S)
         await it.board.power_on()
     seen = len(it.reports())
     await it.until(lambda: len(it.reports()) >= seen + 2)

@@ -7,6 +7,7 @@ import nats
 import pytest
 import pytest_asyncio
 from mqtt_broker import NAME, Broker, der
+from patience import DEADLINE_S
 from test_node_on_board import write_flash
 
 from peilmerk_bench.board.chip import DEEPSLEEP_RESET
@@ -85,7 +86,7 @@ class Meadow:
     def acks(self):
         return [command.decode_ack(body).fields() for body in dict.fromkeys(self.opened(3, "ack"))]
 
-    async def until(self, condition, seconds=120):
+    async def until(self, condition, seconds=DEADLINE_S):
         deadline = asyncio.get_running_loop().time() + seconds
         while not condition():
             assert asyncio.get_running_loop().time() < deadline, self.board.console_tail[-4000:]

@@ -23,13 +23,15 @@ from mqtt_board import Board, board, next_batch, pending, running, until, up_aga
 from peilmerk_gateway import mosquitto_config
 from peilmerk_gateway.broker import NatsBroker
 from peilmerk_gateway.broker_access import mqtt_access
+from peilmerk_gateway.free_port import free_port
 from peilmerk_gateway.ingest import Batch, Delivery, Ingest
 from peilmerk_gateway.ingest.jetstream import JetStreamIngest
 from peilmerk_gateway.ingest.mqtt import MqttIngest
 from peilmerk_gateway.registry import Device, Registry
 from peilmerk_gateway.settings import Settings, load
 
-ACK_WAIT_S = 1.0
+# Longer than any pause of a busy machine: what a test has not acknowledged yet is not to come again.
+ACK_WAIT_S = 3.0
 MOSQUITTO = shutil.which("mosquitto", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 TABLE = """
@@ -42,11 +44,6 @@ protocol = "5"
 needs_mosquitto = pytest.mark.skipif(
     MOSQUITTO is None and os.environ.get("CI", "").lower() != "true", reason="mosquitto is not installed"
 )
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 def town(folder: Path, *, protocol: str = "5", port: int | None = None) -> Settings:
@@ -222,19 +219,20 @@ async def collect(batches: AsyncIterator[Batch], count: int, *, acknowledge: boo
 
 
 # Takes a batch and is killed with it in its hands; argv: settings, and of NATS address, user and password.
-TAKES_AND_DIES = """
+TAKES_AND_DIES = f"""
 import asyncio, os, signal, sys
 from peilmerk_gateway.broker_access import mqtt_access
-from peilmerk_gateway.ingest.jetstream import Access, JetStreamIngest
-from peilmerk_gateway.ingest.mqtt import MqttIngest
+from peilmerk_gateway.ingest import jetstream, mqtt
 from peilmerk_gateway.settings import load
+
+jetstream.LINGER_S = jetstream.GATHER_S = mqtt.LINGER_S = 1.0
 
 async def main():
     settings = load(sys.argv[1])
     if sys.argv[2:]:
-        ingest = JetStreamIngest(lambda: Access(*sys.argv[2:]), ack_wait=1.0)
+        ingest = jetstream.JetStreamIngest(lambda: jetstream.Access(*sys.argv[2:]), ack_wait={ACK_WAIT_S})
     else:
-        ingest = MqttIngest(lambda: mqtt_access(settings))
+        ingest = mqtt.MqttIngest(lambda: mqtt_access(settings))
     async for batch in ingest.batches():
         os.write(1, b"".join(one.payload for one in batch.deliveries))
         os.kill(os.getpid(), signal.SIGKILL)

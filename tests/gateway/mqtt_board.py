@@ -13,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import paho.mqtt.client as mqtt
+import pytest
+from patience import DEADLINE_S
 
 from peilmerk_gateway.broker import NatsBroker
-from peilmerk_gateway.ingest import Batch
+from peilmerk_gateway.ingest import Batch, jetstream
+from peilmerk_gateway.ingest import mqtt as mqtt_ingest
 from peilmerk_gateway.ingest.jetstream import JetStreamIngest
 from peilmerk_gateway.registry import Device, Registry
 from peilmerk_gateway.settings import Settings, load, write_default
 from peilmerk_protocol import topics
-
-DEADLINE_S = 20.0
 
 
 def village(folder: Path, **values: Any) -> Settings:
@@ -64,6 +65,12 @@ async def pending(ingest: JetStreamIngest, wanted: int) -> None:
 async def next_batch(batches: AsyncIterator[Batch], deadline: float = DEADLINE_S) -> Batch:
     """Return the next batch, or fail."""
     return await asyncio.wait_for(anext(batches), deadline)
+
+
+def whole_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have readers wait for a whole batch, however slowly the broker sends; the last one takes a second."""
+    for module, name in ((jetstream, "LINGER_S"), (jetstream, "GATHER_S"), (mqtt_ingest, "LINGER_S")):
+        monkeypatch.setattr(module, name, 1.0)
 
 
 class Board:

@@ -16,6 +16,7 @@ from pathlib import Path
 import nats.errors
 import pytest
 from mqtt_board import Board, board, pending, running, until, up_again, village, with_password
+from patience import DEADLINE_S
 
 from peilmerk_gateway import broker as broker_module
 from peilmerk_gateway.broker import BrokerError, NatsBroker, program_path
@@ -132,7 +133,7 @@ async def test_a_will_cannot_speak_in_anothers_name(broker: NatsBroker, registry
     async with board(broker, mine) as device:
         await asyncio.to_thread(device.report, b"after")
     messages: list[bytes] = []
-    end = time.monotonic() + 10
+    end = time.monotonic() + DEADLINE_S
     while b"my last" not in messages and time.monotonic() < end:
         messages = [payload for _, payload in await held(broker)]
     assert sorted(messages) == [b"after", b"my last"]
@@ -178,7 +179,10 @@ async def test_strangers_are_not_let_in(broker: NatsBroker, registry: Registry) 
 async def test_plain_text_is_not_answered(broker: NatsBroker) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", broker.mqtt_port)
     writer.write(b"\x10\x0e\x00\x04MQTT\x04\x02\x00\x3c\x00\x02ab")
-    answer = await asyncio.wait_for(reader.read(100), 10)
+    try:
+        answer = await asyncio.wait_for(reader.read(100), DEADLINE_S)
+    except ConnectionResetError:
+        answer = b""
     writer.close()
     assert answer[:1] in (b"", b"\x15"), "an end or a TLS alert, never a CONNACK"
 
@@ -192,10 +196,10 @@ async def test_enrolling_and_revoking_leave_the_others_connected(
     async with board(broker, first) as stays, board(broker, second) as goes:
         assert await asyncio.to_thread(stays.subscribe, command)
         third = registry.enrol("air", "third")
-        await until(lambda: broker.revision == registry.revision(), "the third to be admitted", 5)
+        await until(lambda: broker.revision == registry.revision(), "the third to be admitted")
         async with board(broker, third):
             registry.revoke(second.device_id)
-            assert await asyncio.to_thread(goes.wait, lambda: goes.lost, 5), "revoked and still connected"
+            assert await asyncio.to_thread(goes.wait, lambda: goes.lost), "revoked and still connected"
         back = Board(broker, second)
         assert await asyncio.to_thread(back.connect) == "Not authorized"
         back.client.loop_stop()
@@ -351,7 +355,7 @@ async def test_it_dies_with_a_gateway_that_was_killed(settings: Settings) -> Non
     parent, pid = await asyncio.to_thread(gateway_process, settings)
     parent.kill()
     parent.wait()
-    await until(lambda: "nats.conf" not in command_line(pid), "the orphan to end", 10)
+    await until(lambda: "nats.conf" not in command_line(pid), "the orphan to end")
 
 
 async def test_a_leftover_of_an_earlier_gateway_is_ended(settings: Settings, registry: Registry) -> None:
@@ -375,7 +379,7 @@ async def test_another_process_of_the_same_number_is_left_alone(
     (folder / "child.pid").write_text(str(bystander.pid))
     async with running(settings, registry):
         assert bystander.returncode is None
-    await asyncio.wait_for(bystander.communicate(b"\n"), 10)
+    await asyncio.wait_for(bystander.communicate(b"\n"), DEADLINE_S)
     assert bystander.returncode == 0
 
 
@@ -404,8 +408,10 @@ async def test_a_full_store_holds_the_acknowledgement_back(tmp_path: Path) -> No
             assert await asyncio.to_thread(reporter.connect) == "Success"
             payload = bytes(60_000)
             sent = [reporter.send(topics.REPORT, payload) for _ in range(400)]
-            await asyncio.to_thread(reporter.wait, lambda: reporter.lost, 10)
+            assert await asyncio.to_thread(reporter.wait, lambda: reporter.lost)
             accepted = len(reporter.acknowledged & set(sent))
             await asyncio.to_thread(reporter.close)
-            assert 150 < accepted < 300, "16 MiB hold fewer than 280 of these"
-            await pending(JetStreamIngest(broker.access), accepted)
+            held = await JetStreamIngest(broker.access).pending()
+            assert 150 < held < 300, "16 MiB hold fewer than 280 of these"
+            # The broker hangs up with what came after unread, so its last words may be lost on the way.
+            assert 0 < accepted <= held

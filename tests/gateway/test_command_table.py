@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mqtt_board import Board, board, running, until, up_again, village
 from nats.aio.msg import Msg
+from patience import DEADLINE_S
 from sealed_street import NOW, Counter, Street
 from sqlalchemy import create_engine
 from stores import StorePlace
@@ -283,7 +284,7 @@ async def place(folder: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
                 yield Place(broker, registry, store, sender)
             finally:
                 stop.set()
-                await asyncio.wait_for(task, 30)
+                await asyncio.wait_for(task, DEADLINE_S)
 
 
 def heard(counter: Counter, connected: Board) -> list[command.Command]:
@@ -459,7 +460,7 @@ async def test_killed_between_store_and_publish_the_same_command_goes_out_again(
                 (order,) = await got(one, connected, 1)
                 assert order.counter == row.counter
                 stop.set()
-                await asyncio.wait_for(task, 30)
+                await asyncio.wait_for(task, DEADLINE_S)
             assert (await identify(store, one.id)).counter > row.counter
 
 

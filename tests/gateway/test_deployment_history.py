@@ -12,6 +12,7 @@ from unittest.mock import Mock
 
 import pytest
 from mqtt_board import village
+from patience import DEADLINE_S
 from sealed_street import record
 from typer.testing import CliRunner
 
@@ -328,7 +329,7 @@ def test_erasing_takes_the_texts_and_leaves_that_there_were_some(place: Place) -
 
 
 async def until(true: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(DEADLINE_S):
         while not true():
             await asyncio.sleep(0.02)
 
@@ -358,7 +359,7 @@ async def test_a_running_gateway_takes_changes_up_and_a_broken_record_stops_only
             return [dict(entry.records) for entry in await store.records_told()]
 
     async def told_in_all(n: int) -> list[dict[str, Any]]:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(DEADLINE_S):
             while len(found := await told()) < n:
                 await asyncio.sleep(0.02)
         return found

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from mqtt_board import board, running, village
+from patience import DEADLINE_S
 from sealed_street import NOW, WINDOW, Counter, Street
 from structlog.testing import capture_logs
 
@@ -98,14 +99,14 @@ async def test_a_full_disk_holds_the_batch_until_there_is_room(tmp_path: Path) -
             ingest = OneBatch(*(counter.report(2 + n, WINDOW - 80 + n) for n in range(80)))
             with capture_logs() as logs:
                 task = asyncio.create_task(street.flow(store).run(ingest, asyncio.Event()))
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(DEADLINE_S):
                     while not any("full" in entry.get("reason", "") for entry in logs):
                         await asyncio.sleep(0.02)
                 assert not ingest.acknowledged.is_set()
                 # Reading, and so the page and `status`, goes on.
                 assert (await store.figures()).reports == 0
                 ballast.unlink()
-                await asyncio.wait_for(task, 20)
+                await asyncio.wait_for(task, DEADLINE_S)
             assert ingest.acknowledged.is_set()
             assert (await store.figures()).reports == 80
             assert (await store.check_trail()).faults == []
@@ -126,7 +127,7 @@ async def test_a_full_disk_under_the_broker_acknowledges_nothing_that_is_lost(tm
             before = resource.prlimit(broker.pid, resource.RLIMIT_FSIZE)
             resource.prlimit(broker.pid, resource.RLIMIT_FSIZE, (4_096, before[1]))
             sent = {}
-            async with asyncio.timeout(30), board(broker, device) as one:
+            async with asyncio.timeout(DEADLINE_S), board(broker, device) as one:
                 for n in range(2, 60):
                     sent[one.send(topics.REPORT, counter.report(n).payload)] = n
                 while not broker._cannot_write:
@@ -135,7 +136,7 @@ async def test_a_full_disk_under_the_broker_acknowledges_nothing_that_is_lost(tm
                 owed = {sent[mid] for mid in one.acknowledged if mid in sent} | {1}
             assert len(owed) < 59
             # It says so, and is started anew until it can write: the new process has room.
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(DEADLINE_S):
                 while broker.restarts == 0 or broker.state != "up":
                     await asyncio.sleep(0.05)
             async with board(broker, device) as one:
@@ -143,7 +144,7 @@ async def test_a_full_disk_under_the_broker_acknowledges_nothing_that_is_lost(tm
                     await asyncio.to_thread(one.report, counter.report(n).payload)
             ingest = JetStreamIngest(broker.access)
             arrived: set[bytes] = set()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(DEADLINE_S):
                 async for batch in ingest.batches():
                     arrived |= {delivery.payload for delivery in batch.deliveries}
                     await batch.ack()
@@ -193,7 +194,7 @@ async def test_a_damaged_page_is_told_with_what_to_do_and_acknowledges_nothing(t
     whole = file.read_bytes()
     with file.open("r+b") as damaged:
         damaged.seek((page - 1) * size)
-        damaged.write(os.urandom(size))
+        damaged.write(b"\xff" * size)
     _, complaints = await check_gateway(settings)
     assert any("malformed" in complaint and str(file) in complaint for complaint in complaints)
     ingest = OneBatch(counter.report(20, WINDOW - 20))
@@ -201,7 +202,7 @@ async def test_a_damaged_page_is_told_with_what_to_do_and_acknowledges_nothing(t
     async with await Store.open(file) as store:
         with capture_logs() as logs:
             task = asyncio.create_task(flow(store).run(ingest, stop))
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(DEADLINE_S):
                 while not any("malformed" in entry.get("reason", "") for entry in logs):
                     await asyncio.sleep(0.02)
             stop.set()
@@ -246,7 +247,7 @@ async def test_a_slow_disk_has_everything_brought_again_and_stored_once(tmp_path
                 await asyncio.sleep(1.5)
                 assert await ingest.pending() == 31
                 slow.execute("ROLLBACK")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(DEADLINE_S):
                 while await ingest.pending():
                     await asyncio.sleep(0.05)
             stop.set()
@@ -294,12 +295,12 @@ async def test_a_clock_that_jumps_is_waited_out(street: Street, jump: float) -> 
         ingest = OneBatch(counter.report(3, WINDOW))
         with capture_logs() as logs:
             task = asyncio.create_task(flow.run(ingest, asyncio.Event()))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(DEADLINE_S):
                 while not any("the clock: found" in entry.get("reason", "") for entry in logs):
                     await asyncio.sleep(0.01)
             assert not ingest.acknowledged.is_set()
             hands.wall -= jump
-            await asyncio.wait_for(task, 10)
+            await asyncio.wait_for(task, DEADLINE_S)
         assert ingest.acknowledged.is_set()
         figures = await store.figures()
     assert (figures.reports, figures.refused) == (2, {})
@@ -367,7 +368,7 @@ async def test_a_message_that_no_store_takes_is_kept_and_the_others_pass(
             ingest = OneBatch(
                 counter.statement(1), *(counter.report(2 + n, WINDOW - 3 + n) for n in range(3))
             )
-            await asyncio.wait_for(street.flow(store).run(ingest, asyncio.Event()), 20)
+            await asyncio.wait_for(street.flow(store).run(ingest, asyncio.Event()), DEADLINE_S)
         assert ingest.acknowledged.is_set()
         figures = await store.figures()
         assert (figures.reports, figures.refused, figures.received) == (2, {"internal": 1}, 4)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from patience import DEADLINE_S
 from sealed_street import DAY, NOW, WINDOW, Street
 from stores import StorePlace
 
@@ -430,7 +431,7 @@ async def test_a_store_in_trouble_holds_the_batch(street: Street, monkeypatch: p
             return await real(rows, now)
 
         monkeypatch.setattr(store, "commit_batch", sometimes)
-        await asyncio.wait_for(street.flow(store).run(broker, asyncio.Event()), 10)
+        await asyncio.wait_for(street.flow(store).run(broker, asyncio.Event()), DEADLINE_S)
     assert broker.acknowledged == 15
     assert len(street.rows("report")) == 12
 
@@ -457,12 +458,12 @@ async def test_a_batch_is_judged_while_the_one_before_is_written(
             return answer
 
         async def late(rows: BatchRows, now: float) -> Stored:
-            await asyncio.wait_for(both.wait(), 10)
+            await asyncio.wait_for(both.wait(), DEADLINE_S)
             return await real(rows, now)
 
         monkeypatch.setattr(store, "known", counted)
         monkeypatch.setattr(store, "commit_batch", late)
-        await asyncio.wait_for(street.flow(store).run(broker, asyncio.Event()), 20)
+        await asyncio.wait_for(street.flow(store).run(broker, asyncio.Event()), DEADLINE_S)
     assert (broker.acknowledged, judged) == (5, 2)
     assert street.refused() == [("sequence-reused", True), ("window-repeated", True)]
     assert [row[1] for row in street.rows("report")] == [2, 4]
@@ -487,7 +488,7 @@ async def test_a_batch_is_judged_anew_when_the_one_before_was_not_written_as_jud
             return answer
 
         async def changed(rows: BatchRows, now: float) -> Stored:
-            await asyncio.wait_for(both.wait(), 10)
+            await asyncio.wait_for(both.wait(), DEADLINE_S)
             if judged == 2:
                 # From here on the record is over before what they measured.
                 street.change("street", "2030-12-31", "2023-02-01")
@@ -496,7 +497,7 @@ async def test_a_batch_is_judged_anew_when_the_one_before_was_not_written_as_jud
 
         monkeypatch.setattr(store, "known", counted)
         monkeypatch.setattr(store, "commit_batch", changed)
-        await asyncio.wait_for(street.flow(store).run(broker, asyncio.Event()), 20)
+        await asyncio.wait_for(street.flow(store).run(broker, asyncio.Event()), DEADLINE_S)
     assert (broker.acknowledged, judged) == (3, 4)
     assert street.refused() == [("G3", True), ("G3", True)]
     assert street.rows("report") == []
@@ -513,7 +514,7 @@ async def test_told_to_stop_in_trouble_it_leaves_the_batch_with_the_broker(
             raise StoreError("disk full")
 
         monkeypatch.setattr(store, "commit_batch", never)
-        await asyncio.wait_for(street.flow(store).run(broker, stop), 10)
+        await asyncio.wait_for(street.flow(store).run(broker, stop), DEADLINE_S)
     assert broker.acknowledged == 0
     assert await broker.pending() == 15
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from ingest_brokers import collect
-from mqtt_board import Board, board, next_batch, pending, running, up_again, village
+from mqtt_board import Board, board, next_batch, pending, running, up_again, village, whole_batches
+from patience import DEADLINE_S
 
 from peilmerk_gateway.broker import NatsBroker
 from peilmerk_gateway.ingest import Batch, Delivery, IngestError
@@ -20,7 +21,8 @@ from peilmerk_gateway.registry import Device, Registry
 from peilmerk_gateway.settings import Settings
 from peilmerk_protocol import topics
 
-ACK_WAIT_S = 2.0
+# Longer than any pause of a busy machine, see `ingest_brokers`.
+ACK_WAIT_S = 4.0
 
 
 @pytest.fixture
@@ -99,7 +101,7 @@ async def test_it_waits_for_a_broker_that_is_not_there_yet(settings: Settings, r
     try:
         async with board(broker, device) as reporter:
             await asyncio.to_thread(reporter.report, b"x")
-        assert (await asyncio.wait_for(first, 20)).deliveries[0].payload == b"x"
+        assert (await asyncio.wait_for(first, DEADLINE_S)).deliveries[0].payload == b"x"
     finally:
         await ingest.close()
         await broker.stop()
@@ -142,7 +144,7 @@ async def holds(broker: NatsBroker, messages: int, first: int | None = None) -> 
     """Wait until the broker's stream has so many messages, the first of them at a place."""
     connection = await connect(broker.access())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE_S):
             while True:
                 state = (await connection.jetstream().stream_info(STREAM)).state
                 if state.messages == messages and first in (None, state.first_seq):
@@ -162,8 +164,12 @@ async def publish(broker: NatsBroker, device: Device, payloads: Sequence[bytes])
 
 
 async def test_alone_it_cuts_the_stream_no_further_than_what_it_did_not_acknowledge(
-    broker: NatsBroker, device: Device, opened: Callable[..., JetStreamIngest]
+    broker: NatsBroker,
+    device: Device,
+    opened: Callable[..., JetStreamIngest],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    whole_batches(monkeypatch)
     await publish(broker, device, [b"%d" % n for n in range(10)])
     batches = opened(batch=3, alone=True).batches()
     first, second, third = [await next_batch(batches) for _ in range(3)]
@@ -180,9 +186,13 @@ async def test_alone_it_cuts_the_stream_no_further_than_what_it_did_not_acknowle
 
 
 async def test_alone_it_cuts_nothing_while_an_earlier_connection_holds_something(
-    broker: NatsBroker, device: Device, opened: Callable[..., JetStreamIngest]
+    broker: NatsBroker,
+    device: Device,
+    opened: Callable[..., JetStreamIngest],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What the first one took and lost comes again, although the second one stored all that came later."""
+    whole_batches(monkeypatch)
     await publish(broker, device, [b"%d" % n for n in range(6)])
     dead = opened(batch=2, alone=True)
     lost = await next_batch(dead.batches())

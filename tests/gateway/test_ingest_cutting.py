@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mqtt_board import next_batch, pending, running, village
+from mqtt_board import next_batch, pending, running, until, village, whole_batches
+from patience import DEADLINE_S
 from test_ingest import ACK_WAIT_S, holds, publish
 
 from peilmerk_gateway.broker import NatsBroker
@@ -82,7 +83,7 @@ async def test_two_readers_are_cut_off_in_steps_and_acknowledge_nothing_one_by_o
     while not all(reader.connected for reader in readers):
         await asyncio.sleep(0.01)
     await publish(broker, device, [b"%d" % n for n in range(60)])
-    await asyncio.wait_for(ended.wait(), 20)
+    await asyncio.wait_for(ended.wait(), DEADLINE_S)
     await holds(broker, 0, first=61)
     assert sorted(found, key=int) == [b"%d" % n for n in range(60)]
     assert acks == []
@@ -140,13 +141,14 @@ async def test_without_anybody_who_cuts_each_acknowledges_for_itself(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cutting, "PATIENCE_S", 0.1)
+    whole_batches(monkeypatch)
     acks: list[bytes] = []
     listener = await heard(broker, "$JS.ACK.>", acks)
     batches = opened(batch=4, cutting=False).batches()
     await publish(broker, device, [b"%d" % n for n in range(4)])
     await (await next_batch(batches)).ack()
     await holds(broker, 0)
-    await listener.flush()
+    await until(lambda: len(acks) >= 4, "four acknowledgements")
     assert acks == [b"+ACK"] * 4
     await listener.close()
 

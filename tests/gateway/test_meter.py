@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from mqtt_board import Board, board, running, village
+from patience import DEADLINE_S
 from sealed_street import NOW, WINDOW, Street
 
 from peilmerk_gateway import meter as meters
@@ -119,7 +120,7 @@ async def test_the_broker_keeps_a_mad_board_out_and_others_in(
                 assert two.lost == 0
                 # Its pause is over.
                 meter._buckets[mad.device_id].until = time.monotonic()
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(DEADLINE_S):
                     while (back := Board(broker, mad)) and await asyncio.to_thread(back.connect) != "Success":
                         await asyncio.to_thread(back.close)
                         await asyncio.sleep(0.1)

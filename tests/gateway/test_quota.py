@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from patience import DEADLINE_S
 from sealed_street import NOW, WINDOW, Street
 from stores import StorePlace
 
@@ -90,7 +91,7 @@ async def test_the_loop_enforces_while_others_write(street: Street, monkeypatch:
         stop = asyncio.Event()
         loop = asyncio.create_task(quotas.quota_loop(store, {"away": Quota(6, 30)}, street.clock, stop))
         await filled(street, store, 20)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE_S):
             while (await store.figures()).sinks["away"].dropped < 34:
                 await asyncio.sleep(0.02)
         stop.set()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import bcrypt
 import pytest
+from patience import DEADLINE_S
 
 from peilmerk_gateway.registry import Registry, RegistryError
 from peilmerk_protocol.topics import valid_device_id
@@ -132,7 +133,7 @@ def test_several_processes_enrol_at_once_from_a_file_that_is_not_there_yet(tmp_p
     ]
     printed: set[str] = set()
     for provisioner in provisioners:
-        out, err = provisioner.communicate(timeout=60)
+        out, err = provisioner.communicate(timeout=DEADLINE_S)
         assert provisioner.returncode == 0, err
         printed |= set(out.split())
     with Registry(path) as registry:

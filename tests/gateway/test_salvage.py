@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import DEADLINE_S
 from sealed_street import WINDOW, Street
 from test_service import connected, counter, gateway, reached, settings  # noqa: F401
 
@@ -179,7 +180,7 @@ async def test_a_gateway_that_meets_a_damaged_index_ends_and_comes_back_whole(
     async with gateway(settings) as running:
         async with connected(settings, running, counter) as reporter:
             await asyncio.to_thread(reporter.report, counter.report(3, window).payload)
-        assert await asyncio.wait_for(running.process.wait(), 20) == 1
+        assert await asyncio.wait_for(running.process.wait(), DEADLINE_S) == 1
         assert "found a damaged page: looked at when it is started anew" in running.log.read_text()
     async with gateway(settings) as running:
         assert "the store is whole again" in running.log.read_text()

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from mqtt_board import village
+from patience import DEADLINE_S
 
 from peilmerk_gateway import secret_files
 from peilmerk_gateway.checks import check_gateway
@@ -110,9 +111,9 @@ async def test_a_page_off_the_loopback_interface_is_served_over_tls(tmp_path: Pa
     async def ask() -> None:
         port = ready[0].web.rsplit(":", 1)[1].strip("/")
         context = ssl.create_default_context(cafile=str(trust.authority))
-        async with httpx.AsyncClient(verify=context) as client:
+        async with httpx.AsyncClient(verify=context, timeout=DEADLINE_S) as client:
             assert (await client.get(f"https://localhost:{port}/healthz")).json() == {"ok": True}
-            with pytest.raises(httpx.RemoteProtocolError):
+            with pytest.raises(httpx.TransportError):
                 await client.get(f"http://localhost:{port}/healthz")
 
     service = Service(settings, ready.append)

@@ -18,6 +18,7 @@ from typing import Any
 import httpx
 import pytest
 from mqtt_board import board, until, village
+from patience import DEADLINE_S
 from sealed_street import Counter, record
 
 from peilmerk_gateway.child import command_line, tied
@@ -26,8 +27,6 @@ from peilmerk_gateway.settings import ClockSettings, Settings
 from peilmerk_gateway.store import Figures, Store
 from peilmerk_gateway.trust import ensure_trust
 from peilmerk_protocol import topics
-
-READY_S = 60.0
 
 
 class Gateway:
@@ -40,13 +39,13 @@ class Gateway:
 
     async def listen(self) -> None:
         assert self.process.stdout is not None
-        line = await asyncio.wait_for(self.process.stdout.readline(), READY_S)
+        line = await asyncio.wait_for(self.process.stdout.readline(), DEADLINE_S)
         assert line, f"the gateway ended: {self.log.read_text()}"
         self.ready = json.loads(line)
 
     async def end(self, number: signal.Signals) -> int:
         self.process.send_signal(number)
-        return await asyncio.wait_for(self.process.wait(), 15)
+        return await asyncio.wait_for(self.process.wait(), DEADLINE_S)
 
 
 @asynccontextmanager
@@ -100,7 +99,7 @@ async def figures(settings: Settings) -> Figures:
 
 async def reached(settings: Settings, reports: int, refused: dict[str, int] | None = None) -> Figures:
     """Wait until exactly so many reports are stored and these are refused."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + DEADLINE_S
     while ((now := await figures(settings)).reports, now.refused) != (reports, refused or {}):
         assert time.monotonic() < end, f"found {now}, wanted {reports} reports, {refused} refused"
         await asyncio.sleep(0.05)
@@ -112,7 +111,10 @@ async def test_reports_arrive_and_the_page_answers(settings: Settings, counter: 
     async with gateway(settings) as running:
         assert running.ready["event"] == "gateway.ready"
         assert running.ready["deployments"] == 1
-        async with connected(settings, running, counter) as one, httpx.AsyncClient() as client:
+        async with (
+            connected(settings, running, counter) as one,
+            httpx.AsyncClient(timeout=DEADLINE_S) as client,
+        ):
             await asyncio.to_thread(
                 one.publish, topics.topic(counter.id, topics.STATEMENT), counter.statement(1).payload
             )
@@ -174,7 +176,10 @@ async def test_records_are_taken_into_force_while_it_runs(settings: Settings, co
         )
         await asyncio.to_thread(one.report, counter.report(2, window - 3).payload)
         await reached(settings, 0, {"G1": 1})
-        file.write_text(good)
+        # Whole or not at all: the gateway may look at any moment.
+        draft = file.with_suffix(".draft")
+        draft.write_text(good)
+        draft.replace(file)
         await until(lambda: running.log.read_text().count("read anew") == 1, "the record to be read anew")
         await asyncio.to_thread(one.report, counter.report(3, window - 2).payload)
         await reached(settings, 1, {"G1": 1})
@@ -203,7 +208,7 @@ async def test_a_taken_port_is_named_and_nothing_is_left(settings: Settings, tmp
             stderr=asyncio.subprocess.PIPE,
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         )
-        said, errors = await asyncio.wait_for(process.communicate(), 60)
+        said, errors = await asyncio.wait_for(process.communicate(), DEADLINE_S)
     assert process.returncode == 2
     assert said == b""
     last = errors.decode().strip().splitlines()[-1]

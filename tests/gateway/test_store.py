@@ -14,6 +14,7 @@ import alembic.command
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from patience import DEADLINE_S
 from stores import StorePlace
 
 from peilmerk_gateway.refusal import Reason, Refusal
@@ -224,7 +225,7 @@ async def test_changed_wakes_who_waits(store: Store) -> None:
     waiting = asyncio.create_task(store.changed(since))
     await asyncio.sleep(0)
     await store.commit_batch(BatchRows(entries=[entry()]), now=5.0)
-    assert await asyncio.wait_for(waiting, 5) == since + 1
+    assert await asyncio.wait_for(waiting, DEADLINE_S) == since + 1
 
 
 async def test_entities_remember_the_latest_id(store: Store) -> None:

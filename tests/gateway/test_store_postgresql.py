@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from peilmerk_bench.postgresql import PostgresServer, ServerError, programs
 from peilmerk_gateway.child import Lease
 from peilmerk_gateway.command import app as root
+from peilmerk_gateway.free_port import free_port
 from peilmerk_gateway.ingest import Batch, Delivery
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import Settings, SettingsError, load, write_default
@@ -220,8 +221,6 @@ async def test_a_commit_whose_answer_got_lost_is_no_replay(
 @pytest.fixture(scope="module")
 def over_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[PostgresServer, Settings, int]]:
     """A server on a port of this machine, with a certificate of the gateway's own authority."""
-    import socket
-
     try:
         programs()
     except ServerError as reason:
@@ -231,8 +230,7 @@ def over_tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Postgre
     folder = tmp_path_factory.mktemp("tls")
     settings = load(write_default(folder, server_names=["localhost"], mqtt_port=0, web_port=0, update_port=0))
     trust = ensure_trust(settings)
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        port = int(found.getsockname()[1])
+    port = free_port()
     server = PostgresServer({"listen_addresses": "127.0.0.1", "ssl": "off", "fsync": "off"}, port)
     server.start()
     server.stop()

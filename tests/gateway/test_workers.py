@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from patience import DEADLINE_S
 from sealed_street import NOW, WINDOW, Street
 from stores import new_place
 from typer.testing import CliRunner
@@ -222,7 +223,7 @@ async def test_however_messages_are_dealt_out_the_outcome_is_the_same(street: St
 # -- who leads
 
 
-async def until(what: object, seconds: float = 10.0) -> None:
+async def until(what: object, seconds: float = DEADLINE_S) -> None:
     async with asyncio.timeout(seconds):
         while not what():  # type: ignore[operator]
             await asyncio.sleep(0.02)
@@ -254,7 +255,7 @@ async def test_one_leads_and_the_next_one_when_its_connection_is_cut(postgresql:
         " AND l.mode = 'ExclusiveLock' AND l.objid = 1"
     )
     assert not await one.held()
-    await until(lambda: other.leads, 5)
+    await until(lambda: other.leads)
     await until(lambda: done == ["began"])
     # And no way back for as long as the other one leads.
     tasks[0] = asyncio.create_task(one.run(stop))

@@ -21,7 +21,7 @@ def bench(*words: str) -> subprocess.CompletedProcess[str]:
         [PEILMERK, "bench", "gateway", *words],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
         env=os.environ | {"NO_COLOR": "1"},
     )

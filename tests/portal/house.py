@@ -14,6 +14,7 @@ from typing import Any
 
 from littlefs import LittleFS
 from mqtt_broker import NAME, certificate, der
+from patience import DEADLINE_S
 
 from peilmerk_bench.board.spec import (
     BLOCK_BYTES,
@@ -90,7 +91,7 @@ class House:
     async def at_the_door(self) -> None:
         """Start, and wait until set-up is open and served."""
         await self.board.start()
-        await self.board.console_shows("portal: set-up is open", 90)
+        await self.board.console_shows("portal: set-up is open")
         await self.until(self.answers, "an answer at port 80")
 
     async def at_home(self) -> None:
@@ -99,7 +100,7 @@ class House:
         await self.until(lambda: self.board.http_url, "the board at port 80")
         await self.until(self.answers, "an answer at port 80")
 
-    async def until(self, condition: Callable[[], object], what: str, seconds: float = 90) -> Any:
+    async def until(self, condition: Callable[[], object], what: str, seconds: float = DEADLINE_S) -> Any:
         deadline = time.monotonic() + seconds
         while not (found := await asyncio.to_thread(condition)):
             assert time.monotonic() < deadline, (what, self.board.console_tail[-3000:])
@@ -132,7 +133,7 @@ class House:
         **headers: str,
     ) -> Answer:
         """One request from this machine, from whatever thread."""
-        line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
         try:
             heads = {name.replace("_", "-"): value for name, value in headers.items()}
             heads["Host"] = host or f"127.0.0.1:{self.port}"
@@ -151,7 +152,7 @@ class House:
         import socket
 
         with socket.create_connection(("127.0.0.1", self.port), 60) as line:
-            line.settimeout(60)
+            line.settimeout(DEADLINE_S)
             try:
                 line.sendall(data)
                 line.shutdown(socket.SHUT_WR)

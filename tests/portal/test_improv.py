@@ -13,6 +13,7 @@ import time
 import tty
 
 from house import HOME, NEXT_DOOR, PASSWORD
+from patience import DEADLINE_S
 
 MAGIC = b"IMPROV\x01"
 STATE, ERROR, COMMAND, RESULT = 1, 2, 3, 4
@@ -47,7 +48,7 @@ class Client:
     def say(self, data):
         os.write(self.line, data)
 
-    def next(self, seconds=40):
+    def next(self, seconds=DEADLINE_S):
         """The next frame's kind and data; everything else on the cable is passed over."""
         deadline = time.monotonic() + seconds
         while True:
@@ -137,7 +138,7 @@ async def test_mpremote_still_gets_in_while_set_up_is_open(house):
             [sys.executable, "-m", "mpremote", "connect", place.board.port, "exec", "print(6 * 7)"],
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=DEADLINE_S,
             check=False,
         )
         assert done.returncode == 0, done

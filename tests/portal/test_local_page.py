@@ -208,7 +208,7 @@ async def test_the_host_pauses_resumes_and_makes_it_forget_in_a_browser(street, 
             assert [line for line in window.complaints() if "403" not in line] == []
 
     await asyncio.to_thread(journey)
-    await place.board.console_shows("node.json: not found", 90)
+    await place.board.console_shows("node.json: not found")
     await place.board.power_cut()
     for name in ("identity.json", "node.json", "wifi.json", "trust.der"):
         assert place.file(name) is None
@@ -346,7 +346,7 @@ async def test_lines_on_which_nobody_speaks_keep_nobody_out(street):
 async def test_it_can_be_switched_off(house):
     place = house(knows_wifi=True, node={"local_page": False})
     await place.board.start()
-    await place.board.console_shows("heap in use", 60)
+    await place.board.console_shows("heap in use")
     await asyncio.sleep(5)  # the only way to see that nothing comes
     assert place.board.http_url is None
     await place.board.power_cut()

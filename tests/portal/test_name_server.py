@@ -7,6 +7,8 @@ import random
 import socket
 import struct
 
+from patience import DEADLINE_S
+
 
 def question(name, kind=1, number=0x1234, flags=0x0100, count=1, family=1):
     labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
@@ -22,7 +24,7 @@ async def test_every_name_is_the_board_and_garbage_is_nobody(house):
     def ask():
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as line:
             line.connect(place.board.dns_address)
-            line.settimeout(60)
+            line.settimeout(DEADLINE_S)
             for number, name in enumerate(("captive.apple.com", "a", "x" * 63 + "." + "y" * 60 + ".example")):
                 asked = question(name, number=number)
                 line.send(asked)

@@ -9,6 +9,7 @@ import json
 
 import pytest
 from house import HOME, NEXT_DOOR, PASSWORD
+from patience import DEADLINE_S
 
 
 def fill(window, name, password):
@@ -117,8 +118,8 @@ async def test_the_access_point_goes_after_success(house):
         assert (found.status, found.heads["location"]) == (303, "/")
 
     await asyncio.to_thread(join)
-    await place.board.console_shows("portal: joining ended with 0", 60)
-    await place.board.console_shows("portal: set-up is closed", 120)
+    await place.board.console_shows("portal: joining ended with 0")
+    await place.board.console_shows("portal: set-up is closed")
     assert place.board.access_point is None
     # On the home network it now asks who is there.
     page = await asyncio.to_thread(place.ask, "GET", "/")
@@ -137,7 +138,7 @@ async def test_a_network_that_is_gone_is_told_apart_from_a_wrong_password(house)
         assert 'http-equiv="refresh"' in place.ask("GET", "/?lang=en").text
 
     await asyncio.to_thread(join)
-    await place.board.console_shows("portal: joining ended with 201", 60)
+    await place.board.console_shows("portal: joining ended with 201")
     page = await asyncio.to_thread(place.ask, "GET", "/?lang=en")
     assert "The sensor cannot find Nowhere" in page.text
     # The portal stands as before.
@@ -183,16 +184,16 @@ async def test_set_up_is_offered_when_the_network_is_lost_and_closes_when_it_com
     await place.board.start()
     await place.until(lambda: place.board.http_url, "the home network")
     place.board.wifi_up = False
-    await place.board.console_shows("portal: set-up is open", 120)
+    await place.board.console_shows("portal: set-up is open")
     assert place.board.access_point == ("Peilmerk-dbcd", PASSWORD, 3)
     # The known network is still tried, and the console is still MicroPython's own.
     tried = place.board.console_tail.count("no ap found")
     await place.until(lambda: place.board.console_tail.count("no ap found") > tried, "another attempt")
     place.board.wifi_up = True
-    await place.board.console_shows("portal: set-up is closed", 120)
+    await place.board.console_shows("portal: set-up is closed")
     assert place.board.access_point is None
     place.board.type(b"\x03")
-    await place.board.console_shows("stopped; reset the board to start again", 60)
+    await place.board.console_shows("stopped; reset the board to start again")
 
 
 async def test_a_technician_opens_set_up_once(house):
@@ -203,7 +204,7 @@ async def test_a_technician_opens_set_up_once(house):
     assert "set-up is open" not in place.board.console_tail
     (said,) = await asyncio.to_thread(Board(place.board.port).do, [Script("ask_setup"), Reset()])
     assert said == {"ready": True}
-    await place.board.console_shows("portal: set-up is open", 90)
+    await place.board.console_shows("portal: set-up is open")
     await place.board.power_cut()
     # Asked for once, opened once.
     assert place.file("setup") is None
@@ -215,16 +216,16 @@ async def test_a_power_cut_while_a_network_is_kept_leaves_the_old_list_or_the_ne
     old = [[HOME.ssid, HOME.password]]
     seen = []
     for writes in range(1, 40):
-        await place.board.console_shows(">>> ", 60)
+        await place.board.console_shows(">>> ")
         code = place.program.guest(
             "from node.portal.setup import save_network\n"
             f"save_network('/', 'new', 'password {writes}')\nprint('kept', {writes} * 1000)"
         )
         place.board.type("import sys; sys.path.insert(0, '/a')\r\n" + code.replace("\n", "\r\n") + "\r\n")
         place.board.cut_power_after_writes(writes)
-        kept = asyncio.ensure_future(place.board.console_shows(f"kept {writes * 1000}", 60))
+        kept = asyncio.ensure_future(place.board.console_shows(f"kept {writes * 1000}"))
         off = asyncio.ensure_future(place.board.until_off())
-        await asyncio.wait({kept, off}, return_when=asyncio.FIRST_COMPLETED, timeout=60)
+        await asyncio.wait({kept, off}, return_when=asyncio.FIRST_COMPLETED, timeout=DEADLINE_S)
         whole = not off.done()
         for task in (kept, off):
             task.cancel()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import DEADLINE_S
 
 from peilmerk_protocol import (
     command,
@@ -218,7 +219,7 @@ def test_what_a_board_loads_is_small() -> None:
         [str(Path(sys.executable).with_name("micropython")), "-c", script],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE_S,
         env={"MICROPYPATH": str(ROOM.parent)},
     )
     assert done.returncode == 0, done.stderr

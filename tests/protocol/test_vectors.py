@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import write_vectors
+from patience import DEADLINE_S
 
 ROOT = Path(__file__).parents[2]
 RUNNER = Path(__file__).with_name("on_both.py")
@@ -25,7 +26,7 @@ def run(*command: object) -> str:
     """Run on_both.py and give what it printed; its own words are the failure."""
     environment = {**os.environ, "PYTHONPATH": str(PROTOCOL), "MICROPYPATH": str(PROTOCOL)}
     done = subprocess.run(
-        [str(part) for part in command], capture_output=True, text=True, timeout=120, env=environment
+        [str(part) for part in command], capture_output=True, text=True, timeout=DEADLINE_S, env=environment
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -12,8 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from counting import Counting
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from patience import DEADLINE_S
 
 from peilmerk_bench.board import BoardSpec, VirtualBoard
 from peilmerk_bench.board.spec import ROMFS_BYTES
@@ -53,7 +55,7 @@ def mpremote(port: str, *words: str) -> str:
         [sys.executable, "-m", "mpremote", "connect", port, *words],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -67,7 +69,7 @@ def changed(bundle: Bundle, path: str) -> Bundle:
 async def heap_of(virtual: VirtualBoard, starts: int) -> int:
     """The heap that the firmware tells of, once it was started so many times."""
     told: list[str] = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(DEADLINE_S):
         while len(told) < starts:
             await asyncio.sleep(0.05)
             told = re.findall(r"(\d+) bytes of heap in use", virtual.console_tail)
@@ -83,10 +85,12 @@ def enrolled(virtual: VirtualBoard, folder: Path) -> None:
     mpremote(virtual.port, "fs", "cp", *words, ":/")
 
 
-async def put(virtual: VirtualBoard, bundle: Bundle, romfs: bool | None = None) -> Deployed:
+async def put(
+    virtual: VirtualBoard, bundle: Bundle, romfs: bool | None = None, board: Board | None = None
+) -> Deployed:
     """Deploy, and wait until the board is through its start: one that starts can miss mpremote once."""
     starts = virtual.console_tail.count("bytes of heap in use")
-    board = Board(virtual.port)
+    board = board or Board(virtual.port)
     done = await asyncio.to_thread(deploy, board, "counter", bundle, link=LINK, romfs=romfs)
     await heap_of(virtual, starts + 1)
     return done
@@ -133,16 +137,16 @@ async def test_power_lost_while_the_half_is_written_leaves_the_old_firmware(
 ) -> None:
     running = bundle
     await put(virtual, running)
-    before = virtual.flash_writes
+    counting = Counting(virtual)
     for left in (None, 12):
         wanted = changed(running, "node/portal/pages")
         if left is None:
-            await put(virtual, wanted)
-            writes, running = virtual.flash_writes - before, wanted
+            await put(virtual, wanted, board=counting)
+            running = wanted
             continue
-        virtual.cut_power_after_writes(writes - left)
+        cut = Counting(virtual, cut=counting.writes - left, silence_s=2)
         with pytest.raises(BoardError):
-            await asyncio.to_thread(deploy, Board(virtual.port, silence_s=2), "counter", wanted)
+            await asyncio.to_thread(deploy, cut, "counter", wanted)
         await virtual.until_off()
         virtual.cut_power_after_writes(0)
         starts = virtual.console_tail.count("bytes of heap in use")

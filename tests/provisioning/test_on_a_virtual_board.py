@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from counting import Counting
+from patience import DEADLINE_S
 
 from peilmerk_bench.board import BoardSpec, VirtualBoard
 from peilmerk_bench.world.clock import WorldClock
@@ -36,7 +38,7 @@ from peilmerk_provisioning.release import load_key, public_frame
 WIFI_PASSWORD = "a password with $igns"
 CLI = "from peilmerk_provisioning.cli import app; app(prog_name='peilmerk device')"
 # A board that does not answer is found out by silence; on this bench nothing takes this long.
-SILENCE_S = 10.0
+SILENCE_S = 60.0
 
 
 @dataclass
@@ -76,7 +78,7 @@ class Bench:
         self.board.inspect()  # and stays at the prompt: a board that is just starting can miss mpremote once
         copy = self.settings.file.parent / "copy"
         words = ["connect", self.port, "fs", "cp", f":{path}", str(copy)]
-        subprocess.run([sys.executable, "-m", "mpremote", *words], check=True, timeout=60)
+        subprocess.run([sys.executable, "-m", "mpremote", *words], check=True, timeout=DEADLINE_S)
         return copy.read_bytes()
 
 
@@ -124,7 +126,7 @@ def run(*words: str, fails: int = 0) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-c", CLI, *words],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=DEADLINE_S,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         check=False,
     )
@@ -355,15 +357,14 @@ async def test_power_lost_at_a_flash_write_is_mended_by_a_second_run(
 ) -> None:
     """At half of the writes files are being staged, near the end they are being moved."""
     await asyncio.to_thread(deploy, bench.board, "counter", bundle)
-    before = bench.virtual.flash_writes
     new = Bundle({path: data + b"\n" for path, data in bundle.files.items()}, bundle.mpy)
-    await asyncio.to_thread(deploy, bench.board, "counter", new)
-    writes = bench.virtual.flash_writes - before
+    counting = Counting(bench.virtual, silence_s=SILENCE_S)
+    await asyncio.to_thread(deploy, counting, "counter", new)
 
-    bench.virtual.cut_power_after_writes(int(writes * share))
+    cut = Counting(bench.virtual, cut=int(counting.writes * share), silence_s=10.0)
     with pytest.raises(BoardError):
-        await asyncio.to_thread(deploy, bench.board, "counter", bundle)
-    assert not bench.virtual.powered
+        await asyncio.to_thread(deploy, cut, "counter", bundle)
+    await asyncio.wait_for(bench.virtual.until_off(), DEADLINE_S)
     await bench.virtual.power_on()
     found = await asyncio.to_thread(bench.board.inspect)
     assert share > 0.5 or found.digest == new.digest
@@ -398,7 +399,7 @@ async def test_plain_mpremote_of_the_guide_does_the_same(bench: Bench, tmp_path:
             run("bundle", "--kind", "counter", "--output", str(tmp_path / "board"), "--json").stdout
         )
         words = plain.replace("PORT", bench.port).split()
-        subprocess.run([sys.executable, "-m", *words], cwd=tmp_path, check=True, timeout=120)
+        subprocess.run([sys.executable, "-m", *words], cwd=tmp_path, check=True, timeout=DEADLINE_S)
         return made["figures"], bench.board.inspect(then=[Reset()])
 
     made, found = await asyncio.to_thread(copy)
@@ -447,7 +448,7 @@ async def test_safe_mode_is_told_and_left(bench: Bench, bundle: Bundle) -> None:
         deploy(bench.board, "counter", bundle)
         bench.board.inspect()  # and stays at the prompt
         words = ["connect", bench.port, "exec", "f = open('/slots', 'wb'); f.write(b'a\\0\\x09'); f.close()"]
-        subprocess.run([sys.executable, "-m", "mpremote", *words], check=True, timeout=60)
+        subprocess.run([sys.executable, "-m", "mpremote", *words], check=True, timeout=DEADLINE_S)
         assert "safe mode after 8 failed boots" in run("info", "--port", bench.port).stdout
         left = run("leave-safe-mode", "--port", bench.port)
         assert "9 failed boots forgotten" in left.stdout

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import DEADLINE_S
 from typer.testing import CliRunner
 
 from peilmerk_protocol import profile, quantities, quantities_names
@@ -89,7 +90,7 @@ def load(entries: list[dict[str, Any]]) -> list[tuple[list[int], dict[str, Any],
         input="\n".join(map(json.dumps, entries)),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

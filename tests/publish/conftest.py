@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from patience import DEADLINE_S
 
 from peilmerk_bench.platform import SensorThingsServer
 from peilmerk_gateway.clock import SystemClock
@@ -43,7 +44,7 @@ def words() -> Words:
     return Words()
 
 
-async def until(holds: Callable[[], Awaitable[bool]], within_s: float = 30.0) -> None:
+async def until(holds: Callable[[], Awaitable[bool]], within_s: float = DEADLINE_S) -> None:
     """Wait until something holds; fail when it does not in time."""
     deadline = asyncio.get_running_loop().time() + within_s
     while not await holds():
@@ -66,4 +67,4 @@ async def publishing(store: Store, sink: Sink, words: Describes) -> AsyncIterato
         yield
     finally:
         stop.set()
-        await asyncio.wait_for(task, 20)
+        await asyncio.wait_for(task, DEADLINE_S)

@@ -20,6 +20,7 @@ import pytest
 import reader
 import street
 from conftest import settled, until
+from patience import DEADLINE_S
 from publisher_process import SINK
 from wiretap import Line, Wiretap
 
@@ -40,13 +41,17 @@ async def _start(where: Path, url: str) -> Process:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
     )
     assert process.stdout is not None
-    assert await asyncio.wait_for(process.stdout.readline(), 30) == b"ready\n"
+    assert await asyncio.wait_for(process.stdout.readline(), DEADLINE_S) == b"ready\n"
     return process
 
 
-async def _kill(process: Process) -> None:
+def _strike(process: Process) -> None:
     with suppress(ProcessLookupError):
         process.kill()
+
+
+async def _kill(process: Process) -> None:
+    _strike(process)
     await process.wait()
 
 
@@ -54,9 +59,9 @@ async def _finish(store: Store, where: Path, url: str) -> None:
     """Let a publisher work in peace until nothing is left, and end it in good order."""
     process = await _start(where, url)
     try:
-        await until(lambda: settled(store), 60)
+        await until(lambda: settled(store))
         process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 20) == 0
+        assert await asyncio.wait_for(process.wait(), DEADLINE_S) == 0
     finally:
         await _kill(process)
 
@@ -82,13 +87,21 @@ async def test_killed_at_random_points(platform: SensorThingsServer, store: Stor
             process = await _start(tmp_path / "store.sqlite3", wire.url)
             at_request = len(wire.requests) + chance.randint(1, 6)
 
-            async def reached(at_request: int = at_request) -> bool:
-                return len(wire.requests) >= at_request or await settled(store)
+            def soon_after(
+                _method: str, _path: str, process: Process = process, at_request: int = at_request
+            ) -> Line:
+                if len(wire.requests) == at_request:
+                    asyncio.get_running_loop().call_later(chance.uniform(0, 0.03), _strike, process)
+                return Line.PASS
 
-            await until(reached)
-            await asyncio.sleep(chance.uniform(0, 0.03))
-            interrupted += not await settled(store)
+            async def over(process: Process = process) -> bool:
+                return process.returncode is not None or await settled(store)
+
+            wire.on_request = soon_after
+            await until(over)
             await _kill(process)
+            interrupted += not await settled(store)
+        wire.on_request = lambda method, path: Line.PASS
         await _finish(store, tmp_path / "store.sqlite3", wire.url)
     assert interrupted >= 3, "the kills came too late to interrupt anything"
     await _assert_exactly_once(platform, store, windows)
@@ -114,7 +127,7 @@ async def test_killed_between_the_platform_s_yes_and_our_note_of_it(
     async with Wiretap(platform.url) as wire:
         process = await _start(tmp_path / "store.sqlite3", wire.url)
         wire.on_request, wire.before_answer = _kill_at(what, nth, process)
-        await asyncio.wait_for(process.wait(), 30)
+        await asyncio.wait_for(process.wait(), DEADLINE_S)
         assert process.returncode == -signal.SIGKILL
         wire.on_request = lambda method, path: Line.PASS
         wire.before_answer = lambda method, path: None
@@ -145,7 +158,7 @@ async def test_platform_killed_while_it_is_written_to(
                 await until(another)
                 await platform.kill()
                 await platform.start()
-            await until(lambda: settled(store), 60)
+            await until(lambda: settled(store))
         finally:
             await _kill(process)
     await _assert_exactly_once(platform, store, windows)
@@ -166,7 +179,6 @@ def _kill_at(
 
     def before_answer(method: str, path: str) -> None:
         if struck and process.returncode is None:
-            with suppress(ProcessLookupError):
-                process.kill()
+            _strike(process)
 
     return on_request, before_answer

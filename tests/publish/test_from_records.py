@@ -12,6 +12,7 @@ import pytest
 import reader
 import street
 from conftest import publishing, settled, until
+from patience import DEADLINE_S
 from publisher_process import SINK, quick_sink
 from street import COUNTER, DEVICES, Words
 from wiretap import Wiretap
@@ -93,7 +94,7 @@ async def test_a_sensor_that_moves_is_another_thing_in_its_new_cell(
         await _publish(store, platform.url, catalogue)
 
     assert cells[0].id != cells[1].id
-    async with httpx.AsyncClient(base_url=platform.url) as client:
+    async with httpx.AsyncClient(base_url=platform.url, timeout=DEADLINE_S) as client:
         for window, cell in enumerate(cells):
             query = f"properties/cell eq '{cell.id}'"
             (thing,) = (await client.get("/Things", params={"$filter": query})).json()["value"]

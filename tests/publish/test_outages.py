@@ -59,7 +59,7 @@ async def test_whatever_happens_to_a_request_its_rows_arrive_once(
     async with Wiretap(platform.url) as wire:
         wire.on_request = every_third_post
         async with publishing(store, quick_sink(wire.url, store), words):
-            await until(lambda: settled(store), 60)
+            await until(lambda: settled(store))
     figures, often = await asyncio.to_thread(reader.observations, platform.url)
     assert figures == street.expected(range(30))
     assert set(often.values()) == {1}
@@ -82,7 +82,7 @@ async def test_each_datastream_arrives_in_order(
     async with Wiretap(platform.url) as wire:
         wire.on_request = every_third_post
         async with publishing(store, quick_sink(wire.url, store), words):
-            await until(lambda: settled(store), 60)
+            await until(lambda: settled(store))
         service = Service(platform.url)
         for quantity in street.COUNTS:
             found = await _in_order_of_arrival(service, street.key(street.COUNTER, quantity))

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from patience import DEADLINE_S
 
 from peilmerk_bench.platform import PlatformError, SensorThingsServer
 from peilmerk_bench.street.tally import PAGE, observations_on
@@ -24,7 +25,7 @@ async def test_what_was_stored_is_there_after_a_kill_at_the_same_address(tmp_pat
     await server.start()
     try:
         url = server.url
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=DEADLINE_S) as client:
             body = {"name": "canal bridge", "description": "kept"}
             assert (await client.post(f"{url}/Things", json=body)).status_code == 201
             conformance = (await client.get(f"{url}/")).json()["serverSettings"]["conformance"]
@@ -33,7 +34,7 @@ async def test_what_was_stored_is_there_after_a_kill_at_the_same_address(tmp_pat
         assert not server.running
         await server.start()
         assert server.url == url
-        async with httpx.AsyncClient() as client:
+        async with httpx.AsyncClient(timeout=DEADLINE_S) as client:
             names = [thing["name"] for thing in (await client.get(f"{url}/Things")).json()["value"]]
         assert names == ["canal bridge"]
         assert ((tmp_path / "made" / "here" / "secret").stat().st_mode & 0o777) == 0o600
@@ -60,7 +61,7 @@ async def test_what_a_page_repeats_is_one_observation(tmp_path: Path) -> None:
         "encodingType": "application/geo+json",
         "location": {"type": "Point", "coordinates": [5.1, 52.0]},
     }
-    async with SensorThingsServer(tmp_path) as server, httpx.AsyncClient(timeout=30) as client:
+    async with SensorThingsServer(tmp_path) as server, httpx.AsyncClient(timeout=DEADLINE_S) as client:
         body = {"name": "bridge", "description": "-", "Locations": [place], "Datastreams": [stream]}
         assert (await client.post(f"{server.url}/Things", json=body)).status_code == 201
         (made,) = (await client.get(f"{server.url}/Datastreams")).json()["value"]
@@ -130,8 +131,8 @@ async def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     )
     assert ended.returncode == -9
     url = ended.stdout.decode().strip()
-    async with httpx.AsyncClient() as client:
-        deadline = asyncio.get_running_loop().time() + 10
+    async with httpx.AsyncClient(timeout=DEADLINE_S) as client:
+        deadline = asyncio.get_running_loop().time() + DEADLINE_S
         while True:
             try:
                 await client.get(f"{url}/")

@@ -10,6 +10,7 @@ import httpx
 import reader
 import street
 from conftest import publishing, settled, until
+from patience import DEADLINE_S
 from publisher_process import SINK, quick_sink
 from street import AIR, COUNTER, DAY, WINDOW_S, Words
 from wiretap import Wiretap
@@ -64,7 +65,7 @@ async def test_an_observation_says_when_what_and_how_good(
     await street.fill(store, range(1))
     await _publish_all(store, platform.url, words)
 
-    async with httpx.AsyncClient(base_url=platform.url) as client:
+    async with httpx.AsyncClient(base_url=platform.url, timeout=DEADLINE_S) as client:
         datastreams = (await client.get("/Datastreams")).json()["value"]
         by_key = {entity["properties"]["datastream"]: entity for entity in datastreams}
         pm = by_key[street.key(AIR, "pm2_5")]
@@ -167,7 +168,7 @@ async def test_a_thing_removed_on_the_platform_is_made_anew(
 ) -> None:
     await street.fill(store, range(2))
     await _publish_all(store, platform.url, words)
-    async with httpx.AsyncClient(base_url=platform.url) as client:
+    async with httpx.AsyncClient(base_url=platform.url, timeout=DEADLINE_S) as client:
         for thing in (await client.get("/Things")).json()["value"]:
             if thing["name"] == COUNTER:
                 assert (await client.delete(thing["@iot.selfLink"])).status_code < 300
@@ -206,7 +207,7 @@ def refuse_result(database: Path, figure: int) -> None:
     """Teach the service's own database to refuse one figure, so that the service answers as it does for a row
     it cannot store: "error" for the whole group.
     """
-    with sqlite3.connect(database, timeout=20) as connection:
+    with sqlite3.connect(database, timeout=DEADLINE_S) as connection:
         (table,) = connection.execute(
             "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE '%_observation'"
         ).fetchone()

@@ -3,7 +3,8 @@ requests what networks do.
 
 `Wiretap.on_request` decides by method and path what happens to a request: PASS it; NO_REQUEST: cut the line
 before it reaches the platform; NO_ANSWER: the platform gets it and answers, the answer is lost; HOLD: the
-line hangs until `release`; LATE: the line is cut, and only then does the platform get the request; BROKEN:
+line hangs until `release`; LATE: the line is cut, and only then does the platform get the request, and is
+done with it when the publishers of these tests expect it to be, also on a machine too busy for that; BROKEN:
 the platform does as it is told, the publisher is told of an error 500; BUSY: it is told to come back in a
 second, the platform hears nothing. `before_answer` is called when the platform has answered and the publisher
 does not know it yet. Every byte that passed is in `sent`.
@@ -16,6 +17,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
 from urllib.parse import urlsplit
+
+from publisher_process import SETTLE_S
 
 # How late a late request is, s; less than what the tests' publishers allow a platform to finish in.
 LATE_S = 0.25
@@ -41,6 +44,7 @@ class Wiretap:
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._released = asyncio.Event()
+        self._late: dict[asyncio.Event, float] = {}
         self.on_request: Callable[[str, str], Line] = lambda method, path: Line.PASS
         self.before_answer: Callable[[str, str], None] = lambda method, path: None
         self.sent = bytearray()
@@ -85,6 +89,10 @@ class Wiretap:
         fate = self.on_request(method, path)
         if fate is Line.HOLD:
             await self._released.wait()
+        for done, promised in list(self._late.items()):
+            # Who asks before the time that is promised gets the answer of too early.
+            if asyncio.get_running_loop().time() >= promised:
+                await done.wait()
         if fate is Line.NO_REQUEST:
             return False
         if fate is Line.BUSY:
@@ -92,27 +100,42 @@ class Wiretap:
             await writer.drain()
             return True
         if fate is Line.LATE:
-            writer.close()
-            await asyncio.sleep(LATE_S)
-        self.sent += request
-        try:
-            near, far = await asyncio.open_connection(self._platform.hostname, self._platform.port)
-        except OSError:
+            await self._carry_out_late(request, writer)
             return False
         try:
-            far.write(request)
-            await far.drain()
-            answer, _ = await _message(near)
-        finally:
-            far.close()
+            answer = await self._carry_out(request)
+        except OSError:
+            return False
         self.before_answer(method, path)
-        if fate in (Line.NO_ANSWER, Line.LATE):
+        if fate is Line.NO_ANSWER:
             return False
         if fate is Line.BROKEN:
             answer = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
         writer.write(answer)
         await writer.drain()
         return True
+
+    async def _carry_out_late(self, request: bytes, writer: asyncio.StreamWriter) -> None:
+        done = asyncio.Event()
+        self._late[done] = asyncio.get_running_loop().time() + SETTLE_S
+        try:
+            writer.close()
+            await asyncio.sleep(LATE_S)
+            await self._carry_out(request)
+        finally:
+            done.set()
+            del self._late[done]
+
+    async def _carry_out(self, request: bytes) -> bytes:
+        """Let the platform have it; return the answer. Raises OSError where there is no platform."""
+        self.sent += request
+        near, far = await asyncio.open_connection(self._platform.hostname, self._platform.port)
+        try:
+            far.write(request)
+            await far.drain()
+            return (await _message(near))[0]
+        finally:
+            far.close()
 
 
 async def _message(reader: asyncio.StreamReader) -> tuple[bytes, list[str]]:

@@ -15,6 +15,7 @@ import littlefs
 import nats
 import pytest
 from mqtt_broker import NAME, Broker, der
+from patience import DEADLINE_S
 from small_firmware import release_key
 
 from peilmerk_bench.board.spec import BLOCK_BYTES, FLASH_BYTES, ROMFS_BYTES, BoardSpec, counter_sensors
@@ -85,7 +86,7 @@ class Street:
         self.messages: list[tuple[str, bytes]] = []
         self.counter = 0
 
-    async def until(self, condition: Callable[[], Any], seconds: float = 90) -> Any:
+    async def until(self, condition: Callable[[], Any], seconds: float = DEADLINE_S) -> Any:
         deadline = asyncio.get_running_loop().time() + seconds
         while not (found := condition()):
             assert asyncio.get_running_loop().time() < deadline, self.board.console_tail[-4000:]
@@ -115,7 +116,7 @@ class Street:
             acks = [command.decode_ack(data) for data in self.opened(topics.ACK)]
             return next((ack for ack in acks if ack.counter == self.counter), None)
 
-        deadline = asyncio.get_running_loop().time() + 90
+        deadline = asyncio.get_running_loop().time() + DEADLINE_S
         while (ack := acknowledged()) is None:
             assert asyncio.get_running_loop().time() < deadline, self.board.console_tail[-4000:]
             await self.client.publish(f"peilmerk.1.{DEVICE}.command", sealed)
@@ -133,7 +134,7 @@ class Street:
         """Power on; returns when the firmware works."""
         self.board._tail.clear()
         await self.board.power_on()
-        await self.board.console_shows("bytes of heap in use", 90)
+        await self.board.console_shows("bytes of heap in use")
 
     async def reconnect(self) -> None:
         """Listen to what boards publish."""
@@ -298,7 +299,7 @@ async def test_neither_a_statement_nor_an_old_report_proves_anything(street: Str
     await street.client.close()
     await street.broker.stop()
     street.board._tail.clear()
-    await street.board.console_shows("quantities released", 90)
+    await street.board.console_shows("quantities released")
     await street.board.power_cut()
     inner = {f"b/{path}": data for path, data in files.items() if "/" in path}
     street.put(inner | {"slots": b"a\xf0\0"})

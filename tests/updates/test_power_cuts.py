@@ -47,7 +47,7 @@ def cut_everywhere(
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=3600 if SOAK else 250,
+        timeout=3600 if SOAK else 800,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from on_micropython import MICROPYTHON, environment
+from patience import DEADLINE_S
 from small_firmware import bundle, release, release_key, write_board
 
 from peilmerk_protocol import manifest as manifests
@@ -36,7 +37,7 @@ def feed(
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=DEADLINE_S,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -190,7 +191,7 @@ def test_the_floor_outlives_the_firmware_that_set_it(flash: Path) -> None:
     (flash / "data").mkdir()
     mark = f"Mark({str(flash / 'data/proven')!r}, 'HHHI')"
     code = f"from node.mark import Mark; {mark}.save(0, 3, 0, 0)"
-    subprocess.run([str(MICROPYTHON), "-c", code], env=environment(), check=True, timeout=30)
+    subprocess.run([str(MICROPYTHON), "-c", code], env=environment(), check=True, timeout=DEADLINE_S)
     assert feed(flash, whole(GOOD))["reason"] == 8
     assert feed(flash, signed(version=[0, 3, 0]))["reason"] == 8
 

@@ -14,6 +14,8 @@ from typing import Any
 
 CHROMIUM = "/usr/bin/chromium"
 CHROMEDRIVER = "/usr/bin/chromedriver"
+# How long to wait for what has to happen, as in `patience`, which a script of this folder does not find.
+DEADLINE_S = 120.0
 MISSING = "no Chromium to test pages with: apt-get install chromium chromium-driver"
 
 OPTIONS = (
@@ -62,7 +64,7 @@ class Browser:
         """The text of the first element that the CSS selector finds; empty when there is none."""
         return str(self.run("return document.querySelector(arguments[0])?.textContent ?? ''", selector))
 
-    def until(self, ask: Callable[[], object], what: str, seconds: float = 20) -> Any:
+    def until(self, ask: Callable[[], object], what: str, seconds: float = DEADLINE_S) -> Any:
         """Ask until the answer is true and return it; AssertionError after `seconds`."""
         deadline = time.monotonic() + seconds
         while not (answer := ask()):
@@ -112,7 +114,7 @@ def started(*, scripts: bool = True, more: tuple[str, ...] = ()) -> Iterator[Bro
             options.add_argument(option)
         driver = webdriver.Chrome(options=options, service=Service(CHROMEDRIVER))
         try:
-            driver.set_page_load_timeout(30)
+            driver.set_page_load_timeout(DEADLINE_S)
             yield Browser(driver)
         finally:
             driver.quit()

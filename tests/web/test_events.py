@@ -3,6 +3,8 @@
 import asyncio
 import json
 
+from patience import DEADLINE_S
+
 from peilmerk_gateway.web import events
 from peilmerk_gateway.web.events import Pulse, View, difference
 
@@ -34,7 +36,7 @@ def data(event):
 
 
 async def soon(awaitable):
-    return await asyncio.wait_for(awaitable, 5)
+    return await asyncio.wait_for(awaitable, DEADLINE_S)
 
 
 def test_difference_names_what_changed_and_what_is_gone():
@@ -78,7 +80,7 @@ async def test_closing_ends_every_stream_and_lets_none_in():
     waiting = [asyncio.create_task(anext(stream, b"ended")) for stream in streams]
     await asyncio.sleep(0)
     pulse.close()
-    assert await asyncio.wait_for(asyncio.gather(*waiting), 1) == [b"ended"] * 3
+    assert await soon(asyncio.gather(*waiting)) == [b"ended"] * 3
     assert pulse.listeners == 0
     assert pulse.full
 

@@ -14,9 +14,11 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 from browser import Browser
+from patience import DEADLINE_S
 from street_of_test import NOON, NOW, WINDOW, TestStreet
 
 from peilmerk_gateway.clock import ScaledClock
+from peilmerk_gateway.free_port import free_port
 from peilmerk_gateway.refusal import Reason
 from peilmerk_gateway.web import WebServer, WebServerError, create_app
 
@@ -30,7 +32,7 @@ async def serve(street: TestStreet) -> AsyncIterator[WebServer]:
     await street.publish()
     await street.refuse(Reason.FORGED, 2)
     app = create_app(street.store, street.catalogue, street.clock, street.settings)
-    server = WebServer(app, "127.0.0.1", 0)
+    server = WebServer(app, "127.0.0.1", free_port())
     await server.start()
     yield server
     await server.stop()
@@ -304,7 +306,7 @@ async def test_server_stops_at_once_with_pages_open(street, serve):
         assert "summary" in json.loads(line.removeprefix("data: "))["changed"]
         stopping = asyncio.create_task(serve.stop())
         rest = [line async for line in lines]
-        await asyncio.wait_for(stopping, 5)
+        await asyncio.wait_for(stopping, DEADLINE_S)
         assert not [line for line in rest if line.startswith("data")]
     # The streams held nothing of the store: it still answers.
     await street.store.ping()

@@ -24,6 +24,8 @@ RTC_AT_POWER_ON_US = 946_684_800 * US
 WATCHDOG_FLOOR_S = 2.0
 """A watchdog waits at least so long in host time (or its own time-out): a busy host is no hung board."""
 
+HEARING_S = 0.05
+
 JOINED, NO_AP_FOUND, WRONG_PASSWORD = 1010, 201, 202
 JOIN_US, SEARCH_US = 2 * US, 3 * US
 
@@ -190,10 +192,13 @@ class Chip:
     def feed(self) -> None:
         self._fed_at = asyncio.get_running_loop().time()
 
-    def _look(self) -> None:
+    def _look(self, again: bool = False) -> None:
         loop = asyncio.get_running_loop()
         left = self._fed_at + self._patience_s - loop.time()
-        if left <= 0:
-            self._end("watchdog")
-        else:
+        if left > 0:
             self._timer = loop.call_later(left, self._look)
+        elif not again:
+            # What the board said while this loop was busy with something else is heard first.
+            self._timer = loop.call_later(HEARING_S, self._look, True)
+        else:
+            self._end("watchdog")

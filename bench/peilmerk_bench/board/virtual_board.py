@@ -239,7 +239,7 @@ class VirtualBoard:
         if self._image is not None:
             self._image.cut_at(self._image.writes + count if count else 0)
 
-    async def console_shows(self, text: str, timeout: float = 30.0) -> None:
+    async def console_shows(self, text: str, timeout: float = 120.0) -> None:
         """Wait until the console's tail holds a text; raises TimeoutError naming it (host seconds)."""
         wanted = text.encode()
         try:

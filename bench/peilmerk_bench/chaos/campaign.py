@@ -38,6 +38,7 @@ from peilmerk_bench.street.service import GatewayProcess
 from peilmerk_gateway import settings as gateway_settings
 from peilmerk_gateway.child import command_line
 from peilmerk_gateway.deployments.template import NewDevice, new_record
+from peilmerk_gateway.free_port import free_port
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.store import STORE_FILE, Store
 from peilmerk_gateway.store_place import Place
@@ -172,7 +173,7 @@ class Chaos:
     async def _set_up(self) -> None:
         sink = gateway_settings.SinkSettings(name="platform", kind="sensorthings", url=self._platform.url)
         file = gateway_settings.write_default(
-            self._folder, host="127.0.0.1", mqtt_port=_free_port(), web_port=0, update_port=0, sinks=[sink]
+            self._folder, host="127.0.0.1", mqtt_port=free_port(), web_port=0, update_port=0, sinks=[sink]
         )
         settings = gateway_settings.load(file)
         trust = ensure_trust(settings)
@@ -441,10 +442,3 @@ class Chaos:
             with suppress(StreetError):
                 await starting
         await self._gateway.stop()
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import socket
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -26,6 +25,7 @@ from peilmerk_bench.board.spec import BLOCK_BYTES, FLASH_BYTES, BoardError, Wifi
 from peilmerk_bench.world.clock import SkippingClock
 from peilmerk_bench.world.sntp import SntpServer
 from peilmerk_gateway import broker, trust
+from peilmerk_gateway.free_port import free_port
 from peilmerk_protocol import device_ids
 from peilmerk_provisioning import bundle, kinds
 
@@ -185,12 +185,12 @@ async def _uplink(folder: Path) -> AsyncIterator[tuple[Line, int, bytes]]:
     """A broker for one device, behind a line that counts: the line, its port, and the authority (DER)."""
     authority, _ = trust.ensure_authority(folder / "trust")
     certificate, key = trust.ensure_server_certificate(folder / "trust", ["broker.bench"])
-    door = _free_port()
+    door = free_port()
     (folder / "nats.conf").write_text(
         f"""
         server_name: bench
         host: 127.0.0.1
-        port: {_free_port()}
+        port: {free_port()}
         jetstream {{ store_dir: "{folder}/store" }}
         mqtt {{ host: 127.0.0.1, port: {door}, tls {{ cert_file: "{certificate}", key_file: "{key}" }} }}
         authorization {{ users: [ {{ user: "{DEVICE}", password: "secret" }} ] }}
@@ -223,11 +223,6 @@ async def _uplink(folder: Path) -> AsyncIterator[tuple[Line, int, bytes]]:
         await line.stop()
         process.kill()
         await process.wait()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 def _flash(folder: Path, port: int, ntp_port: int, authority: bytes, every_s: int, send_s: int) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 import httpx
 
 from peilmerk_gateway.errors import PeilmerkError
+from peilmerk_gateway.free_port import free_port
 
 API_VERSION = "v1.1"
 
@@ -129,7 +130,8 @@ class SensorThingsServer:
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listener.bind(("127.0.0.1", self._port))
+            # Where it will be again after an outage, so nobody else may be given it meanwhile.
+            listener.bind(("127.0.0.1", self._port or free_port()))
             listener.listen(128)
         except OSError as error:
             listener.close()

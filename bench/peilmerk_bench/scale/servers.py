@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from peilmerk_gateway.broker import program_path
 from peilmerk_gateway.broker_access import cluster_access
 from peilmerk_gateway.child import tied
 from peilmerk_gateway.errors import PeilmerkError
+from peilmerk_gateway.free_port import free_port
 from peilmerk_gateway.ingest.jetstream import DURABLE, STREAM, Unreachable, connect
 from peilmerk_gateway.settings import Settings, load
 
@@ -29,22 +29,15 @@ class ClusterError(PeilmerkError):
     """The servers cannot be had; the text says what is in the way."""
 
 
-def free_ports(n: int) -> list[int]:
-    """Return ports of this machine that nobody listens on now."""
-    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(n)]
-    try:
-        return [int(one.getsockname()[1]) for one in held]
-    finally:
-        for one in held:
-            one.close()
-
-
 class NatsServers:
     """Three servers of a gateway's folder. `mqtt_ports` are where boards connect."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        ports = free_ports(9)
+        chosen: set[int] = set()
+        while len(chosen) < 9:
+            chosen.add(free_port())
+        ports = list(chosen)
         self._ports = {name: ports[3 * n : 3 * n + 3] for n, name in enumerate(NAMES)}
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from peilmerk_gateway.errors import PeilmerkError
+from peilmerk_gateway.free_port import free_port
 
 FILE_NAME = "street.json"
 # The recorded day of Münster, replayed by its own clock; at half past two its afternoon rush lies ahead.
@@ -85,7 +86,9 @@ class Plan:
         """
         taken = []
         for name, kind in PORTS.items():
-            port = self.ports.get(name, 0)
+            if not (port := self.ports.get(name, 0)):
+                while (port := free_port(kind=kind)) in self.ports.values():
+                    pass
             with socket.socket(socket.AF_INET, kind) as probe:
                 if kind == socket.SOCK_STREAM:
                     # A listener that has just gone leaves connections behind that do not hinder a new one.
