@@ -34,7 +34,7 @@ from peilmerk_gateway.store.meanwhile import Overtaken
 
 @pytest.fixture
 def street(tmp_path: Path, postgresql: PostgresServer) -> Iterator[Street]:
-    made = Street(tmp_path, counters=2, place=new_place("postgresql", tmp_path, postgresql))
+    made = Street(tmp_path, counters=2, place=new_place(tmp_path, postgresql))
     yield made
     made.registry.close()
 
