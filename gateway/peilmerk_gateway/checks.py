@@ -24,7 +24,6 @@ from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import Settings
 from peilmerk_gateway.store import Store, engine
 from peilmerk_gateway.store.records import RecordsEntry
-from peilmerk_gateway.store_place import Database
 from peilmerk_gateway.trust import ensure_trust
 from peilmerk_protocol.profile import DAY_S
 from peilmerk_protocol.quantities_names import by_number
@@ -52,16 +51,14 @@ async def check_gateway(settings: Settings) -> tuple[dict[str, Any], list[str]]:
         except PeilmerkError as reason:
             complaints.append(str(reason))
     place = settings.store_place
-    if isinstance(place, Database):
-        complaints += await _database_complaints(place)
-    elif place.exists():
-        try:
+    try:
+        if await asyncio.to_thread(engine.is_there, place):
             async with await Store.look(place) as store:
                 await store.ping()
                 complaints += [f"{place}: malformed: {found}" for found in await store.damaged()]
                 told = await store.records_told()
-        except PeilmerkError as reason:
-            complaints.append(str(reason))
+    except PeilmerkError as reason:
+        complaints.append(str(reason))
     for sink in settings.sinks:
         if sink.token_file is not None and not sink.token_file.is_file():
             complaints.append(
@@ -80,19 +77,6 @@ async def check_gateway(settings: Settings) -> tuple[dict[str, Any], list[str]]:
     }
     limits = {"broken_records": 0, "complaints": 0}
     return {"name": "gateway check", "ok": not complaints, "figures": figures, "limits": limits}, complaints
-
-
-async def _database_complaints(place: Database) -> list[str]:
-    """Return what speaks against a database; that there is no store in it yet does not."""
-    try:
-        opened = engine.open_engine(place, writer=False)
-        try:
-            found, wanted = await asyncio.to_thread(engine.revisions, opened)
-        finally:
-            opened.dispose()
-    except PeilmerkError as reason:
-        return [str(reason)]
-    return [] if found in (None, wanted) else [f"{place}: found a store of revision {found}, wanted {wanted}"]
 
 
 async def gateway_status(settings: Settings) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from sqlalchemy import create_engine
 
 from peilmerk_bench.postgresql import PostgresServer, ServerError, programs
 from peilmerk_gateway import settings
+from peilmerk_gateway.settings import Settings
 from peilmerk_gateway.store import engine, trail_check
 from peilmerk_gateway.store_place import STORE_FILE, Database
 
@@ -85,10 +86,10 @@ class StorePlace:
     def serve(self, file: Path) -> None:
         """Have the gateway of these settings keep its store here; a file lies there anyhow."""
         if isinstance(self.where, Database):
-            others = re.sub(r"\n\[store\]\n([^\[].*\n)*", "", file.read_text("utf-8"))
+            others = re.sub(r"\n\[store\]\n([^\[\n].*\n)*", "", file.read_text("utf-8"))
             store = f'url = "{self.where.url}"\npassword_file = "{self.where.password_file}"'
             file.write_text(f"{others}\n[store]\n{store}\n", "utf-8")
-        assert settings.load(file).store_place == self.where
+            assert settings.load(file).store_place == self.where
 
     def holds(self, what: bytes) -> bool:
         """Whether its bytes on the disk hold these: a file's journal counts, PostgreSQL's does not."""
@@ -206,3 +207,9 @@ def place_of(kind: str, folder: Path, request: pytest.FixtureRequest, *, empty: 
     """Return a place of this kind, for fixtures of any scope."""
     server = request.getfixturevalue("postgresql") if kind == "postgresql" else None
     return new_place(folder, server, empty=empty)
+
+
+def served(kind: str, file: Path, request: pytest.FixtureRequest) -> Settings:
+    """Return the settings of a gateway whose store is of this kind, which is said in their file."""
+    place_of(kind, settings.load(file).gateway.data_dir, request).serve(file)
+    return settings.load(file)
