@@ -35,11 +35,12 @@ async def check_gateway(settings: Settings) -> tuple[dict[str, Any], list[str]]:
     Makes what a first start would make: registry, certificates.
     """
     complaints: list[str] = []
-    devices = 0
+    devices = actions = 0
     told: Sequence[RecordsEntry] = ()
     try:
         with Registry(settings.gateway.registry) as registry:
             devices = sum(not device.revoked for device in registry.all())
+            actions = registry.trail_head()[0]
     except PeilmerkError as reason:
         complaints.append(str(reason))
     own = (program_path, lambda: ensure_trust(settings))
@@ -57,6 +58,11 @@ async def check_gateway(settings: Settings) -> tuple[dict[str, Any], list[str]]:
                 await store.ping()
                 complaints += [f"{place}: malformed: {found}" for found in await store.damaged()]
                 told = await store.records_told()
+                if store.is_shared and actions < (wanted := await store.registry_told()):
+                    complaints.append(
+                        f"{settings.gateway.registry}: found a registry of {actions} actions, wanted at "
+                        f"least {wanted}, as the store's audit trail tells: it is an older copy"
+                    )
     except PeilmerkError as reason:
         complaints.append(str(reason))
     for sink in settings.sinks:

@@ -31,7 +31,7 @@ async def run(
         with tempfile.TemporaryDirectory(prefix="peilmerk-scale-") as folder:
             found = await throughput.measure(Path(folder), workers, reports, told)
         figures["throughput"] = found
-        drained = [found["sqlite"], *found["processes"].values()]
+        drained = [found["sqlite"], *found["processes"].values(), *found["of_three"].values()]
         ok = all(one["adds_up"] for one in drained)
         limits["adds_up"] = True
     if kills:

@@ -53,6 +53,11 @@ class NatsServers:
         """One of each server."""
         return [ports[2] for ports in self._ports.values()]
 
+    @property
+    def pids(self) -> list[int]:
+        """The processes of those that run."""
+        return [process.pid for process in self._running.values()]
+
     def serve(self, file: Path) -> None:
         """Have the gateway of these settings read from them instead of from a broker of its own."""
         urls = json.dumps([f"tls://127.0.0.1:{ports[0]}" for ports in self._ports.values()])
