@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from peilmerk_bench.postgresql import ServerError, programs
+from peilmerk_bench.postgresql import PostgresServer, ServerError, programs
 from peilmerk_bench.scale.campaign import KINDS, ScaleChaos
 from peilmerk_bench.scale.crew import CrewChaos
+from peilmerk_bench.scale.throughput import Drain
 
 pytestmark = pytest.mark.timeout(280)
 
@@ -57,3 +58,16 @@ def test_workers_beside_the_gateways_own_broker_are_killed_with_messages_in_thei
     nothing_is_lost_or_doubled(report, 4)
     assert report["figures"]["kills"] == dict.fromkeys(kinds, 1)
     assert report["figures"]["workers"] == 3
+
+
+async def test_what_three_servers_hold_is_drained_once_and_counted(tmp_path: Path) -> None:
+    server = PostgresServer()
+    try:
+        await asyncio.to_thread(server.start)
+        found = await Drain(tmp_path, 1, server, cluster=True).run(2_000)
+    finally:
+        await asyncio.to_thread(server.close)
+    assert found["adds_up"], found
+    assert found["reports_a_second"] > 0
+    # The servers are no children of the gateway, and counted all the same.
+    assert min(found["processor_s_a_million"].values()) > 0

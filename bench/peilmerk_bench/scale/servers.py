@@ -62,6 +62,7 @@ class NatsServers:
         """Have the gateway of these settings read from them instead of from a broker of its own."""
         urls = json.dumps([f"tls://127.0.0.1:{ports[0]}" for ports in self._ports.values()])
         text = file.read_text("utf-8").replace('kind = "nats"', 'kind = "nats-cluster"', 1)
+        text = text.replace("mqtt_port = 0\n", f"mqtt_port = {self.mqtt_ports[0]}\n", 1)
         text += f'\n[broker.cluster]\nurls = {urls}\npassword_file = "broker.password"\n'
         file.write_text(text, "utf-8")
 

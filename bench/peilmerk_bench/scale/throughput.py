@@ -70,7 +70,9 @@ class Drain:
         if self._servers is not None:
             await self._servers.start()
             context = load.trusting(place.settings.trust_dir / "authority.pem")
-            await load.fill(place.boards, reports, self._servers.mqtt_ports[0], context)
+            port = self._servers.mqtt_ports[0]
+            await load.admitted(place.boards[-1], port, context)
+            await load.fill(place.boards, reports, port, context)
             return
         with Registry(place.settings.gateway.registry) as registry:
             broker = NatsBroker(place.settings, registry)
