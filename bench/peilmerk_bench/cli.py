@@ -327,18 +327,24 @@ def scale(
     rate: Annotated[float, typer.Option(min=0.1, help="Reports a second of each board.")] = 5.0,
     reports: Annotated[int, typer.Option(min=0, help="Reports to drain each time; 0 for none.")] = 40_000,
     workers: Annotated[str, typer.Option(help="How many processes drain them, by turns.")] = "1,2,4",
+    own_broker: Annotated[
+        bool,
+        typer.Option("--own-broker", help="Kill beside the gateway's own broker instead of three servers."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Several processes, three NATS servers and PostgreSQL: what they take, and what they lose when killed.
 
     First a full stream is drained by one, two and four processes, and on an SQLite file. Then a worker, the
     NATS server that leads, the connections to PostgreSQL, PostgreSQL itself, any NATS server and the gateway
-    are killed in turn under load. Exit code 1 when anything was lost, doubled or paid twice.
+    are killed in turn under load; with --own-broker a worker, the broker, a worker that holds messages, the
+    connections, PostgreSQL and the gateway. Exit code 1 when anything was lost, doubled or paid twice.
 
     \b
     Examples:
       peilmerk bench scale
       peilmerk bench scale --kills 6 --reports 0 --json
+      peilmerk bench scale --kills 6 --reports 0 --own-broker
       peilmerk bench scale --kills 0 --workers 1,2
     """
     from peilmerk_bench.scale.run import run
@@ -355,7 +361,7 @@ def scale(
         print(f"error: --workers: found {workers!r}, wanted numbers such as 1,2,4", file=sys.stderr)
         raise typer.Exit(BAD_INPUT) from None
     try:
-        report = asyncio.run(run(kills, seed, boards, rate, reports, counts, told))
+        report = asyncio.run(run(kills, seed, boards, rate, reports, counts, told, own_broker=own_broker))
     except PeilmerkError as error:
         print(f"error: {error}", file=sys.stderr)
         raise typer.Exit(BAD_INPUT) from None

@@ -24,7 +24,6 @@ from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import Settings
 from peilmerk_gateway.store import Store, engine
 from peilmerk_gateway.store.records import RecordsEntry
-from peilmerk_gateway.store_place import Database
 from peilmerk_gateway.trust import ensure_trust
 from peilmerk_protocol.profile import DAY_S
 from peilmerk_protocol.quantities_names import by_number
@@ -36,11 +35,12 @@ async def check_gateway(settings: Settings) -> tuple[dict[str, Any], list[str]]:
     Makes what a first start would make: registry, certificates.
     """
     complaints: list[str] = []
-    devices = 0
+    devices = actions = 0
     told: Sequence[RecordsEntry] = ()
     try:
         with Registry(settings.gateway.registry) as registry:
             devices = sum(not device.revoked for device in registry.all())
+            actions = registry.trail_head()[0]
     except PeilmerkError as reason:
         complaints.append(str(reason))
     own = (program_path, lambda: ensure_trust(settings))
@@ -52,16 +52,19 @@ async def check_gateway(settings: Settings) -> tuple[dict[str, Any], list[str]]:
         except PeilmerkError as reason:
             complaints.append(str(reason))
     place = settings.store_place
-    if isinstance(place, Database):
-        complaints += await _database_complaints(place)
-    elif place.exists():
-        try:
+    try:
+        if await asyncio.to_thread(engine.is_there, place):
             async with await Store.look(place) as store:
                 await store.ping()
                 complaints += [f"{place}: malformed: {found}" for found in await store.damaged()]
                 told = await store.records_told()
-        except PeilmerkError as reason:
-            complaints.append(str(reason))
+                if store.is_shared and actions < (wanted := await store.registry_told()):
+                    complaints.append(
+                        f"{settings.gateway.registry}: found a registry of {actions} actions, wanted at "
+                        f"least {wanted}, as the store's audit trail tells: it is an older copy"
+                    )
+    except PeilmerkError as reason:
+        complaints.append(str(reason))
     for sink in settings.sinks:
         if sink.token_file is not None and not sink.token_file.is_file():
             complaints.append(
@@ -80,19 +83,6 @@ async def check_gateway(settings: Settings) -> tuple[dict[str, Any], list[str]]:
     }
     limits = {"broken_records": 0, "complaints": 0}
     return {"name": "gateway check", "ok": not complaints, "figures": figures, "limits": limits}, complaints
-
-
-async def _database_complaints(place: Database) -> list[str]:
-    """Return what speaks against a database; that there is no store in it yet does not."""
-    try:
-        opened = engine.open_engine(place, writer=False)
-        try:
-            found, wanted = await asyncio.to_thread(engine.revisions, opened)
-        finally:
-            opened.dispose()
-    except PeilmerkError as reason:
-        return [str(reason)]
-    return [] if found in (None, wanted) else [f"{place}: found a store of revision {found}, wanted {wanted}"]
 
 
 async def gateway_status(settings: Settings) -> dict[str, Any]:

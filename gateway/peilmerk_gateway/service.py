@@ -40,7 +40,7 @@ from peilmerk_gateway.operation.metrics import Facts
 from peilmerk_gateway.operation.reload import changes
 from peilmerk_gateway.publish.workers import Workers
 from peilmerk_gateway.quota import quota_loop, quotas_of
-from peilmerk_gateway.registry import Registry
+from peilmerk_gateway.registry import Registry, RegistryError
 from peilmerk_gateway.retention import retain_loop
 from peilmerk_gateway.settings import Settings, SettingsError, load
 from peilmerk_gateway.store import Store, StoreDamaged, StoreError, salvage
@@ -113,12 +113,14 @@ class Service:
             registry = stack.enter_context(Registry(settings.gateway.registry))
             place = settings.store_place
             await asyncio.to_thread(_salvage, place)
+            lead = await open_lead(place, settings.gateway.registry)
+            if isinstance(lead, Shared):
+                stack.push_async_callback(lead.close)
             store = await Store.open(place, [sink.name for sink in settings.sinks])
             stack.push_async_callback(store.close)
             stack.callback(_mark, store, place)
-            lead = await open_lead(place)
-            if isinstance(lead, Shared):
-                stack.push_async_callback(lead.close)
+            if store.is_shared:
+                await _see_that_it_is_current(registry, store)
             kept = settings.quarantine
             store.bounds = Bounds(messages=kept.messages, size=kept.mib << 20)
             clock, retain_clock = await self._watched(store, clock)
@@ -376,6 +378,19 @@ class Service:
         finally:
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.remove_signal_handler(number)
+
+
+async def _see_that_it_is_current(registry: Registry, store: Store) -> None:
+    """Raise RegistryError for an older copy of the registry than the one by which the store was written.
+
+    Where both lie in one folder they are put back together; a database goes on without its gateway's files.
+    """
+    found, wanted = registry.trail_head()[0], await store.registry_told()
+    if found < wanted:
+        raise RegistryError(
+            f"found a registry of {found} actions, wanted at least {wanted}, as the store's audit trail "
+            "tells: it is an older copy, and would refuse what boards send that were enrolled since"
+        )
 
 
 async def _finish(work: list[asyncio.Task[None]]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stores import KINDS, StorePlace, new_place, server_or_skip
+from stores import KINDS, StorePlace, place_of, server_or_skip
 
 from peilmerk_bench.postgresql import PostgresServer
 
@@ -22,5 +22,10 @@ def postgresql() -> Iterator[PostgresServer]:
 @pytest.fixture(params=KINDS)
 def store_place(request: pytest.FixtureRequest, tmp_path: Path) -> StorePlace:
     """Where a store may be made, of each kind."""
-    server = request.getfixturevalue("postgresql") if request.param == "postgresql" else None
-    return new_place(request.param, tmp_path, server)
+    return place_of(request.param, tmp_path, request)
+
+
+@pytest.fixture(params=KINDS)
+def empty_place(request: pytest.FixtureRequest, tmp_path: Path) -> StorePlace:
+    """Where not even a table is, of each kind."""
+    return place_of(request.param, tmp_path, request, empty=True)

@@ -150,9 +150,9 @@ class Street:
         self.clock = ScaledClock(NOW, 0.0, 0.0)
 
     def moved(self, folder: Path, records: Path | None = None) -> Street:
-        """This street in a copy of its folder; its registry must be closed before the copy is made."""
+        """This street in a copy of its folder, and its store's copy; its registry must be closed before."""
         moved = copy.copy(self)
-        moved._place = None
+        moved._place = self.place.copied(folder)
         moved.folder, moved.records = folder, records or folder / "deployments"
         moved.registry = Registry(folder / "registry.db")
         moved.catalogue = Catalogue(moved.records)

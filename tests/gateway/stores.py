@@ -1,27 +1,36 @@
 """Both kinds of store for the same tests: an SQLite file, and a database of a real PostgreSQL server.
 
-A test that takes the fixture `store_place` runs on each. `StorePlace.raw` reads and changes a store past all
-of our code; parameters are question marks on both.
+A test that takes the fixture `store_place` runs on each; of a module's own fixture that is made once the
+parameters are `KINDS`. `StorePlace.raw` reads and changes a store past all of our code; parameters are
+question marks on both. A database of PostgreSQL is a copy of one that has this version's tables, since making
+them takes longer than most tests; a file is made by the store itself, and so is what `empty_place` gives.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import create_engine
 
 from peilmerk_bench.postgresql import PostgresServer, ServerError, programs
-from peilmerk_gateway.store_place import Database
+from peilmerk_gateway import settings
+from peilmerk_gateway.settings import Settings
+from peilmerk_gateway.store import engine, trail_check
+from peilmerk_gateway.store_place import STORE_FILE, Database
 
 KINDS = ("sqlite", "postgresql")
 _NUMBERS = itertools.count(1)
+_MADE = "made"
+UNBOUND = "SET session_replication_role = replica"
 
 
 def is_ci() -> bool:
@@ -31,9 +40,10 @@ def is_ci() -> bool:
 
 @dataclass(frozen=True)
 class StorePlace:
-    """Where a store is."""
+    """Where a store is, and on which server if on any."""
 
     where: Path | Database
+    server: PostgresServer | None = None
 
     @property
     def is_postgresql(self) -> bool:
@@ -47,7 +57,50 @@ class StorePlace:
                 yield db
             return
         with connected(self.where) as connection, connection:
+            # As on a file, where nobody asked for it: what one row says of another is not held.
+            connection.execute(UNBOUND)
             yield _Marked(connection)
+
+    def run(self, script: str) -> int:
+        """Do one statement after the other; return how many rows the last one touched."""
+        with self.raw() as db:
+            touched = 0
+            for statement in script.split(";"):
+                touched = db.execute(statement).rowcount
+            return touched
+
+    def copied(self, folder: Path) -> StorePlace:
+        """Return the store of a copy of its folder; a database, which nobody may be using, is copied now."""
+        if isinstance(self.where, Path):
+            return StorePlace(folder / self.where.name)
+        assert self.server is not None
+        name = f"store_{next(_NUMBERS)}"
+        return StorePlace(self.server.database(name, self.name), self.server)
+
+    @property
+    def name(self) -> str:
+        """The name of the database."""
+        assert isinstance(self.where, Database)
+        return self.where.url.partition("?")[0].rpartition("/")[2]
+
+    def serve(self, file: Path) -> None:
+        """Have the gateway of these settings keep its store here; a file lies there anyhow."""
+        if isinstance(self.where, Database):
+            others = re.sub(r"\n\[store\]\n([^\[\n].*\n)*", "", file.read_text("utf-8"))
+            store = f'url = "{self.where.url}"\npassword_file = "{self.where.password_file}"'
+            file.write_text(f"{others}\n[store]\n{store}\n", "utf-8")
+            assert settings.load(file).store_place == self.where
+
+    def holds(self, what: bytes) -> bool:
+        """Whether its bytes on the disk hold these: a file's journal counts, PostgreSQL's does not."""
+        if isinstance(self.where, Path):
+            files = self.where.parent.glob(f"{self.where.name}*")
+            return any(what in file.read_bytes() for file in files)
+        assert self.server is not None
+        self.server.execute("CHECKPOINT")
+        ((oid,),) = self.server.execute(f"SELECT oid FROM pg_database WHERE datname = '{self.name}'")
+        files = (self.server.folder / "data" / "base" / str(oid)).iterdir()
+        return any(what in file.read_bytes() for file in files)
 
     def remove(self) -> None:
         """Have no store there again."""
@@ -86,13 +139,42 @@ def connected(where: Database) -> Any:
 
 
 class _Marked:
-    """A connection that takes question marks for its parameters."""
+    """A connection that takes question marks for its parameters, and bytes as SQLite writes them."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
-        return self._connection.execute(statement.replace("%", "%%").replace("?", "%s"), list(parameters))
+        words = as_postgresql(statement).replace("%", "%%").replace("?", "%s")
+        return self._connection.execute(words, list(parameters))
+
+
+def as_postgresql(statement: str) -> str:
+    """Return a statement with its bytes (x'00') as PostgreSQL writes them."""
+    return re.sub(r"\bx'([0-9a-f]*)'", r"'\\x\1'::bytea", statement)
+
+
+@contextmanager
+def tampering(place: StorePlace) -> Iterator[Callable[[str], list[tuple[int, str]]]]:
+    """Do one thing past all of our code, no row bound to another, check the trail, and undo it."""
+    if isinstance(place.where, Path):
+        opened = create_engine(f"sqlite:///{place.where}")
+    else:
+        opened = engine.open_engine(place.where, writer=True)
+
+    def faults(script: str) -> list[tuple[int, str]]:
+        with opened.connect() as connection, connection.begin() as transaction:
+            if place.is_postgresql:
+                connection.exec_driver_sql(UNBOUND)
+                script = as_postgresql(script)
+            for statement in script.split(";"):
+                assert connection.exec_driver_sql(statement).rowcount, statement
+            found = trail_check.check(connection).faults
+            transaction.rollback()
+        return found
+
+    yield faults
+    opened.dispose()
 
 
 def server_or_skip() -> PostgresServer:
@@ -105,11 +187,29 @@ def server_or_skip() -> PostgresServer:
         pytest.skip(str(reason))
     server = PostgresServer({"fsync": "off", "full_page_writes": "off"})
     server.start()
+    made = engine.open_engine(server.database(_MADE), writer=True)
+    engine.migrate(made)
+    made.dispose()
     return server
 
 
-def new_place(kind: str, folder: Path, server: PostgresServer | None) -> StorePlace:
-    """Return a place where no store is yet: in this folder, or on that server."""
+def new_place(folder: Path, server: PostgresServer | None, *, empty: bool = False) -> StorePlace:
+    """Return a place for a new store: in this folder, where none is, or on that server, with empty tables or,
+    `empty`, none.
+    """
     if server is None:
-        return StorePlace(folder / "store.db")
-    return StorePlace(server.database(f"store_{next(_NUMBERS)}"))
+        return StorePlace(folder / STORE_FILE)
+    name = f"store_{next(_NUMBERS)}"
+    return StorePlace(server.database(name, "template1" if empty else _MADE), server)
+
+
+def place_of(kind: str, folder: Path, request: pytest.FixtureRequest, *, empty: bool = False) -> StorePlace:
+    """Return a place of this kind, for fixtures of any scope."""
+    server = request.getfixturevalue("postgresql") if kind == "postgresql" else None
+    return new_place(folder, server, empty=empty)
+
+
+def served(kind: str, file: Path, request: pytest.FixtureRequest) -> Settings:
+    """Return the settings of a gateway whose store is of this kind, which is said in their file."""
+    place_of(kind, settings.load(file).gateway.data_dir, request).serve(file)
+    return settings.load(file)

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from sealed_street import record
+from stores import KINDS, place_of
 from typer.testing import CliRunner
 
 from peilmerk_gateway import settings as gateway_settings
 from peilmerk_gateway.audit_budget import Spent, day_number, statements
 from peilmerk_gateway.audit_cli import app
-from peilmerk_gateway.store import STORE_FILE, BatchRows, Entry, LedgerRow, ReportRow, Store
+from peilmerk_gateway.store import BatchRows, Entry, LedgerRow, ReportRow, Store
 from peilmerk_gateway.web.language import languages
 from peilmerk_protocol import topics
 
@@ -32,15 +33,17 @@ def lines(seq: int, device_id: str, day: int, windows: list[int], total: int, de
     return Entry(ReportRow(device_id, seq, start, 900, 1, 0, None), ledger=tuple(rows))
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=KINDS)
+def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("budget") / "gateway"
     settings = gateway_settings.load(gateway_settings.write_default(made))
+    place = place_of(request.param, settings.gateway.data_dir, request)
+    place.serve(settings.file)
     text = record("street", [("fietspad-1", ONE), ("fietspad-2", TWO)])
     (settings.deployments.directory / "street.toml").write_text(text, "utf-8")
 
     async def fill() -> None:
-        async with await Store.open(settings.gateway.data_dir / STORE_FILE) as store:
+        async with await Store.open(place.where) as store:
             entries = [
                 lines(1, ONE, DAY, [700_000] * 3, 300_000, "street"),
                 lines(1, TWO, DAY, [350_000] * 2, 150_000, "street"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from contextlib import closing
@@ -11,13 +12,14 @@ from typing import Any
 import cbor2
 import pytest
 from sealed_street import Street
+from stores import KINDS, StorePlace, place_of
 from typer.testing import CliRunner
 
 from peilmerk_gateway import registry_trail
 from peilmerk_gateway import settings as gateway_settings
 from peilmerk_gateway.audit_cli import app
 from peilmerk_gateway.registry import Registry
-from peilmerk_gateway.store import STORE_FILE, Store
+from peilmerk_gateway.store import Store
 
 LABEL = "at the house of somebody"
 
@@ -124,8 +126,10 @@ def test_what_cannot_be_read_is_a_fault_and_what_is_not_there_is_none(tmp_path: 
     assert "cannot be read" in fault
 
 
-async def test_the_gateways_trail_knows_how_far_the_registry_is(tmp_path: Path) -> None:
-    street = Street(tmp_path, counters=1)
+async def test_the_gateways_trail_knows_how_far_the_registry_is(
+    tmp_path: Path, store_place: StorePlace
+) -> None:
+    street = Street(tmp_path, counters=1, place=store_place)
     file = tmp_path / "registry.db"
     async with await street.open() as store:
         flow = street.flow(store)
@@ -146,12 +150,14 @@ async def test_the_gateways_trail_knows_how_far_the_registry_is(tmp_path: Path) 
     street.registry.close()
 
 
-def test_the_command_looks_at_both(tmp_path: Path) -> None:
-    import asyncio
-
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_command_looks_at_both(tmp_path: Path, request: pytest.FixtureRequest, kind: str) -> None:
     street = Street(tmp_path, counters=1)
     street.registry.close()
-    settings = gateway_settings.load(gateway_settings.write_default(tmp_path / "gateway"))
+    file = gateway_settings.write_default(tmp_path / "gateway")
+    settings = gateway_settings.load(file)
+    place = place_of(kind, settings.gateway.data_dir, request)
+    place.serve(file)
     settings.gateway.registry.parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / "registry.db").rename(settings.gateway.registry)
     for journal in tmp_path.glob("registry.db-*"):
@@ -160,7 +166,7 @@ def test_the_command_looks_at_both(tmp_path: Path) -> None:
     async def note() -> None:
         with Registry(settings.gateway.registry) as registry:
             street.registry = registry
-            async with await Store.open(settings.gateway.data_dir / STORE_FILE) as store:
+            async with await Store.open(place.where) as store:
                 await street.flow(store).store([street.counters[0].statement(1)])
 
     asyncio.run(note())

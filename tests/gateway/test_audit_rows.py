@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import alembic.command
 import cbor2
 import pytest
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import LargeBinary, String
+from stores import StorePlace, tampering
 
 from peilmerk_gateway.refusal import Reason, Refusal
 from peilmerk_gateway.store import (
-    STORE_FILE,
     AttestationRow,
     BatchRows,
     Entry,
@@ -26,6 +23,7 @@ from peilmerk_gateway.store import (
     WithheldRow,
     batch,
     engine,
+    schema,
     trail,
     trail_check,
 )
@@ -40,6 +38,8 @@ TABLES = {
     "statements": "attestation",
     "refusals": "refusal",
 }
+
+WITHHELD = "INSERT INTO withheld (datastream, window_start, device_id, reason, audit_entry) VALUES"
 
 
 def entry(seq: int, device_id: str = DEVICE, window: int | None = None, *, below: bool = False) -> Entry:
@@ -80,55 +80,39 @@ async def live(store: Store) -> None:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with await Store.open(tmp_path / STORE_FILE, sinks=("city",)) as opened:
+async def store(store_place: StorePlace) -> AsyncIterator[Store]:
+    async with await Store.open(store_place.where, sinks=("city",)) as opened:
         await live(opened)
         verdict = await opened.check_trail()
         assert verdict.ok, verdict.faults
         yield opened
 
 
-@contextmanager
-def tampering(file: Path) -> Iterator[Callable[[str], list[tuple[int, str]]]]:
-    """Do one thing past all of our code, foreign keys off, check, and undo it."""
-    opened = create_engine(f"sqlite:///{file}")
-
-    def faults(script: str) -> list[tuple[int, str]]:
-        with opened.connect() as connection, connection.begin() as transaction:
-            for statement in script.split(";"):
-                assert connection.exec_driver_sql(statement).rowcount, statement
-            found = trail_check.check(connection).faults
-            transaction.rollback()
-        return found
-
-    yield faults
-    opened.dispose()
+def kinds(table: str) -> dict[str, type[Any]]:
+    return {column.name: type(column.type) for column in schema.metadata.tables[table].columns}
 
 
-def columns(file: Path, table: str) -> dict[str, str]:
-    with closing(sqlite3.connect(file)) as db:
-        return {name: kind for _, name, kind, *_ in db.execute(f"PRAGMA table_info({table})")}
-
-
-def other_value(name: str, kind: str) -> str:
-    if kind == "BLOB":
+def other_value(name: str, kind: type[Any]) -> str:
+    if kind is LargeBinary:
         return "x'00'"
-    return f"coalesce({name}, '') || 'x'" if kind.startswith("VARCHAR") else f"coalesce({name}, 7) + 500"
+    # No longer than a column takes.
+    return f"'x' || substr(coalesce({name}, ''), 2)" if kind is String else f"coalesce({name}, 7) + 500"
 
 
-async def test_no_column_of_a_bound_row_can_be_changed(store: Store, tmp_path: Path) -> None:
+async def test_no_column_of_a_bound_row_can_be_changed(store: Store, store_place: StorePlace) -> None:
     for name in TABLES:
-        no_column_can_be_changed(name, tmp_path / STORE_FILE)
+        no_column_can_be_changed(name, store_place)
 
 
-def no_column_can_be_changed(name: str, file: Path) -> None:
+def no_column_can_be_changed(name: str, place: StorePlace) -> None:
     table = TABLES[name]
-    there = columns(file, table)
+    there = kinds(table)
+    assert set(there) == set(place.columns(table))
     # Of a refusal its number only says in which order they came within their batch.
     bound = [column for column in there if column != "audit_entry" and (table, column) != ("refusal", "id")]
     assert {column.name for column in trail.ROWS[name]} == set(bound)
-    with tampering(file) as faults:
-        row = f"rowid = (SELECT max(rowid) FROM {table})"
+    with tampering(place) as faults:
+        row = f"id = (SELECT max(id) FROM {table})"
         if table in ("report", "withheld", "ledger", "attestation"):
             keys = {
                 "report": "seq = 4",
@@ -174,50 +158,42 @@ MORE = {
         " SELECT device_id, 128, expiry, verb, argument, state, attempts, created_at FROM command"
     ),
     "a command taken away": "DELETE FROM command",
-    "a withheld window that nobody decided on": (
-        "INSERT INTO withheld VALUES ('street/a/towards', 7, 'a', 'below-k', NULL)"
-    ),
-    "one under an entry that tells of none": (
-        "INSERT INTO withheld VALUES ('street/a/towards', 7, 'a', 'below-k', 1)"
-    ),
-    "one under an entry that is not there yet": (
-        "INSERT INTO withheld VALUES ('street/a/towards', 7, 'a', 'below-k', 99)"
-    ),
+    "a withheld window that nobody decided on": (f"{WITHHELD} ('street/a/towards', 7, 'a', 'below-k', NULL)"),
+    "one under an entry that tells of none": (f"{WITHHELD} ('street/a/towards', 7, 'a', 'below-k', 1)"),
+    "one under an entry that is not there yet": (f"{WITHHELD} ('street/a/towards', 7, 'a', 'below-k', 99)"),
     "a total of withheld windows": "UPDATE tally SET n = n - 1 WHERE name = 'withheld'",
     "a total of refusals": "UPDATE tally SET n = n - 1 WHERE name = 'refused:G6'",
     "a window spent twice": (
-        f"INSERT INTO ledger VALUES ('street', '{OTHER}', 5, 1, {START + 1800}, 700000, 3.25, 3)"
+        "INSERT INTO ledger (deployment, device_id, quantity, kind, window_start, epsilon_micro, spent_at,"
+        f" audit_entry) VALUES ('street', '{OTHER}', 5, 1, {START + 1800}, 700000, 3.25, 3)"
     ),
     "rows slipped in as if they were older than the trail": (
-        "INSERT INTO withheld VALUES ('street/a/towards', 7, 'a', 'below-k', NULL);"
-        "UPDATE audit_head SET form = NULL"
+        f"{WITHHELD} ('street/a/towards', 7, 'a', 'below-k', NULL);UPDATE audit_head SET form = NULL"
     ),
 }
 
 
-async def test_what_else_is_found(store: Store, tmp_path: Path) -> None:
-    with tampering(tmp_path / STORE_FILE) as faults:
+async def test_what_else_is_found(store: Store, store_place: StorePlace) -> None:
+    with tampering(store_place) as faults:
         assert [what for what, script in MORE.items() if not faults(script)] == []
 
 
 async def test_a_form_taken_from_the_head_does_not_make_slipped_rows_older(
-    store: Store, tmp_path: Path
+    store: Store, store_place: StorePlace
 ) -> None:
-    with closing(sqlite3.connect(tmp_path / STORE_FILE)) as db, db:
-        db.execute("INSERT INTO withheld VALUES ('street/a/towards', 7, 'a', 'below-k', NULL)")
-        db.execute("UPDATE audit_head SET form = NULL")
+    store_place.run(MORE["rows slipped in as if they were older than the trail"])
     await store.commit_batch(BatchRows([entry(9)], received=1), 9.0)
     faults = (await store.check_trail()).faults
     assert "found a widening of a trail that has the present form" in {what for _, what in faults}
 
 
-async def test_refusals_are_one_entry_however_many(store: Store, tmp_path: Path) -> None:
+async def test_refusals_are_one_entry_however_many(store: Store, store_place: StorePlace) -> None:
     before = await store.check_trail()
     refusals = [Refusal(Reason.FORGED, None, size, 9.0) for size in range(1_000)]
     await store.commit_batch(BatchRows(refusals=refusals, received=1_000), 9.0)
     verdict = await store.check_trail()
     assert (verdict.ok, verdict.entries - before.entries) == (True, 1)
-    with closing(sqlite3.connect(tmp_path / STORE_FILE)) as db:
+    with store_place.raw() as db:
         ((body,),) = db.execute("SELECT body FROM audit_entry ORDER BY number DESC LIMIT 1")
     assert len(body) < 250
     said = cbor2.loads(body)
@@ -225,28 +201,26 @@ async def test_refusals_are_one_entry_however_many(store: Store, tmp_path: Path)
 
 
 async def test_old_refusals_may_go_and_new_ones_may_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store_place: StorePlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in (batch, trail_check):
         monkeypatch.setattr(module, "REFUSALS_KEPT", 5)
-    file = tmp_path / STORE_FILE
-    async with await Store.open(file) as store:
+    async with await Store.open(store_place.where) as store:
         for moment in range(5):
             refusals = [Refusal(Reason.FORGED, None, size, float(moment)) for size in range(3)]
             await store.commit_batch(BatchRows(refusals=refusals, received=3), float(moment))
         verdict = await store.check_trail()
         assert verdict.ok, verdict.faults
         assert verdict.rows["refusals"] == 5
-    with tampering(file) as faults:
+    with tampering(store_place) as faults:
         assert [found for found, _ in faults("DELETE FROM refusal WHERE id = 15")] == [6]
         assert faults("UPDATE refusal SET reason = 'G1' WHERE id = 14")
         assert faults("UPDATE refusal SET audit_entry = 6 WHERE id = 12")
 
 
-async def test_a_board_in_anothers_place_leaves_a_row_of_its_own(tmp_path: Path) -> None:
+async def test_a_board_in_anothers_place_leaves_a_row_of_its_own(store_place: StorePlace) -> None:
     """The first has told of a window; the second, hung in its place with the same name, tells of it too."""
-    file = tmp_path / STORE_FILE
-    async with await Store.open(file, sinks=("city",)) as store:
+    async with await Store.open(store_place.where, sinks=("city",)) as store:
         await store.commit_batch(BatchRows([entry(2)], received=1), 3.0)
         stored = await store.commit_batch(BatchRows([entry(7, OTHER, window=2)], received=1), 4.0)
         assert (stored.reports, stored.observations, stored.withheld) == (1, 0, 3)
@@ -260,7 +234,7 @@ async def test_a_board_in_anothers_place_leaves_a_row_of_its_own(tmp_path: Path)
         windows = await store.latest("street/a/towards", 9)
         assert [(w.result, w.reason) for w in windows] == [(19, None), (None, "below-k")]
         assert (await store.figures()).withheld == 9
-    with closing(sqlite3.connect(file)) as db:
+    with store_place.raw() as db:
         reasons = db.execute(
             "SELECT datastream, reason FROM withheld WHERE device_id = ? AND window_start = ? ORDER BY 1",
             (OTHER, START + 1800),
@@ -276,24 +250,25 @@ async def test_a_board_in_anothers_place_leaves_a_row_of_its_own(tmp_path: Path)
         )
 
 
-def _old_entry(db: sqlite3.Connection, number: int, kind: str, body: dict[str, Any]) -> None:
+def _old_entry(db: Any, number: int, kind: str, body: dict[str, Any]) -> None:
     """Write an entry as the version before wrote it."""
     before = db.execute("SELECT digest FROM audit_entry WHERE number = ?", (number - 1,)).fetchone()
     written = cbor2.dumps(body, canonical=True)
     digest = trail.digest(before[0] if before else trail.NOTHING, number, 3.0, kind, written)
     db.execute("INSERT INTO audit_entry VALUES (?, 3.0, ?, ?, ?)", (number, kind, written, digest))
-    db.execute("INSERT OR REPLACE INTO audit_head VALUES (1, ?, ?)", (number, digest))
+    db.execute("DELETE FROM audit_head")
+    db.execute("INSERT INTO audit_head VALUES (1, ?, ?)", (number, digest))
 
 
-def _old_store(file: Path) -> None:
+def _old_store(place: StorePlace) -> None:
     """A store of the version before: two reports older than the trail, two in it, two publications."""
-    writing = engine.open_engine(file, writer=True)
+    writing = engine.open_engine(place.where, writer=True)
     with writing.begin() as connection:
         alembic.command.upgrade(engine._config(connection), "0004")
     writing.dispose()
     reports = [(DEVICE, seq, 1, START + seq * 900, 900, 1, 0, b"d" * 32) for seq in (2, 3, 4, 5)]
     figures = [("city", n, "street/a/towards", START + (n + 1) * 900, 900, 17, None, None) for n in (1, 2)]
-    with closing(sqlite3.connect(file)) as db, db:
+    with place.raw() as db:
         for report, number in zip(reports, (None, None, 2, 2), strict=True):
             db.execute("INSERT INTO report VALUES (?, ?, ?, ?, ?, ?, ?, ?, 3.0, ?)", (*report, number))
         for _, n, stream, start, length, result, *_ in figures:
@@ -315,19 +290,21 @@ def _old_store(file: Path) -> None:
         db.execute("INSERT INTO ledger VALUES ('street', ?, 5, 1, ?, 700000, 3.0)", (DEVICE, START + 1800))
         db.execute("INSERT INTO refusal (at, reason, size) VALUES (3.0, 'forged', 40)")
         totals = {"reports": 4, "published:city": 2, "observations": 3, "withheld": 1, "refused:forged": 1}
-        db.executemany("INSERT INTO tally VALUES (?, ?)", totals.items())
+        for total in totals.items():
+            db.execute("INSERT INTO tally VALUES (?, ?)", total)
         _old_entry(db, 1, "begun", {"reports": 2, "published": 0, "counted": {"reports": 2, "published": 0}})
         body = {"reports": 2, "root": trail.merkle_root(map(trail.leaf, reports[2:])), "observations": 0}
         body |= {"withheld": {}, "statements": 0, "answers": 0, "refused": {"forged": 1}, "epsilon_micro": 0}
         _old_entry(db, 2, "judged", body)
         root = trail.merkle_root(map(trail.leaf, figures))
         _old_entry(db, 3, "published", {"sink": "city", "observations": 2, "root": root})
+        if place.is_postgresql:
+            db.execute("SELECT setval(pg_get_serial_sequence('observation', 'id'), 3)")
 
 
-async def test_a_trail_of_the_version_before_stays_whole_and_goes_on(tmp_path: Path) -> None:
-    file = tmp_path / STORE_FILE
-    _old_store(file)
-    async with await Store.open(file, sinks=("city",)) as store:
+async def test_a_trail_of_the_version_before_stays_whole_and_goes_on(empty_place: StorePlace) -> None:
+    _old_store(empty_place)
+    async with await Store.open(empty_place.where, sinks=("city",)) as store:
         verdict = await store.check_trail()
         assert verdict.ok, verdict.faults
         assert (verdict.entries, verdict.reports, verdict.published) == (3, 2, 2)
@@ -340,7 +317,7 @@ async def test_a_trail_of_the_version_before_stays_whole_and_goes_on(tmp_path: P
         kinds = {"begun": 1, "judged": 2, "published": 2, "widened": 1, "command": 1}
         assert verdict.by_kind == kinds
         assert (verdict.reports, verdict.rows["withheld"], verdict.rows["ledger"]) == (3, 1, 2)
-    with tampering(file) as faults:
+    with tampering(empty_place) as faults:
         for script in (
             "UPDATE report SET health = 1 WHERE seq = 4",
             "UPDATE observation SET result = 18 WHERE id = 1",
@@ -350,35 +327,23 @@ async def test_a_trail_of_the_version_before_stays_whole_and_goes_on(tmp_path: P
             "DELETE FROM report WHERE seq = 2",
             "DELETE FROM withheld WHERE window_start = 1800000000",
             "DELETE FROM ledger WHERE audit_entry IS NULL",
-            "INSERT INTO withheld VALUES ('street/a/towards', 7, '', 'below-k', NULL)",
+            f"{WITHHELD} ('street/a/towards', 7, '', 'below-k', NULL)",
             "UPDATE ledger SET epsilon_micro = 1 WHERE audit_entry IS NOT NULL",
             "DELETE FROM audit_entry WHERE number = 4",
         ):
             assert faults(script), script
 
 
-def test_checking_reads_rows_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_checking_reads_rows_in_parts(store_place: StorePlace, monkeypatch: pytest.MonkeyPatch) -> None:
     """More rows and entries than are read at once are checked all the same."""
-    import asyncio
-
     monkeypatch.setattr(trail_check, "_AT_ONCE", 3)
-
-    async def fill() -> None:
-        async with await Store.open(tmp_path / STORE_FILE, sinks=("city",)) as store:
-            for part in range(4):
-                entries = [entry(2 + 5 * part + n) for n in range(5)]
-                await store.commit_batch(BatchRows(entries, received=5), 3.0)
-            assert (await store.check_trail()).rows["ledger"] == 40
-
-    asyncio.run(fill())
-    opened = create_engine(f"sqlite:///{tmp_path / STORE_FILE}")
-    with opened.connect() as connection:
-        assert _faults(connection) == []
-        connection.exec_driver_sql("UPDATE ledger SET spent_at = 9 WHERE audit_entry = 4 AND quantity = 6")
-        assert _faults(connection) == [(4, "ledger: one of its 10 is not what was decided")]
-        connection.rollback()
-    opened.dispose()
-
-
-def _faults(connection: Connection) -> list[tuple[int, str]]:
-    return trail_check.check(connection).faults
+    async with await Store.open(store_place.where, sinks=("city",)) as store:
+        for part in range(4):
+            entries = [entry(2 + 5 * part + n) for n in range(5)]
+            await store.commit_batch(BatchRows(entries, received=5), 3.0)
+        verdict = await store.check_trail()
+    assert (verdict.faults, verdict.rows["ledger"]) == ([], 40)
+    with tampering(store_place) as faults:
+        assert faults("UPDATE ledger SET spent_at = 9 WHERE audit_entry = 4 AND quantity = 6") == [
+            (4, "ledger: one of its 10 is not what was decided")
+        ]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import closing
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import update
+from stores import KINDS, StorePlace, new_place, place_of
 from typer.testing import CliRunner
 
 from peilmerk_gateway import settings as gateway_settings
@@ -23,7 +22,6 @@ from peilmerk_gateway.audit_cli import app
 from peilmerk_gateway.chain import packed_root_of
 from peilmerk_gateway.refusal import Reason, Refusal
 from peilmerk_gateway.store import (
-    STORE_FILE,
     AttestationRow,
     BatchRows,
     Entry,
@@ -87,14 +85,14 @@ async def live(store: Store) -> None:
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with await Store.open(tmp_path / STORE_FILE, sinks=("city",)) as opened:
+async def store(store_place: StorePlace) -> AsyncIterator[Store]:
+    async with await Store.open(store_place.where, sinks=("city",)) as opened:
         await live(opened)
         yield opened
 
 
-def entries(file: Path) -> list[tuple[int, str, Any]]:
-    with closing(sqlite3.connect(file)) as db:
+def entries(place: StorePlace) -> list[tuple[int, str, Any]]:
+    with place.raw() as db:
         rows = db.execute("SELECT number, kind, body FROM audit_entry ORDER BY number").fetchall()
     return [(number, kind, cbor2.loads(body)) for number, kind, body in rows]
 
@@ -104,8 +102,8 @@ def test_merkle_roots_are_those_of_certificate_transparency(size: int) -> None:
     assert trail.merkle_root(bytes.fromhex(leaf) for leaf in CT_LEAVES[:size]).hex() == CT_ROOTS[size]
 
 
-async def test_every_decision_has_its_entry(store: Store, tmp_path: Path) -> None:
-    found = entries(tmp_path / STORE_FILE)
+async def test_every_decision_has_its_entry(store: Store, store_place: StorePlace) -> None:
+    found = entries(store_place)
     kinds = ["begun", "rules", "records", "judged", "judged", "judged", "published", "rejected"]
     kinds += ["command", "command"]
     assert [(number, kind) for number, kind, _ in found] == list(enumerate(kinds, 1))
@@ -140,11 +138,23 @@ async def test_what_decides_nothing_adds_nothing(store: Store) -> None:
     assert (await store.check_trail()).entries == before.entries + 1
 
 
-async def test_an_entry_is_written_with_what_it_tells_or_not_at_all(store: Store, tmp_path: Path) -> None:
-    with closing(sqlite3.connect(tmp_path / STORE_FILE)) as db, db:
-        db.execute(
-            "CREATE TRIGGER full BEFORE INSERT ON withheld BEGIN SELECT RAISE(ABORT, 'no room left'); END"
-        )
+async def test_an_entry_is_written_with_what_it_tells_or_not_at_all(
+    store: Store, store_place: StorePlace
+) -> None:
+    with store_place.raw() as db:
+        if store_place.is_postgresql:
+            db.execute(
+                "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql"
+                " AS $$ BEGIN RAISE EXCEPTION 'no room left'; END $$"
+            )
+            db.execute(
+                "CREATE TRIGGER no_room BEFORE INSERT ON withheld FOR EACH ROW EXECUTE FUNCTION no_room()"
+            )
+        else:
+            db.execute(
+                "CREATE TRIGGER no_room BEFORE INSERT ON withheld"
+                " BEGIN SELECT RAISE(ABORT, 'no room left'); END"
+            )
     with pytest.raises(Exception, match="no room left"):
         await store.commit_batch(BatchRows([entry(6)], received=1), 9.0)
     verdict = await store.check_trail()
@@ -185,15 +195,14 @@ TAMPERINGS = {
 
 
 @pytest.mark.parametrize("script", TAMPERINGS.values(), ids=TAMPERINGS)
-async def test_tampering_is_found(store: Store, tmp_path: Path, script: str) -> None:
-    with closing(sqlite3.connect(tmp_path / STORE_FILE)) as db:
-        db.executescript(script)
+async def test_tampering_is_found(store: Store, store_place: StorePlace, script: str) -> None:
+    store_place.run(script)
     verdict = await store.check_trail()
     assert not verdict.ok
 
 
-async def test_no_bit_of_an_entry_can_be_turned(store: Store, tmp_path: Path) -> None:
-    opened = engine.open_engine(tmp_path / STORE_FILE, writer=True)
+async def test_no_bit_of_an_entry_can_be_turned(store: Store, store_place: StorePlace) -> None:
+    opened = engine.open_engine(store_place.where, writer=True)
 
     @given(number=st.integers(1, 10), column=st.sampled_from(["body", "digest"]), bit=st.integers(0, 255))
     @settings(max_examples=60, deadline=None, database=None)
@@ -216,13 +225,16 @@ async def test_no_bit_of_an_entry_can_be_turned(store: Store, tmp_path: Path) ->
     assert (await store.check_trail()).ok
 
 
-async def test_a_rewritten_trail_is_found_by_a_head_kept_elsewhere(store: Store, tmp_path: Path) -> None:
+async def test_a_rewritten_trail_is_found_by_a_head_kept_elsewhere(
+    store: Store, store_place: StorePlace, tmp_path: Path
+) -> None:
     kept = await store.check_trail()
     expected = (kept.entries, kept.head)
     assert (await store.check_trail(expected)).ok
     # Everything anew, consistent in itself, by other rules.
-    other = tmp_path / "other.db"
-    async with await Store.open(other, sinks=("city",)) as anew:
+    (tmp_path / "other").mkdir()
+    other = new_place(tmp_path / "other", store_place.server)
+    async with await Store.open(other.where, sinks=("city",)) as anew:
         await anew.note_rules("0.1.1", 1.0)
         await live(anew)
         assert (await anew.check_trail()).ok
@@ -231,11 +243,11 @@ async def test_a_rewritten_trail_is_found_by_a_head_kept_elsewhere(store: Store,
         assert found.faults == [(0, "found 11 entries, expected at least 99")]
 
 
-def forge(file: Path, number: int, body: dict[str, Any], *, onwards: bool) -> None:
+def forge(place: StorePlace, number: int, body: dict[str, Any], *, onwards: bool) -> None:
     """Write another body into an entry with a digest that fits it; onwards: into all that follow, and the
     head.
     """
-    with closing(sqlite3.connect(file)) as db, db:
+    with place.raw() as db:
         rows = db.execute("SELECT number, at, kind, body, digest FROM audit_entry ORDER BY number").fetchall()
         before = trail.NOTHING
         for n, at, kind, was, digest in rows:
@@ -249,37 +261,34 @@ def forge(file: Path, number: int, body: dict[str, Any], *, onwards: bool) -> No
 
 
 async def test_an_entry_forged_with_a_digest_of_its_own_breaks_the_chain_behind_it(
-    store: Store, tmp_path: Path
+    store: Store, store_place: StorePlace
 ) -> None:
     kept = await store.check_trail()
-    forge(tmp_path / STORE_FILE, 2, {"gateway": "9.9.9"}, onwards=False)
+    forge(store_place, 2, {"gateway": "9.9.9"}, onwards=False)
     assert (await store.check_trail()).faults == [
         (3, "its digest does not follow from the entry before and its content")
     ]
     # With all that follows forged too, only a head that was kept elsewhere tells.
-    forge(tmp_path / STORE_FILE, 2, {"gateway": "9.9.9"}, onwards=True)
+    forge(store_place, 2, {"gateway": "9.9.9"}, onwards=True)
     assert (await store.check_trail()).ok
     (fault,) = (await store.check_trail((kept.entries, kept.head))).faults
     assert fault[0] == kept.entries
 
 
-async def test_a_store_from_before_the_trail_begins_one(tmp_path: Path) -> None:
-    file = tmp_path / STORE_FILE
-    async with await Store.open(file, sinks=("city",)) as store:
+async def test_a_store_from_before_the_trail_begins_one(store_place: StorePlace) -> None:
+    async with await Store.open(store_place.where, sinks=("city",)) as store:
         await store.commit_batch(BatchRows([entry(2), entry(3)], received=2), 3.0)
         (row, _) = await store.claim("city", 10, 5.0)
         await store.mark_done("city", [(row.observation_id, None)], 5.0)
-    with closing(sqlite3.connect(file)) as db:
-        db.executescript("DELETE FROM audit_entry; DELETE FROM audit_head")
-        for table in ("report", "observation", "withheld", "publish_outbox"):
-            db.execute(f"UPDATE {table} SET audit_entry = NULL")
-        db.commit()
-    async with await Store.open(file, sinks=("city",)) as store:
+    store_place.run("DELETE FROM audit_entry; DELETE FROM audit_head")
+    for table in ("report", "observation", "withheld", "publish_outbox"):
+        store_place.run(f"UPDATE {table} SET audit_entry = NULL")
+    async with await Store.open(store_place.where, sinks=("city",)) as store:
         await store.commit_batch(BatchRows([entry(4)], received=1), 6.0)
         verdict = await store.check_trail()
         assert verdict.ok, verdict.faults
         assert (verdict.entries, verdict.reports) == (2, 1)
-    begun = entries(file)[0][2]
+    begun = entries(store_place)[0][2]
     assert {name: n for name, n in begun["loose"].items() if n} == {
         "reports": 2,
         "observations": 2,
@@ -295,13 +304,15 @@ async def test_a_store_from_before_the_trail_begins_one(tmp_path: Path) -> None:
     }
 
 
-def test_command(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_command(tmp_path: Path, request: pytest.FixtureRequest, kind: str) -> None:
     folder = tmp_path / "gateway"
     file = gateway_settings.write_default(folder)
-    data = gateway_settings.load(file).gateway.data_dir
+    place = place_of(kind, gateway_settings.load(file).gateway.data_dir, request)
+    place.serve(file)
 
     async def fill() -> None:
-        async with await Store.open(data / STORE_FILE, sinks=("city",)) as store:
+        async with await Store.open(place.where, sinks=("city",)) as store:
             await live(store)
 
     asyncio.run(fill())
@@ -322,8 +333,7 @@ def test_command(tmp_path: Path) -> None:
         2,
         "error: --expect: found 'yesterday', wanted NUMBER:DIGEST, as this command prints its head\n",
     )
-    with closing(sqlite3.connect(data / STORE_FILE)) as db, db:
-        db.execute("UPDATE report SET health = 1 WHERE seq = 4")
+    place.run("UPDATE report SET health = 1 WHERE seq = 4")
     code, said = run()
     assert code == 1
     assert said["figures"]["faults"] == [
@@ -394,21 +404,19 @@ def test_no_root_is_over_leaves_without_rows_nor_over_several_without_a_key() ->
 
 
 async def test_a_trail_of_a_row_a_leaf_stays_whole_and_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store_place: StorePlace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(trail, "_KEYS", {})
-    async with await Store.open(tmp_path / STORE_FILE, sinks=("city",)) as store:
+    async with await Store.open(store_place.where, sinks=("city",)) as store:
         await live(store)
         monkeypatch.undo()
         await store.commit_batch(BatchRows([entry(n) for n in range(6, 26)], received=20), 9.0)
         verdict = await store.check_trail()
     assert verdict.ok, verdict.faults
-    told = [body["rows"] for _, kind, body in entries(tmp_path / STORE_FILE) if kind == "judged"]
+    told = [body["rows"] for _, kind, body in entries(store_place) if kind == "judged"]
     assert [rows["reports"][0:1] + rows["reports"][2:] for rows in told[-2:]] == [[1], [20, 8]]
     for seq in (3, 13):
-        with closing(sqlite3.connect(tmp_path / STORE_FILE)) as db:
-            db.execute("UPDATE report SET health = health + 1 WHERE seq = ?", (seq,))
-            db.commit()
-        async with await Store.look(tmp_path / STORE_FILE) as store:
+        store_place.run(f"UPDATE report SET health = health + 1 WHERE seq = {seq}")
+        async with await Store.look(store_place.where) as store:
             faults = (await store.check_trail()).faults
         assert [what for _, what in faults][-1].startswith("reports: one of its ")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,14 @@ from typing import Any
 import pytest
 from firmware_bundle import FILES, bundle, digest
 from sealed_street import FIRMWARE, Counter, record
+from stores import KINDS, served
 from typer.testing import CliRunner
 
 from peilmerk_gateway.cli import app as gateway
 from peilmerk_gateway.commands.cli import app
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import Settings, load, write_default
-from peilmerk_gateway.store import STORE_FILE, AnswerRow, AttestationRow, BatchRows, Store
+from peilmerk_gateway.store import AnswerRow, AttestationRow, BatchRows, Store
 from peilmerk_protocol import cbor, command, profile
 
 SHAPE = {"name", "ok", "figures", "limits"}
@@ -28,13 +30,13 @@ def runner() -> CliRunner:
     return CliRunner()
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+@pytest.fixture(params=KINDS)
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     """A gateway that ran once."""
-    made = load(write_default(tmp_path / "gateway"))
+    made = served(request.param, write_default(tmp_path / "gateway"), request)
 
     async def make() -> None:
-        async with await Store.open(made.gateway.data_dir / STORE_FILE):
+        async with await Store.open(made.store_place):
             pass
 
     asyncio.run(make())
@@ -78,7 +80,7 @@ def says(runner: CliRunner, settings: Settings) -> Says:
 
 async def _answers(settings: Settings, device_id: str, outcome: int, detail: int = 0) -> None:
     """Be the gateway and the device: wait for a command, send it, answer it."""
-    async with await Store.look(settings.gateway.data_dir / STORE_FILE) as store:
+    async with await Store.look(settings.store_place) as store:
         while not (waiting := await store.waiting_commands()):
             await asyncio.sleep(0.05)
         (row,) = waiting
@@ -112,7 +114,7 @@ def test_every_command_is_queued_as_the_contract_has_it(
         says.figures(words[0], "fietspad-1", *words[1:])
 
     async def look() -> list[tuple[int, object]]:
-        async with await Store.look(settings.gateway.data_dir / STORE_FILE) as store:
+        async with await Store.look(settings.store_place) as store:
             rows = await store.waiting_commands()
         assert [row.counter for row in rows] == sorted({row.counter for row in rows})
         return [(row.verb, cbor.decode(row.argument)) for row in rows]
@@ -124,7 +126,7 @@ def test_the_profile_takes_the_number_after_what_the_device_runs(
     says: Says, counter: Counter, settings: Settings
 ) -> None:
     async def states(revision: int) -> None:
-        async with await Store.look(settings.gateway.data_dir / STORE_FILE) as store:
+        async with await Store.look(settings.store_place) as store:
             row = AttestationRow(counter.id, revision, revision, bytes(32), bytes(32), 1, 1)
             await store.commit_batch(BatchRows(attestations=[row]), 1.0)
 
@@ -218,7 +220,7 @@ def test_without_a_store_nothing_is_made(runner: CliRunner, tmp_path: Path) -> N
     answer = Says(runner, settings)("reboot", device.device_id)
     assert answer.exit_code == 2
     assert "found no store, wanted one: 'peilmerk gateway run' makes it" in answer.stderr
-    assert not (settings.gateway.data_dir / STORE_FILE).exists()
+    assert not (settings.gateway.data_dir / "store.db").exists()
 
 
 def test_every_command_has_help_with_an_example(runner: CliRunner) -> None:
@@ -274,7 +276,7 @@ def test_what_cannot_be_offered(says: Says, counter: Counter, settings: Settings
     (settings.update.folder / ("1" * 64)).write_bytes(good)
     assert "wanted what its name says" in says("update", "fietspad-1", "1" * 64).stderr
     text = settings.file.read_text()
-    settings.file.write_text(text[: text.index("[update]")])
+    settings.file.write_text(re.sub(r"\[update\]\n([^\[\n].*\n)*", "", text))
     assert "found no section [update]" in says("update", "fietspad-1", str(tmp_path / "some.bundle")).stderr
     assert says("list").stdout == "no commands were given\n"
 

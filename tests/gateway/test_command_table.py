@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -20,7 +19,7 @@ from nats.aio.msg import Msg
 from patience import DEADLINE_S
 from sealed_street import NOW, Counter, Street
 from sqlalchemy import create_engine
-from stores import StorePlace
+from stores import KINDS, StorePlace, place_of
 
 from peilmerk_gateway.broker import NatsBroker
 from peilmerk_gateway.clock import ScaledClock
@@ -415,9 +414,11 @@ async def test_a_revoked_device_is_told_nothing(place: Place) -> None:
 
 DIES = """
 import asyncio, os, signal, sys
+from pathlib import Path
 from peilmerk_gateway.commands.sender import Sender
 from peilmerk_gateway.clock import ScaledClock
 from peilmerk_gateway.registry import Registry
+from peilmerk_gateway.settings import load
 from peilmerk_gateway.store import Store
 
 class Dying(Sender):
@@ -425,32 +426,35 @@ class Dying(Sender):
         os.kill(os.getpid(), signal.SIGKILL)
 
 async def main():
-    with Registry(sys.argv[2]) as registry:
-        async with await Store.open(sys.argv[1]) as store:
+    settings = load(Path(sys.argv[1]))
+    with Registry(settings.gateway.registry) as registry:
+        async with await Store.open(settings.store_place) as store:
             await Dying(store, registry, ScaledClock(%r, 0.0, 0.0), None).run(asyncio.Event())
 
 asyncio.run(main())
 """
 
 
+@pytest.mark.parametrize("kind", KINDS)
 async def test_killed_between_store_and_publish_the_same_command_goes_out_again(
-    folder: Settings,
+    folder: Settings, request: pytest.FixtureRequest, kind: str
 ) -> None:
-    file = folder.gateway.data_dir / "store.db"
+    place = place_of(kind, folder.gateway.data_dir, request)
+    place.serve(folder.file)
     with Registry(folder.gateway.registry) as registry:
         one = Counter(registry.enrol("counter", "one"))
-        async with await Store.open(file) as store:
+        async with await Store.open(place.where) as store:
             row = await identify(store, one.id)
         died = subprocess.run(
-            [sys.executable, "-c", DIES % NOW, str(file), str(folder.gateway.registry)],
+            [sys.executable, "-c", DIES % NOW, str(folder.file)],
             env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
             timeout=60,
             check=False,
         )
         assert died.returncode == -signal.SIGKILL
-        with sqlite3.connect(file) as db:
+        with place.raw() as db:
             assert db.execute("SELECT state, attempts FROM command").fetchall() == [("sent", 1)]
-        async with running(folder, registry) as broker, await Store.open(file) as store:
+        async with running(folder, registry) as broker, await Store.open(place.where) as store:
             courier = NatsCourier(broker.access)
             sender = Sender(store, registry, ScaledClock(NOW, 0.0, 0.0), courier, poll_s=0.1)
             alive = Place(broker, registry, store, sender)
@@ -464,8 +468,8 @@ async def test_killed_between_store_and_publish_the_same_command_goes_out_again(
             assert (await identify(store, one.id)).counter > row.counter
 
 
-async def test_beacons_of_many_take_what_each_would_alone(tmp_path: Path) -> None:
-    async with await Store.open(tmp_path / "store.db") as store:
+async def test_beacons_of_many_take_what_each_would_alone(store_place: StorePlace) -> None:
+    async with await Store.open(store_place.where) as store:
         boards = [letter * 16 for letter in "abcdefgh"]
         for number, board in enumerate(boards):
             for _ in range(number % 3):

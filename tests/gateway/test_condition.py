@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from sealed_street import NOW, WINDOW, Street
+from stores import StorePlace
 
 from peilmerk_gateway.operation import metrics
 from peilmerk_gateway.operation.cli import FILES, KIT, Piece, piece
@@ -29,8 +30,10 @@ from peilmerk_gateway.web.insiders import Insiders
 
 
 @pytest.fixture
-def street(tmp_path: Path) -> Street:
-    return Street(tmp_path)
+def street(tmp_path: Path, store_place: StorePlace) -> Iterator[Street]:
+    made = Street(tmp_path, place=store_place)
+    yield made
+    made.registry.close()
 
 
 @pytest.fixture
@@ -49,6 +52,12 @@ def condition(street: Street, store: Store, **options: Any) -> Condition:
     return Condition(store, street.clock, street.folder, **values)
 
 
+def cut(street: Street) -> None:
+    """End every connection to the street's database."""
+    assert street.place.server is not None
+    street.place.server.cut_connections(street.place.name)
+
+
 async def looked(made: Condition) -> dict[str, str]:
     await made.look()
     return made.troubles()
@@ -65,11 +74,15 @@ async def test_a_gateway_that_is_well_has_no_troubles(street: Street, store: Sto
 async def test_a_store_that_cannot_be_written_is_told_in_words(street: Street, store: Store) -> None:
     made = condition(street, store)
     await made.look()
-    with store._writing.begin() as connection:
-        connection.exec_driver_sql("PRAGMA query_only = ON")
-    assert await looked(made) == {
-        "store": "the store cannot be written: attempt to write a readonly database"
-    }
+    if street.place.is_postgresql:
+        street.place.run(f'ALTER DATABASE "{street.place.name}" SET default_transaction_read_only = on')
+        cut(street)
+        why = "cannot execute INSERT in a read-only transaction"
+    else:
+        with store._writing.begin() as connection:
+            connection.exec_driver_sql("PRAGMA query_only = ON")
+        why = "attempt to write a readonly database"
+    assert await looked(made) == {"store": f"the store cannot be written: {why}"}
     # What can still be read is alive: a restart would change nothing.
     assert made.alive
 
@@ -77,14 +90,18 @@ async def test_a_store_that_cannot_be_written_is_told_in_words(street: Street, s
 async def test_a_store_that_cannot_be_read_is_dead(street: Street, store: Store) -> None:
     made = condition(street, store)
     await made.look()
-    for file in street.folder.glob("store.db*"):
-        file.write_bytes(b"spoilt" * 4_096)
-    store._reading.dispose()
+    if street.place.is_postgresql:
+        assert street.place.server is not None
+        street.place.server.execute(f'ALTER DATABASE "{street.place.name}" ALLOW_CONNECTIONS false')
+        cut(street)
+        why = ".*not currently accepting connections"
+    else:
+        for file in street.folder.glob("store.db*"):
+            file.write_bytes(b"spoilt" * 4_096)
+        store._reading.dispose()
+        why = "(disk I/O error|a page of the file is damaged. Where only indexes .*)"
     troubles = await looked(made)
-    assert re.fullmatch(
-        r"the store cannot be read: (disk I/O error|a page of the file is damaged. Where only indexes .*)",
-        troubles["store"],
-    )
+    assert re.fullmatch(f"the store cannot be read: {why}", troubles["store"])
     assert str(street.folder) not in str(troubles)
     assert not made.alive
 

@@ -14,6 +14,7 @@ import pytest
 from mqtt_board import village
 from patience import DEADLINE_S
 from sealed_street import record
+from stores import KINDS, StorePlace, place_of
 from typer.testing import CliRunner
 
 from peilmerk_gateway.audit_cli import app as audit_app
@@ -35,8 +36,9 @@ FIRST = 1_700_000_000.0
 class Place:
     """A folder of records and a store, as a gateway has them, without the gateway. A moment a reading."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, store: StorePlace) -> None:
         self.settings = settings
+        self.store = store
         self.records = settings.deployments.directory
         self.records.mkdir(exist_ok=True)
         self.data = settings.gateway.data_dir
@@ -60,7 +62,7 @@ class Place:
         """Start anew: the history is what the store and the texts tell."""
 
         async def told() -> Any:
-            async with await Store.open(self.data / STORE_FILE) as store:
+            async with await Store.open(self.store.where) as store:
                 return await store.records_told()
 
         self.catalogue = Catalogue(self.records, History(self.texts, asyncio.run(told())))
@@ -75,7 +77,7 @@ class Place:
 
     def _note(self, facts: dict[str, dict[str, object]]) -> None:
         async def note() -> None:
-            async with await Store.open(self.data / STORE_FILE) as store:
+            async with await Store.open(self.store.where) as store:
                 await store.note_records(facts, self.moment)
 
         asyncio.run(note())
@@ -103,9 +105,12 @@ class Place:
         return [(v["version"], v["state"], v["text"]) for v in found.get("street", [])]
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    return Place(village(tmp_path))
+@pytest.fixture(params=KINDS)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    settings = village(tmp_path)
+    store = place_of(request.param, settings.gateway.data_dir, request)
+    store.serve(settings.file)
+    return Place(load(settings.file), store)
 
 
 UP = ('version = "1"', 'version = "2"')
@@ -192,10 +197,9 @@ def test_a_text_is_on_the_disk_before_it_is_in_force_and_read_by_its_owner_only(
 
 
 def test_nothing_of_a_record_but_its_digest_is_in_the_store(place: Place) -> None:
-    stored = b"".join(file.read_bytes() for file in place.data.glob("store.db*"))
-    assert b"street.toml" in stored
+    assert place.store.holds(b"street.toml")
     for private in (b"5.1214", b"52.0907", A.encode(), b"Gemeente Voorbeeld"):
-        assert private not in stored
+        assert not place.store.holds(private)
 
 
 def versions(said: str) -> list[dict[str, Any]]:

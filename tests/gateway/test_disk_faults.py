@@ -1,5 +1,8 @@
 """A disk that is full, read-only, damaged or slow, and a clock that jumps: the reason is told, nothing that
 is not stored is acknowledged, and the work goes on by itself when it can.
+
+Of a store that is an SQLite file: a database's disk is its server's, whose loss `test_store_postgresql` and
+the campaigns of `bench scale` are about.
 """
 
 from __future__ import annotations

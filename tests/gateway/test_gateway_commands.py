@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from sealed_street import DAY, NOW, Counter, record
+from stores import KINDS, served
 from typer.testing import CliRunner
 
 from peilmerk_gateway.cli import app as gateway
@@ -110,16 +111,19 @@ def test_status_tells_the_totals_and_makes_nothing(runner: CliRunner, folder: Pa
     assert "refused: forged" in text
 
 
-def test_status_tells_what_the_day_cost_and_what_boards_stated(runner: CliRunner, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_status_tells_what_the_day_cost_and_what_boards_stated(
+    runner: CliRunner, tmp_path: Path, request: pytest.FixtureRequest, kind: str
+) -> None:
     clock = ClockSettings(world_start=NOW, wall_start=0, speed=1e-12)
-    settings = load(write_default(tmp_path / "gateway", clock=clock))
+    settings = served(kind, write_default(tmp_path / "gateway", clock=clock), request)
     with Registry(settings.gateway.registry) as registry:
         board = Counter(registry.enrol("counter", "x"))
         file = settings.deployments.directory / "street.toml"
         file.write_text(record("street", [("fietspad-1", board.id)]))
 
         async def fill() -> None:
-            async with await Store.open(settings.gateway.data_dir / "store.db") as store:
+            async with await Store.open(settings.store_place) as store:
                 catalogue = Catalogue(settings.deployments.directory)
                 flow = Flow(Keyring(registry), catalogue, store, settings.make_clock())
                 said = [board.report(2 + n, DAY * 96 + n) for n in range(2)]
@@ -139,14 +143,17 @@ def test_status_tells_what_the_day_cost_and_what_boards_stated(runner: CliRunner
     assert "windows 2, epsilon_of_windows 1.4" in " ".join(text.split())
 
 
-def test_status_names_what_a_broken_record_stops(runner: CliRunner, folder: Path) -> None:
-    settings = load(folder)
+@pytest.mark.parametrize("kind", KINDS)
+def test_status_names_what_a_broken_record_stops(
+    runner: CliRunner, folder: Path, request: pytest.FixtureRequest, kind: str
+) -> None:
+    settings = served(kind, folder / "gateway.toml", request)
     good, bad = (settings.deployments.directory / f"{name}.toml" for name in ("good", "street"))
     good.write_text(record("good", [("fietspad-2", "b" * 16)]))
     bad.write_text(record("hoofdstraat", [("fietspad-1", A)]))
 
     async def note() -> None:
-        async with await Store.open(settings.gateway.data_dir / "store.db") as store:
+        async with await Store.open(settings.store_place) as store:
             catalogue = Catalogue(settings.deployments.directory)
             await store.note_records(catalogue.facts, NOW)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from sealed_street import NOW, Counter, Street
+from stores import KINDS, place_of
 from typer.testing import CliRunner, Result
 
 from peilmerk_gateway import settings as gateway_settings
@@ -57,7 +58,7 @@ consented_at = 2026-05-01T08:00:00+02:00
 class Home:
     """A gateway's folder with one air node at somebody's home, and a neighbour's."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kind: str, request: pytest.FixtureRequest) -> None:
         file = gateway_settings.write_default(folder)
         # A clock that stands still.
         with file.open("a") as toml:
@@ -66,7 +67,9 @@ class Home:
         self.folder = folder
         self.data = self.settings.gateway.data_dir
         self.data.mkdir(exist_ok=True)
-        self.street = Street(self.data, counters=0, air=2)
+        place = place_of(kind, self.data, request)
+        place.serve(file)
+        self.street = Street(self.data, counters=0, air=2, place=place)
         self.street.records.joinpath("lucht.toml").unlink()
         self.street.records = self.settings.deployments.directory
         self.host, self.neighbour = self.street.air
@@ -103,7 +106,7 @@ class Home:
         board = board or self.host
 
         async def live() -> None:
-            async with await Store.open(self.data / STORE_FILE, sinks=("city",)) as store:
+            async with await self.street.open() as store:
                 sent = [board.report(n, HOUR - 10 + n, {0: (100 + n, 3), 4: (6,)}) for n in numbers]
                 await self.street.flow(store).store([*([board.statement(1)] if first else []), *sent])
                 rows = await store.claim("city", 100, LATER) if publish else []
@@ -118,17 +121,20 @@ class Home:
                 yield file, str(file.relative_to(self.folder)).encode() + b"\n" + file.read_bytes()
 
     def where(self, what: bytes) -> set[str]:
-        return {file.name for file, data in self.bytes_of_all() if what in data}
+        found = {file.name for file, data in self.bytes_of_all() if what in data}
+        if self.street.place.is_postgresql and self.street.place.holds(what):
+            found.add("database")
+        return found
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Home:
+@pytest.fixture(scope="module", params=KINDS)
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Home:
     """Made once: enrolling and making a store take longer than copying them."""
-    made = Home(tmp_path_factory.mktemp("built") / "gateway")
+    made = Home(tmp_path_factory.mktemp("built") / "gateway", request.param, request)
     made.street.registry.close()
 
     async def make() -> None:
-        async with await Store.open(made.data / STORE_FILE, sinks=("city",)):
+        async with await made.street.open():
             pass
 
     asyncio.run(make())
@@ -140,9 +146,10 @@ def home(built: Home, tmp_path: Path) -> Iterator[Home]:
     folder = tmp_path / "gateway"
     shutil.copytree(built.folder, folder)
     moved = copy.copy(built)
-    moved.folder, moved.settings = folder, gateway_settings.load(folder)
-    moved.data = moved.settings.gateway.data_dir
-    moved.street = built.street.moved(moved.data, moved.settings.deployments.directory)
+    moved.folder, moved.data = folder, folder / built.data.relative_to(built.folder)
+    moved.street = built.street.moved(moved.data, gateway_settings.load(folder).deployments.directory)
+    moved.street.place.serve(folder / "gateway.toml")
+    moved.settings = gateway_settings.load(folder)
     yield moved
     moved.street.registry.close()
 
@@ -162,6 +169,12 @@ def test_a_host_joins_and_nothing_of_them_is_readable_anywhere(home: Home) -> No
     assert (
         "already, wanted none" in home.run("add", home.host.id, "--from", "-", stdin=ANSWERS, code=2).stderr
     )
+
+
+def test_hosts_are_listed_before_the_gateway_ever_ran(home: Home) -> None:
+    home.add()
+    home.street.place.remove()
+    assert home.figures("list")["hosts"][0]["standing"] == "taking part"
 
 
 def test_what_add_prints_makes_a_record_without_a_point(home: Home, tmp_path: Path) -> None:
@@ -260,15 +273,10 @@ def test_an_export_has_everything_that_is_held(home: Home, tmp_path: Path) -> No
     # The rest is there by the tables' own names; nothing of the device is left out but copies and bindings.
     held = json.loads(texts["held.json"])
     assert {*held, "figures", "publications"} == set(rows)
-    with_device = {
-        table for (table,) in home.street.rows("sqlite_master", "name") if "device_id" in columns(home, table)
-    }
+    place = home.street.place
+    with_device = {table for table in place.tables() if "device_id" in place.columns(table)}
     assert len(with_device - {"command_counter"}) == len(rows) - 1
     assert "wanted a new file" in home.run("export", host, "--out", str(out), code=2).stderr
-
-
-def columns(home: Home, table: str) -> set[str]:
-    return {row[0] for row in home.street.rows(f"pragma_table_info('{table}')", "name")}
 
 
 def test_erasing_leaves_what_was_published_and_no_byte_that_leads_to_the_person(home: Home) -> None:
@@ -292,11 +300,12 @@ def test_erasing_leaves_what_was_published_and_no_byte_that_leads_to_the_person(
         assert home.where(canary.encode())
     assert all(home.where(place) for place in PLACES)
     # A damaged store that was replaced lies there, too: it has every figure.
-    store = home.settings.gateway.data_dir / "store.db"
-    (store.parent / "store.db.damaged-7").write_bytes(store.read_bytes())
+    damaged = home.data / f"{STORE_FILE}.damaged-7"
+    if not home.street.place.is_postgresql:
+        damaged.write_bytes((home.data / STORE_FILE).read_bytes())
     home.run("erase", host, stdin="n\n", code=1)
     done = home.figures("erase", host, "--yes")
-    assert not (store.parent / "store.db.damaged-7").exists()
+    assert not damaged.exists()
     assert done == {
         "observations": 1,
         "withheld": 0,
@@ -315,7 +324,7 @@ def test_erasing_leaves_what_was_published_and_no_byte_that_leads_to_the_person(
     assert home.figures("list") == {"hosts": []}
 
     async def check() -> None:
-        async with await Store.look(home.data / STORE_FILE) as store:
+        async with await Store.look(home.street.place.where) as store:
             assert (await store.check_trail()).faults == []
 
     asyncio.run(check())
@@ -364,7 +373,7 @@ def test_the_gateway_knows_nothing_of_the_owners_store(home: Home) -> None:
         home.send(2, 3, first=True, publish=True)
     finally:
         watching = False
-    assert any(STORE_FILE in name for name in opened)
+    assert any(STORE_FILE in name for name in opened) is not home.street.place.is_postgresql
     assert not [name for name in opened if "owners" in name]
 
 

@@ -142,8 +142,8 @@ def dump(place: StorePlace) -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.fixture
-def street(tmp_path: Path, store_place: StorePlace) -> Iterator[Street]:
-    made = Street(tmp_path, place=store_place)
+def street(tmp_path: Path, empty_place: StorePlace) -> Iterator[Street]:
+    made = Street(tmp_path, place=empty_place)
     yield made
     made.registry.close()
 

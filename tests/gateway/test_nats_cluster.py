@@ -117,8 +117,9 @@ def route_of(text: str) -> str:
 
 async def test_devices_are_let_in_once_the_interest_is_there_on_every_server(tmp_path: Path) -> None:
     servers = NatsServers(tmp_path)
-    way = "\n".join(f"{key} = {value}" for key, value in servers.settings_lines().items())
-    settings = gateway(tmp_path, way)
+    file = write_default(tmp_path, server_names=["127.0.0.1"], mqtt_port=8883, web_port=0, update_port=0)
+    servers.serve(file)
+    settings = load(file)
     with Registry(settings.gateway.registry) as registry:
         board = registry.enrol("counter", "one")
     assert board.mqtt_password is not None

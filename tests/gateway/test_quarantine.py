@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from sealed_street import FIRMWARE, NOW, WINDOW, Street
-from stores import StorePlace
+from stores import KINDS, StorePlace, place_of
 from typer.testing import CliRunner
 
 from peilmerk_gateway import retention, settings
@@ -235,8 +235,8 @@ async def test_a_fault_of_ours_keeps_the_message(street: Street, monkeypatch: py
         assert (await store.check_trail()).faults == []
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Street:
+@pytest.fixture(scope="module", params=KINDS)
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Street:
     """A gateway's folder with four refused messages, and two figures that a platform rejected."""
     folder = tmp_path_factory.mktemp("gateway")
     then = settings.ClockSettings(world_start=NOW, wall_start=0.0, speed=1e-9)
@@ -251,9 +251,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Street:
     from peilmerk_gateway.registry import Registry
 
     made.registry = Registry(folder / "data" / "registry.db")
+    made._place = place_of(request.param, folder / "data", request)
+    made.place.serve(folder / "gateway.toml")
 
     async def live() -> None:
-        async with await Store.open(folder / "data" / "store.db", ("city",)) as store:
+        async with await made.open() as store:
             board = made.counters[1]
             await made.flow(store).store([board.statement(1), board.report(2)])
             ids = [row.observation_id for row in await store.claim("city", 10, NOW)]
@@ -266,6 +268,14 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Street:
     return made
 
 
+def copied(built: Street, folder: Path) -> StorePlace:
+    """The gateway once more, for a test of its own, in this folder; where its store is."""
+    shutil.copytree(built.folder, folder)
+    place = built.place.copied(folder / "data")
+    place.serve(folder / "gateway.toml")
+    return place
+
+
 def run(folder: Path, *words: str) -> tuple[int, dict[str, Any], str]:
     done = CliRunner().invoke(app, ["quarantine", *words, "-g", str(folder), "--json"])
     return done.exit_code, json.loads(done.stdout) if done.stdout.startswith("{") else {}, done.output
@@ -273,7 +283,7 @@ def run(folder: Path, *words: str) -> tuple[int, dict[str, Any], str]:
 
 def test_the_commands_list_explain_replay_and_drop(built: Street, tmp_path: Path) -> None:
     folder = tmp_path / "gateway"
-    shutil.copytree(built.folder, folder)
+    place = copied(built, folder)
     device = built.counters[0].id
     code, told, _ = run(folder, "list")
     assert code == 0
@@ -315,7 +325,7 @@ def test_the_commands_list_explain_replay_and_drop(built: Street, tmp_path: Path
     assert told["figures"] == {"messages": 3, "observations": 4, "queued_again": 1, "refused_still": {}}
 
     async def look() -> tuple[list[int], list[tuple[int, str]]]:
-        async with await Store.look(folder / "data" / "store.db", ("city",)) as store:
+        async with await Store.look(place.where, ("city",)) as store:
             ids = [row.observation_id for row in await store.claim("city", 10, 4e9)]
             # Taken this time, and told so.
             await store.mark_done("city", [(number, f"remote-{number}") for number in ids], NOW)
@@ -328,8 +338,8 @@ def test_the_commands_list_explain_replay_and_drop(built: Street, tmp_path: Path
 
 
 async def test_rejected_figures_expire_and_the_trail_tells_it(built: Street, tmp_path: Path) -> None:
-    shutil.copytree(built.folder, tmp_path / "gateway")
-    async with await Store.open(tmp_path / "gateway" / "data" / "store.db", ("city",)) as store:
+    place = copied(built, tmp_path / "gateway")
+    async with await Store.open(place.where, ("city",)) as store:
         assert await retention.expire(store, built.catalogue, 30, NOW + 30 * 86_400) == (0, 0)
         assert await retention.expire(store, built.catalogue, 30, NOW + 30 * 86_400 + 1) == (4, 2)
         assert (await store.figures()).sinks["city"].rejected == 0

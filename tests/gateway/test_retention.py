@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sealed_street import DAY, NOW, WINDOW, Street
 from sqlalchemy import insert, text
+from stores import KINDS, StorePlace, place_of
 from typer.testing import CliRunner
 
 from peilmerk_gateway import checks, retention, settings
@@ -32,10 +34,11 @@ DAY_S = 86_400
 STREAM = "street/fietspad-0/bicycle_towards"
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Street:
+@pytest.fixture(scope="module", params=KINDS)
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Street:
     """Four windows and a day of one counter, of which two windows were published and one is on its way."""
-    made = Street(tmp_path_factory.mktemp("built"), counters=1)
+    folder = tmp_path_factory.mktemp("built")
+    made = Street(folder, counters=1, place=place_of(request.param, folder, request))
     board = made.counters[0]
 
     async def live() -> None:
@@ -59,6 +62,16 @@ def street(built: Street, tmp_path: Path) -> Iterator[Street]:
     moved = built.moved(tmp_path / "street")
     yield moved
     moved.registry.close()
+
+
+def kept_by(street: Street, folder: Path) -> StorePlace:
+    """Have a gateway in this folder keep the store of the street; return where that is now."""
+    (folder / "data").mkdir(exist_ok=True)
+    for file in [*street.folder.glob("store.db*")]:
+        file.rename(folder / "data" / file.name)
+    place = street.place.copied(folder / "data")
+    place.serve(folder / "gateway.toml")
+    return place
 
 
 async def at_age(street: Street, store: Store, days: float, **options: int) -> Removed:
@@ -166,14 +179,17 @@ async def test_with_a_figure_goes_what_would_give_it_away(street: Street) -> Non
         await at_age(street, store, 10)
         await store.rewrite()
     assert [digest for (digest,) in street.rows("report", "digest")] == [None] * 5
-    for file in street.folder.glob("store.db*"):
-        assert digests[2] not in file.read_bytes(), file
+    assert not street.place.holds(digests[2])
 
 
-async def test_what_is_deleted_is_in_no_byte_of_the_store(tmp_path: Path) -> None:
-    street = Street(tmp_path, counters=1)
+async def test_what_is_deleted_is_in_no_byte_of_a_file_nor_of_a_database_that_was_rewritten(
+    tmp_path: Path, store_place: StorePlace
+) -> None:
+    street = Street(tmp_path, counters=1, place=store_place)
     board = street.counters[0]
     canary = 0x5EC2E7CAFE
+    # PostgreSQL writes whole numbers as its machine does.
+    as_stored = canary.to_bytes(8, sys.byteorder) if store_place.is_postgresql else canary.to_bytes(6)
     async with await street.open() as store:
         await street.flow(store).store([board.statement(1), board.report(2)])
         async with await street.open() as beside:
@@ -192,11 +208,15 @@ async def test_what_is_deleted_is_in_no_byte_of_the_store(tmp_path: Path) -> Non
                     )
                 )
             )
-        assert any(canary.to_bytes(6) in file.read_bytes() for file in tmp_path.glob("store.db*"))
+        assert street.place.holds(as_stored)
         await at_age(street, store, 400)
-    # Nobody has written the file anew; the journal went when the last one let go of it.
-    assert [file.name for file in tmp_path.glob("store.db*")] == ["store.db"]
-    assert canary.to_bytes(6) not in (tmp_path / "store.db").read_bytes()
+        if store_place.is_postgresql:
+            # As when somebody is erased, or on a file that is older than its own overwriting.
+            await store.rewrite()
+    if not store_place.is_postgresql:
+        # Nobody has written the file anew; the journal went when the last one let go of it.
+        assert [file.name for file in tmp_path.glob("store.db*")] == ["store.db"]
+    assert not street.place.holds(as_stored)
     street.registry.close()
 
 
@@ -245,7 +265,7 @@ async def test_a_record_that_cannot_be_read_deletes_nothing_and_one_that_is_gone
         assert (await at_age(street, store, 400)).rows == 14
 
 
-async def test_the_disk_gets_its_space_back(tmp_path: Path) -> None:
+async def test_the_disk_of_a_file_gets_its_space_back(tmp_path: Path) -> None:
     file = tmp_path / "store.db"
     async with await Store.open(file) as store:
         rows = [
@@ -276,7 +296,7 @@ async def test_the_disk_gets_its_space_back(tmp_path: Path) -> None:
     assert file.stat().st_size < full / 2
 
 
-async def test_a_store_that_was_made_before_gives_space_back_once_it_is_rewritten(tmp_path: Path) -> None:
+async def test_a_file_that_was_made_before_gives_space_back_once_it_is_rewritten(tmp_path: Path) -> None:
     file = tmp_path / "store.db"
     with closing(sqlite3.connect(file)) as db:
         db.execute("CREATE TABLE old (data BLOB)")
@@ -311,9 +331,7 @@ async def test_the_command_counts_first_and_deletes_then(street: Street, tmp_pat
     file = settings.write_default(folder)
     with file.open("a") as toml:
         toml.write(f"[clock]\nworld_start = {NOW + 400 * DAY_S}\nwall_start = 4e9\nspeed = 1e-9\n")
-    (folder / "data").mkdir(exist_ok=True)
-    for found in [*street.folder.glob("store.db*")]:
-        found.rename(folder / "data" / found.name)
+    kept_by(street, folder)
     (street.records / "street.toml").rename(folder / "deployments" / "street.toml")
     run = CliRunner()
     for options, rows in (["--dry-run"], 14), ([], 14), ([], 0):
@@ -331,12 +349,11 @@ async def test_a_shorter_retention_that_is_not_in_force_deletes_nothing(
     folder = tmp_path / "gateway"
     found = settings.load(settings.write_default(folder))
     data = found.gateway.data_dir
-    data.mkdir(exist_ok=True)
-    for file in [*street.folder.glob("store.db*")]:
-        file.rename(data / file.name)
+    place = kept_by(street, folder)
+    found = settings.load(folder)
     record = folder / "deployments" / "street.toml"
     (street.records / "street.toml").rename(record)
-    async with await Store.open(data / "store.db") as store:
+    async with await Store.open(place.where) as store:
         history = History(Texts(data / FOLDER), await store.records_told())
         await store.note_records(Catalogue(record.parent, history).facts, NOW)
         record.write_text(
@@ -344,7 +361,7 @@ async def test_a_shorter_retention_that_is_not_in_force_deletes_nothing(
         )
     report = await checks.retained(found, dry_run=False, rewrite=False)
     assert report["figures"]["undecided"] == 4
-    async with await Store.look(data / "store.db") as store:
+    async with await Store.look(place.where) as store:
         assert (await store.figures()).observations == 9
         assert len(await store.latest(STREAM, 10)) == 4
 

@@ -235,8 +235,8 @@ async def test_entities_remember_the_latest_id(store: Store) -> None:
     assert await store.entities("other") == {}
 
 
-def test_migrations_make_exactly_the_schema(store_place: StorePlace, tmp_path: Path) -> None:
-    writing = engine.open_engine(store_place.where, writer=True)
+def test_migrations_make_exactly_the_schema(empty_place: StorePlace, tmp_path: Path) -> None:
+    writing = engine.open_engine(empty_place.where, writer=True)
     engine.migrate(writing)
     engine.migrate(writing)
     with writing.connect() as connection:
@@ -244,14 +244,14 @@ def test_migrations_make_exactly_the_schema(store_place: StorePlace, tmp_path: P
         assert compare_metadata(context, metadata) == []
     found, wanted = engine.revisions(writing)
     assert found == wanted == "0008"
-    if store_place.is_postgresql:
-        ours = _made_of(store_place)
+    if empty_place.is_postgresql:
+        ours = _made_of(empty_place)
         writing.dispose()
-        store_place.remove()
-        plain = engine.open_engine(store_place.where, writer=True)
+        empty_place.remove()
+        plain = engine.open_engine(empty_place.where, writer=True)
         metadata.create_all(plain)
         plain.dispose()
-        assert _made_of(store_place) == ours
+        assert _made_of(empty_place) == ours
         return
     # Alembic compares neither partial indexes nor row ids; the texts of the tables do.
     plain = engine.open_engine(tmp_path / "plain.db", writer=True)
@@ -290,13 +290,13 @@ def _definitions(path: Path) -> dict[str, list[str]]:
 
 
 async def test_a_store_of_the_first_version_is_brought_along_with_all_its_rows(
-    store_place: StorePlace,
+    empty_place: StorePlace,
 ) -> None:
-    writing = engine.open_engine(store_place.where, writer=True)
+    writing = engine.open_engine(empty_place.where, writer=True)
     with writing.begin() as connection:
         alembic.command.upgrade(engine._config(connection), "0001")
     writing.dispose()
-    with store_place.raw() as db:
+    with empty_place.raw() as db:
         db.execute("INSERT INTO report VALUES (?, 7, ?, 900, 1, 0, ?, 5.0)", (DEVICE, START, b"d" * 32))
         db.execute("INSERT INTO ledger VALUES ('street', ?, 5, ?, 700000, 5.0)", (DEVICE, START))
         db.execute("INSERT INTO parked VALUES (?, 8, ?, ?, 5.0)", (DEVICE, b"\0", b"e" * 32))
@@ -307,7 +307,7 @@ async def test_a_store_of_the_first_version_is_brought_along_with_all_its_rows(
             (DEVICE, START),
         )
         db.execute("INSERT INTO publish_outbox VALUES ('city', 1, 'waiting', 0, 0.0, NULL, NULL, NULL)")
-    async with await Store.open(store_place.where, sinks=("city",)) as store:
+    async with await Store.open(empty_place.where, sinks=("city",)) as store:
         probe = Probe(DEVICE, 7, START + 900)
         known = (await store.known([probe]))[probe]
         assert (known.report_digest, known.follows, known.window_end_before) == (b"d" * 32, True, START + 900)
@@ -319,7 +319,7 @@ async def test_a_store_of_the_first_version_is_brought_along_with_all_its_rows(
         assert (await store.stated([DEVICE]))[DEVICE].uptime is None
         (row,) = await store.claim("city", 10, 9.0)
         assert (row.result, row.minimum, row.maximum, row.completeness) == (17, None, None, None)
-    assert not [name for name in store_place.tables() if "_before" in name]
+    assert not [name for name in empty_place.tables() if "_before" in name]
 
 
 async def test_store_keeps_what_it_promises_on_disk(store: Store, store_place: StorePlace) -> None:

@@ -110,7 +110,7 @@ async def test_what_is_no_store_and_what_does_not_answer_is_named(postgresql: Po
 
 @pytest.fixture
 def street(tmp_path: Path, postgresql: PostgresServer) -> Iterator[Street]:
-    made = Street(tmp_path, counters=2, place=new_place("postgresql", tmp_path, postgresql))
+    made = Street(tmp_path, counters=2, place=new_place(tmp_path, postgresql))
     yield made
     made.registry.close()
 

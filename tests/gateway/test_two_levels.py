@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sealed_street import DAY, Street
-from stores import StorePlace
+from stores import StorePlace, new_place
 
 from peilmerk_gateway.ingest import Delivery
 from peilmerk_gateway.two_levels import precision, weigh
@@ -177,13 +177,15 @@ async def test_a_day_of_which_every_window_is_kept_is_weighed(street: Street) ->
         assert db.execute("SELECT count(*) FROM publish_outbox").fetchone() == (2 * 97,)
 
 
-async def test_a_withheld_window_has_no_part_in_the_total_of_its_day(tmp_path: Path) -> None:
+async def test_a_withheld_window_has_no_part_in_the_total_of_its_day(
+    tmp_path: Path, store_place: StorePlace
+) -> None:
     """Whatever its noisy figure was, the same is written down: nothing is left to subtract."""
     written = []
     for hidden in (9, 3, -4):
         folder = tmp_path / str(hidden)
         folder.mkdir()
-        street = Street(folder)
+        street = Street(folder, place=new_place(folder, store_place.server))
         board = street.counters[0]
         async with await street.open() as store:
             flow = street.flow(store)

@@ -25,17 +25,18 @@ from peilmerk_gateway.ingest import Delivery
 from peilmerk_gateway.judge import Judge, Judged
 from peilmerk_gateway.meter import Meter
 from peilmerk_gateway.open import Keyring
-from peilmerk_gateway.registry import Registry
+from peilmerk_gateway.registry import Registry, RegistryError
+from peilmerk_gateway.service import Ready, Service
 from peilmerk_gateway.settings import SettingsError, load, write_default
 from peilmerk_gateway.store import Store, StoreError
 from peilmerk_gateway.store.halts import PAUSE
-from peilmerk_gateway.store.lead import Alone, Shared, open_lead, while_leading
+from peilmerk_gateway.store.lead import Alone, Shared, open_lead, this_folder, while_leading
 from peilmerk_gateway.store.meanwhile import Overtaken
 
 
 @pytest.fixture
 def street(tmp_path: Path, postgresql: PostgresServer) -> Iterator[Street]:
-    made = Street(tmp_path, counters=2, place=new_place("postgresql", tmp_path, postgresql))
+    made = Street(tmp_path, counters=2, place=new_place(tmp_path, postgresql))
     yield made
     made.registry.close()
 
@@ -270,8 +271,79 @@ async def test_one_leads_and_the_next_one_when_its_connection_is_cut(postgresql:
     await one.close()
 
 
+async def test_from_a_copy_of_its_files_no_second_gateway_begins(
+    tmp_path: Path, postgresql: PostgresServer
+) -> None:
+    """A registry that is copied is soon stale, and what is unknown to it would be refused for good."""
+    place = postgresql.database("fenced")
+    for name in ("registry.db", "copy.db"):
+        (tmp_path / name).write_bytes(b"the same")
+    ours, theirs = tmp_path / "registry.db", tmp_path / "copy.db"
+    first = await open_lead(place, ours)
+    # As many of the same files as one likes.
+    second = await open_lead(place, ours)
+    with pytest.raises(StoreError, match="found a gateway at work on it from other files"):
+        await open_lead(place, theirs, strangers_s=0.0)
+    assert isinstance(first, Shared)
+    assert isinstance(second, Shared)
+    assert await first.held()
+    # One that waits begins when the others have ended, by themselves or with their machine.
+    waiting = asyncio.create_task(open_lead(place, theirs))
+    await second.close()
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await first.close()
+    third = await asyncio.wait_for(waiting, 30)
+    assert isinstance(third, Shared)
+    assert await third.held()
+    # Whoever comes back to find it there ends.
+    again = Shared(place, this_folder(ours), 0.0)
+    with pytest.raises(StoreError, match="from other files"):
+        await again.run(asyncio.Event())
+    await again.close()
+    await third.close()
+
+
+async def test_with_an_older_copy_of_the_registry_no_gateway_begins(
+    tmp_path: Path, postgresql: PostgresServer
+) -> None:
+    file = write_default(tmp_path, host="127.0.0.1", mqtt_port=0, web_port=0, update_port=0)
+    new_place(tmp_path, postgresql).serve(file)
+    settings = load(file)
+    copy = tmp_path / "registry.of-yesterday"
+    with Registry(settings.gateway.registry) as registry:
+        registry.enrol("counter", "one")
+    copy.write_bytes(settings.gateway.registry.read_bytes())
+    copy.chmod(0o600)
+    with Registry(settings.gateway.registry) as registry:
+        registry.enrol("counter", "two")
+        async with await Store.open(settings.store_place) as store:
+            await Flow(Keyring(registry), Catalogue(tmp_path), store, ScaledClock(NOW, 0.0, 0.0)).store(
+                [Delivery("a" * 16, 1, b"x")]
+            )
+    for left in settings.gateway.registry.parent.glob("registry.db*"):
+        left.unlink()
+    copy.rename(settings.gateway.registry)
+    why = "found a registry of 2 actions, wanted at least 3"
+    with pytest.raises(RegistryError, match=why):
+        await Service(settings).run()
+    done = await asyncio.to_thread(CliRunner().invoke, root, ["gateway", "check", str(tmp_path)])
+    assert done.exit_code == 1
+    assert why in done.stderr
+    # Enrolled anew, as after every loss, it is whole enough to go on.
+    with Registry(settings.gateway.registry) as registry:
+        registry.enrol("counter", "two again")
+    ready: list[Ready] = []
+    service = Service(settings, ready.append)
+    running = asyncio.create_task(service.run())
+    await until(lambda: ready or running.done(), 60)
+    service.stop()
+    await running
+    assert ready
+
+
 async def test_a_file_has_one_gateway_which_leads(tmp_path: Path) -> None:
-    lead = await open_lead(tmp_path / "store.db")
+    lead = await open_lead(tmp_path / "store.db", tmp_path / "registry.db")
     assert isinstance(lead, Alone)
     assert await lead.held()
     assert lead.members == 1

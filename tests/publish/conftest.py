@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import pytest_asyncio
 from patience import DEADLINE_S
 
 from peilmerk_bench.platform import SensorThingsServer
+from peilmerk_bench.postgresql import PostgresServer
 from peilmerk_gateway.clock import SystemClock
 from peilmerk_gateway.publish import Sink
 from peilmerk_gateway.publish.describe import Describes
@@ -20,8 +21,11 @@ from peilmerk_gateway.publish.outbox import publish_loop
 from peilmerk_gateway.store import Store
 
 sys.path.insert(0, str(Path(__file__).parent))
+# Behind everything else: of both folders there is a `conftest`.
+sys.path.append(str(Path(__file__).parents[1] / "gateway"))
 
 from publisher_process import QUICK, SINK
+from stores import StorePlace, place_of, server_or_skip
 from street import Words
 
 Until = Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]
@@ -33,9 +37,23 @@ async def platform(tmp_path: Path) -> AsyncIterator[SensorThingsServer]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgresServer]:
+    """One server for all tests of this process."""
+    server = server_or_skip()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> StorePlace:
+    """Where the store is: a file, but for tests that ask for each kind (`indirect`)."""
+    return place_of(getattr(request, "param", "sqlite"), tmp_path, request)
+
+
 @pytest_asyncio.fixture
-async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    async with await Store.open(tmp_path / "store.sqlite3", [SINK]) as opened:
+async def store(place: StorePlace) -> AsyncIterator[Store]:
+    async with await Store.open(place.where, [SINK]) as opened:
         yield opened
 
 

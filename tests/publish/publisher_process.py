@@ -1,4 +1,4 @@
-"""A publisher as a process of its own, to be killed: `python publisher_process.py STORE URL`.
+"""A publisher as a process of its own, to be killed: `python publisher_process.py URL STORE [PASSWORD_FILE]`.
 
 Runs until SIGTERM. Prints "ready" once it is at work.
 """
@@ -15,6 +15,7 @@ from peilmerk_gateway.publish.outbox import Pace, publish_loop
 from peilmerk_gateway.publish.sensorthings import SensorThingsSink
 from peilmerk_gateway.publish.sensorthings_http import Service
 from peilmerk_gateway.store import Store
+from peilmerk_gateway.store_place import Database, Place
 
 sys.path.insert(0, str(Path(__file__).parent))
 from street import Words
@@ -30,14 +31,15 @@ def quick_sink(url: str, store: Store, name: str = SINK, batch_rows: int = BATCH
     return SensorThingsSink(name, Service(url), store, settle_s=SETTLE_S, batch_rows=batch_rows)
 
 
-async def main(where: str, url: str) -> None:
-    """Publish until told to stop."""
+async def main(url: str, where: str, password_file: str | None = None) -> None:
+    """Publish until told to stop. The store is a file, or a database with its password in another."""
+    place: Place = where if password_file is None else Database(where, Path(password_file))
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
-    async with await Store.open(where, [SINK]) as store:
+    async with await Store.open(place, [SINK]) as store:
         print("ready", flush=True)
         await publish_loop(store, quick_sink(url, store), Words(), SystemClock(), stop, QUICK)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], sys.argv[2]))
+    asyncio.run(main(*sys.argv[1:]))

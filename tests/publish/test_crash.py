@@ -22,20 +22,25 @@ import street
 from conftest import settled, until
 from patience import DEADLINE_S
 from publisher_process import SINK
+from stores import KINDS, StorePlace
 from wiretap import Line, Wiretap
 
 from peilmerk_bench.platform import SensorThingsServer
 from peilmerk_gateway.store import Store
+from peilmerk_gateway.store_place import Database
 
 Process = asyncio.subprocess.Process
 
 
-async def _start(where: Path, url: str) -> Process:
+async def _start(place: StorePlace, url: str) -> Process:
+    where = [str(place.where)]
+    if isinstance(place.where, Database):
+        where = [place.where.url, str(place.where.password_file)]
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         str(Path(__file__).parent / "publisher_process.py"),
-        str(where),
         url,
+        *where,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
@@ -55,9 +60,9 @@ async def _kill(process: Process) -> None:
     await process.wait()
 
 
-async def _finish(store: Store, where: Path, url: str) -> None:
+async def _finish(store: Store, place: StorePlace, url: str) -> None:
     """Let a publisher work in peace until nothing is left, and end it in good order."""
-    process = await _start(where, url)
+    process = await _start(place, url)
     try:
         await until(lambda: settled(store))
         process.send_signal(signal.SIGTERM)
@@ -76,7 +81,8 @@ async def _assert_exactly_once(platform: SensorThingsServer, store: Store, windo
     assert len(reader.names(platform.url, "datastreams")) == 5
 
 
-async def test_killed_at_random_points(platform: SensorThingsServer, store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", KINDS, indirect=True)
+async def test_killed_at_random_points(platform: SensorThingsServer, store: Store, place: StorePlace) -> None:
     """Eight kills while 600 observations go out in batches of 40; the points are drawn anew in every run."""
     windows = range(120)
     await street.fill(store, windows)
@@ -84,7 +90,7 @@ async def test_killed_at_random_points(platform: SensorThingsServer, store: Stor
     interrupted = 0
     async with Wiretap(platform.url) as wire:
         for _ in range(8):
-            process = await _start(tmp_path / "store.sqlite3", wire.url)
+            process = await _start(place, wire.url)
             at_request = len(wire.requests) + chance.randint(1, 6)
 
             def soon_after(
@@ -102,7 +108,7 @@ async def test_killed_at_random_points(platform: SensorThingsServer, store: Stor
             await _kill(process)
             interrupted += not await settled(store)
         wire.on_request = lambda method, path: Line.PASS
-        await _finish(store, tmp_path / "store.sqlite3", wire.url)
+        await _finish(store, place, wire.url)
     assert interrupted >= 3, "the kills came too late to interrupt anything"
     await _assert_exactly_once(platform, store, windows)
 
@@ -119,13 +125,13 @@ async def test_killed_at_random_points(platform: SensorThingsServer, store: Stor
     ],
 )
 async def test_killed_between_the_platform_s_yes_and_our_note_of_it(
-    platform: SensorThingsServer, store: Store, tmp_path: Path, what: str, nth: int
+    platform: SensorThingsServer, store: Store, place: StorePlace, what: str, nth: int
 ) -> None:
     """The platform has carried out the n-th request of a kind; the publisher dies before it hears of it."""
     windows = range(20)
     await street.fill(store, windows)
     async with Wiretap(platform.url) as wire:
-        process = await _start(tmp_path / "store.sqlite3", wire.url)
+        process = await _start(place, wire.url)
         wire.on_request, wire.before_answer = _kill_at(what, nth, process)
         await asyncio.wait_for(process.wait(), DEADLINE_S)
         assert process.returncode == -signal.SIGKILL
@@ -135,18 +141,18 @@ async def test_killed_between_the_platform_s_yes_and_our_note_of_it(
             # What makes it hard: the platform has rows that our store does not know of.
             figures, _ = await asyncio.to_thread(reader.observations, platform.url)
             assert len(figures) > (await store.figures()).sinks[SINK].published
-        await _finish(store, tmp_path / "store.sqlite3", wire.url)
+        await _finish(store, place, wire.url)
     await _assert_exactly_once(platform, store, windows)
 
 
 async def test_platform_killed_while_it_is_written_to(
-    platform: SensorThingsServer, store: Store, tmp_path: Path
+    platform: SensorThingsServer, store: Store, place: StorePlace
 ) -> None:
     """kill -9 of the platform instead, three times in the middle of requests."""
     windows = range(120)
     await street.fill(store, windows)
     async with Wiretap(platform.url) as wire:
-        process = await _start(tmp_path / "store.sqlite3", wire.url)
+        process = await _start(place, wire.url)
         try:
             for n in (1, 4, 7):
                 seen = Counter(path for _, path in wire.requests)["/v1.1/CreateObservations"]

@@ -9,6 +9,7 @@ from typing import Any
 
 from peilmerk_bench.scale import throughput
 from peilmerk_bench.scale.campaign import ScaleChaos
+from peilmerk_bench.scale.crew import CrewChaos
 
 
 async def run(
@@ -19,6 +20,8 @@ async def run(
     reports: int,
     workers: Sequence[int],
     told: Callable[[str], None],
+    *,
+    own_broker: bool = False,
 ) -> dict[str, Any]:
     """Return {"name", "ok", "figures", "limits"}. Raises PeilmerkError when there is nothing to measure."""
     figures: dict[str, Any] = {}
@@ -28,12 +31,13 @@ async def run(
         with tempfile.TemporaryDirectory(prefix="peilmerk-scale-") as folder:
             found = await throughput.measure(Path(folder), workers, reports, told)
         figures["throughput"] = found
-        drained = [found["sqlite"], *found["processes"].values()]
+        drained = [found["sqlite"], *found["processes"].values(), *found["of_three"].values()]
         ok = all(one["adds_up"] for one in drained)
         limits["adds_up"] = True
     if kills:
         with tempfile.TemporaryDirectory(prefix="peilmerk-scale-") as folder:
-            chaos = await ScaleChaos(Path(folder), kills, seed, boards, rate, told).run()
+            campaign = CrewChaos if own_broker else ScaleChaos
+            chaos = await campaign(Path(folder), kills, seed, boards, rate, told).run()
         figures["chaos"] = chaos["figures"]
         limits |= chaos["limits"]
         ok = ok and chaos["ok"]

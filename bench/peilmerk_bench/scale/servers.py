@@ -46,10 +46,18 @@ class NatsServers:
         """One of each server."""
         return [ports[2] for ports in self._ports.values()]
 
-    def settings_lines(self) -> dict[str, str]:
-        """Return what the gateway's settings say of them: the table [broker.cluster]."""
-        urls = [f"tls://127.0.0.1:{ports[0]}" for ports in self._ports.values()]
-        return {"urls": json.dumps(urls), "password_file": '"broker.password"'}
+    @property
+    def pids(self) -> list[int]:
+        """The processes of those that run."""
+        return [process.pid for process in self._running.values()]
+
+    def serve(self, file: Path) -> None:
+        """Have the gateway of these settings read from them instead of from a broker of its own."""
+        urls = json.dumps([f"tls://127.0.0.1:{ports[0]}" for ports in self._ports.values()])
+        text = file.read_text("utf-8").replace('kind = "nats"', 'kind = "nats-cluster"', 1)
+        text = text.replace("mqtt_port = 0\n", f"mqtt_port = {self.mqtt_ports[0]}\n", 1)
+        text += f'\n[broker.cluster]\nurls = {urls}\npassword_file = "broker.password"\n'
+        file.write_text(text, "utf-8")
 
     def configure(self) -> bool:
         """Write their files; return whether devices are let in."""

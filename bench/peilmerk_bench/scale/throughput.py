@@ -1,8 +1,9 @@
 """How many reports a second several processes take from a full stream, and what a report takes on disk.
 
-Boards send what an outage left them to the gateway's own broker, while no gateway runs; then it is drained.
-Counted is the time from the first report in the store to the last. All in one run on one machine, whose
-processors broker, database and processes share: the ratios tell more than the figures.
+Boards send what an outage left them, while no gateway runs, to the gateway's own broker or to three NATS
+servers with everything on two disks of three; then it is drained. Counted is the time from the first report
+in the store to the last. All in one run on one machine, whose processors brokers, database and processes
+share: the ratios tell more than the figures.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 from peilmerk_bench.measure.gateway import load, town
 from peilmerk_bench.postgresql import PostgresServer
+from peilmerk_bench.scale.servers import NatsServers
 from peilmerk_bench.street.service import GatewayProcess
 from peilmerk_gateway.broker import NatsBroker
 from peilmerk_gateway.child import command_line
@@ -34,11 +36,12 @@ BOARDS = 200
 class Drain:
     """One stream that is drained by so many processes; nought for one process on an SQLite file."""
 
-    def __init__(self, folder: Path, workers: int, server: PostgresServer) -> None:
+    def __init__(self, folder: Path, workers: int, server: PostgresServer, *, cluster: bool = False) -> None:
         self._folder = folder
         self._workers = workers
         self._server = server
-        self._name = f"drained_{workers}"
+        self._name = f"drained_{workers}{'_of_three' if cluster else ''}"
+        self._servers = NatsServers(folder) if cluster else None
 
     async def run(self, reports: int) -> dict[str, Any]:
         """Fill, drain and count. Raises PeilmerkError."""
@@ -54,6 +57,23 @@ class Drain:
             )
             store = f'[store]\nurl = "{where}"\npassword_file = "store.password"\n'
             place.settings.file.write_text(f"{text}\n{store}")
+        if self._servers is not None:
+            self._servers.serve(place.settings.file)
+        try:
+            return await self._drained(place, where, reports)
+        finally:
+            if self._servers is not None:
+                await asyncio.to_thread(self._servers.stop)
+
+    async def _filled(self, place: town.Town, reports: int) -> None:
+        """Have the boards send, while no gateway runs."""
+        if self._servers is not None:
+            await self._servers.start()
+            context = load.trusting(place.settings.trust_dir / "authority.pem")
+            port = self._servers.mqtt_ports[0]
+            await load.admitted(place.boards[-1], port, context)
+            await load.fill(place.boards, reports, port, context)
+            return
         with Registry(place.settings.gateway.registry) as registry:
             broker = NatsBroker(place.settings, registry)
             await broker.start()
@@ -62,6 +82,9 @@ class Drain:
                 await load.fill(place.boards, reports, broker.mqtt_port, context)
             finally:
                 await broker.stop()
+
+    async def _drained(self, place: town.Town, where: Place, reports: int) -> dict[str, Any]:
+        await self._filled(place, reports)
         async with await Store.open(where, [town.SINK]) as opened:
             empty = await opened.size()
         gateway = GatewayProcess(self._folder)
@@ -117,6 +140,7 @@ class Drain:
         found = {"gateway": 0.0, "broker": 0.0, "database": 0.0}
         for one in _family(pid):
             found["broker" if "nats-server" in command_line(one) else "gateway"] += _taken(one)
+        found["broker"] += sum(map(_taken, self._servers.pids if self._servers else ()))
         if self._workers:
             found["database"] = sum(map(_taken, _family(self._server.pid)))
         return found
@@ -160,10 +184,12 @@ def _taken(pid: int) -> float:
 async def measure(
     folder: Path, workers: Sequence[int], reports: int, told: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Return {"processes": {n: figures}, "sqlite": figures, "sensor_year_mb": {store: megabytes}}."""
+    """Return {"processes": {n: figures}, "of_three": {n: figures}, "sqlite": figures, "sensor_year_mb":
+    {store: megabytes}}: `processes` beside one broker, and the first and last n of them at three servers.
+    """
     server = PostgresServer()
     await asyncio.to_thread(server.start)
-    found: dict[str, Any] = {"reports": reports, "processes": {}}
+    found: dict[str, Any] = {"reports": reports, "processes": {}, "of_three": {}}
     try:
         for n in (0, *workers):
             told(f"throughput: {n or 'one on an SQLite file'}")
@@ -173,10 +199,15 @@ async def measure(
                 found["processes"][str(n)] = drained
             else:
                 found["sqlite"] = drained
+        for n in dict.fromkeys((workers[0], workers[-1])):
+            told(f"throughput: {n} at three NATS servers")
+            drained = await Drain(folder / f"{n}-of-three", n, server, cluster=True).run(reports)
+            told(f"throughput: {drained['reports_a_second']:,} reports a second")
+            found["of_three"][str(n)] = drained
     finally:
         await asyncio.to_thread(server.close)
     first = found["processes"][str(workers[0])]["reports_a_second"]
-    for drained in found["processes"].values():
+    for drained in (*found["processes"].values(), *found["of_three"].values()):
         drained["times_the_first"] = round(drained["reports_a_second"] / first, 2) if first else 0.0
     found["sensor_year_mb"] = sensor_year(found, workers)
     return found

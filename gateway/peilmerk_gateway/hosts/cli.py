@@ -26,7 +26,7 @@ from peilmerk_gateway.hosts.host import Host, HostError
 from peilmerk_gateway.hosts.vault import FILE, KEY_FILE, Vault
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import Settings
-from peilmerk_gateway.store import Store, halts
+from peilmerk_gateway.store import Store, engine, halts
 from peilmerk_gateway.web.language import languages
 from peilmerk_protocol.device_ids import new_device_id
 
@@ -306,7 +306,7 @@ async def _change(settings: Settings, device_id: str, action: str) -> tuple[bool
 
 async def _standing(settings: Settings, device_ids: list[str]) -> dict[str, str]:
     place = settings.store_place
-    if isinstance(place, Path) and not place.exists():
+    if not await asyncio.to_thread(engine.is_there, place):
         return dict.fromkeys(device_ids, "taking part")
     async with await Store.look(place) as store:
         found = await store.halts(device_ids)

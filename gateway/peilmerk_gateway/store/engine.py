@@ -86,6 +86,17 @@ def check_there(where: Place) -> None:
         raise StoreError(f"{url.database}: found no store, wanted one: 'peilmerk gateway run' makes it")
 
 
+def is_there(where: Place) -> bool:
+    """Whether there is a store, of whichever version; a first start makes one. Raises StoreError."""
+    if not isinstance(where, Database):
+        return Path(where).is_file()
+    opened = open_engine(where, writer=False)
+    try:
+        return revisions(opened)[0] is not None
+    finally:
+        opened.dispose()
+
+
 def open_engine(where: Place, *, writer: bool) -> Engine:
     """Make an engine; a writer's transactions take the write lock at their beginning.
 

@@ -445,6 +445,10 @@ class Store(Keeping):
         """Return number and digest of the audit trail's last entry; (0, "") before the first."""
         return await self._read(upkeep.head)
 
+    async def registry_told(self) -> int:
+        """Return the number of the registry's last action that the audit trail knows of, nought for none."""
+        return await self._read(upkeep.registry_told)
+
     # Who waits for news.
 
     async def follow(self, stop: asyncio.Event, every_s: float = FOLLOW_S) -> None:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cbor2
 from sqlalchemy import Connection, func, select
 
 from peilmerk_gateway.store import commands, halts, schema, trail
@@ -111,3 +112,11 @@ def head(connection: Connection) -> tuple[int, str]:
     columns = schema.audit_head.c
     row = connection.execute(select(columns.number, columns.digest).where(columns.id == 1)).first()
     return (0, "") if row is None else (int(row[0]), bytes(row[1]).hex())
+
+
+def registry_told(connection: Connection) -> int:
+    """Return the number of the registry's last action that the trail knows of; nought before the first."""
+    columns = schema.audit_entry.c
+    statement = select(columns.body).where(columns.kind == trail.REGISTRY).order_by(columns.number.desc())
+    body = connection.execute(statement.limit(1)).scalar_one_or_none()
+    return 0 if body is None else int(cbor2.loads(body)["number"])

@@ -47,6 +47,7 @@ class Line:
         writer.write(connect_packet(board.device_id, board.device_id, board.password, keep_alive_s=0))
         answer = await reader.readexactly(4)
         if answer != b"\x20\x02\x00\x00":
+            writer.close()
             raise LoadError(f"found answer {answer.hex()} to a board's login, wanted 20020000")
         return cls(board, reader, writer)
 
@@ -78,6 +79,21 @@ class Line:
 def trusting(authority: Path) -> ssl.SSLContext:
     """Return what a board verifies the broker with."""
     return ssl.create_default_context(cafile=str(authority))
+
+
+async def admitted(board: Board, port: int, context: ssl.SSLContext) -> None:
+    """Return once a broker that was told of its users lets this one in. Raises LoadError."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            line = await Line.open(board, port, context)
+        except (LoadError, OSError):
+            if time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(TICK_S * 10)
+        else:
+            await line.close()
+            return
 
 
 async def fill(
