@@ -82,7 +82,7 @@ async def test_a_store_that_cannot_be_read_is_dead(street: Street, store: Store)
     store._reading.dispose()
     troubles = await looked(made)
     assert re.fullmatch(
-        r"the store cannot be read: (disk I/O error|a page of the file is damaged. Where only indexes .*)",
+        r"the store cannot be read: (disk I/O error|a page of the file is damaged. The gateway puts .*)",
         troubles["store"],
     )
     assert str(street.folder) not in str(troubles)
