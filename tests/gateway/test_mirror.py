@@ -168,6 +168,16 @@ async def test_it_is_in_step_at_every_commit_and_erasure_included(
     assert mirror.told(file) == mirror.IN_STEP
     assert as_the_mirror_has_it(file, file.parent / "x") == everything(file)
     assert not mend.differing(file)
+    # Damaged after that: what comes back has nothing of it either.
+    before = everything(file)
+    spoil(file, "ledger")
+    see_to(file, True, NOW)
+    assert entries(file)[-1] == trail.MENDED
+    assert but_trail(everything(file)) == but_trail(before)
+    assert before["ledger"]
+    assert not before["report"]
+    for path in [*file.parent.glob("store.db*"), mirror.copy_of(file)]:
+        assert digest not in path.read_bytes(), path
 
 
 def store_digest(file: Path) -> bytes:
