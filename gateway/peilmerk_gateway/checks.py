@@ -22,7 +22,7 @@ from peilmerk_gateway.deployments.history import History, Texts
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import Settings
-from peilmerk_gateway.store import Store, engine
+from peilmerk_gateway.store import Store, engine, mirror
 from peilmerk_gateway.store.records import RecordsEntry
 from peilmerk_gateway.trust import ensure_trust
 from peilmerk_protocol.profile import DAY_S
@@ -86,8 +86,9 @@ async def check_gateway(settings: Settings) -> tuple[dict[str, Any], list[str]]:
 
 
 async def gateway_status(settings: Settings) -> dict[str, Any]:
-    """Return the totals of the store, what yesterday and today cost, what boards last stated, and which
-    records are broken: file, key and reason. `ok` is false where a broken record stops its deployment.
+    """Return the totals of the store, what yesterday and today cost, what boards last stated, how an SQLite
+    store's mirror is, and which records are broken: file, key and reason. `ok` is false where a broken record
+    stops its deployment.
 
     Raises StoreError when there is no store yet.
     """
@@ -116,6 +117,8 @@ async def gateway_status(settings: Settings) -> dict[str, Any]:
     figures["deployments"] = len(catalogue.deployments)
     figures["broken_records"] = len(catalogue.broken)
     figures["stopped"] = {str(error.file): _stopped(error, told) for error in catalogue.broken}
+    if not isinstance(place := settings.store_place, Database):
+        figures["mirror"] = mirror.told(place)
     limits = {"broken_records": 0}
     return {"name": "gateway status", "ok": not catalogue.broken, "figures": figures, "limits": limits}
 

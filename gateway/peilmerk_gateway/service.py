@@ -37,16 +37,16 @@ from peilmerk_gateway.operation import supervisor
 from peilmerk_gateway.operation.condition import Condition
 from peilmerk_gateway.operation.crew import Crew
 from peilmerk_gateway.operation.metrics import Facts
+from peilmerk_gateway.operation.mirroring import keep_mirror, see_to
 from peilmerk_gateway.operation.reload import changes
 from peilmerk_gateway.publish.workers import Workers
 from peilmerk_gateway.quota import quota_loop, quotas_of
 from peilmerk_gateway.registry import Registry, RegistryError
 from peilmerk_gateway.retention import retain_loop
 from peilmerk_gateway.settings import Settings, SettingsError, load
-from peilmerk_gateway.store import Store, StoreDamaged, StoreError, salvage
+from peilmerk_gateway.store import Store, StoreDamaged, StoreError, mirror, salvage
 from peilmerk_gateway.store.lead import Shared, open_lead, while_leading
 from peilmerk_gateway.store.quarantine import Bounds
-from peilmerk_gateway.store.salvage import SalvageError
 from peilmerk_gateway.store_place import Place
 from peilmerk_gateway.trust import Trust
 from peilmerk_gateway.updates.server import FirmwareServer
@@ -112,11 +112,11 @@ class Service:
             stack.enter_context(self._signals())
             registry = stack.enter_context(Registry(settings.gateway.registry))
             place = settings.store_place
-            await asyncio.to_thread(_salvage, place)
+            await asyncio.to_thread(see_to, place, settings.gateway.mirror, clock.now())
             lead = await open_lead(place, settings.gateway.registry)
             if isinstance(lead, Shared):
                 stack.push_async_callback(lead.close)
-            store = await Store.open(place, [sink.name for sink in settings.sinks])
+            store = await _open_store(place, [sink.name for sink in settings.sinks])
             stack.push_async_callback(store.close)
             stack.callback(_mark, store, place)
             if store.is_shared:
@@ -169,6 +169,7 @@ class Service:
                 asyncio.create_task(condition.watch(self._stop, _still_alive), name="condition"),
                 asyncio.create_task(self._reload(workers, condition), name="reload"),
                 asyncio.create_task(self._damage(store, place), name="store"),
+                asyncio.create_task(keep_mirror(store, self._stop), name="mirror"),
                 *(asyncio.create_task(server.wait(), name=server.name) for server in servers),
             ]
             if isinstance(lead, Shared):
@@ -239,7 +240,14 @@ class Service:
             revoked = sum(device.revoked for device in every)
             return len(every) - revoked, revoked
 
+        def in_step() -> bool | None:
+            place = self._settings.store_place
+            if not isinstance(place, Path) or not self._settings.gateway.mirror:
+                return None
+            return mirror.told(place) == mirror.IN_STEP
+
         return Facts(
+            mirror_in_step=in_step,
             deployments=lambda: len(catalogue.deployments),
             broken_records=lambda: len(catalogue.broken),
             devices=devices,
@@ -407,18 +415,14 @@ def _mark(store: Store, place: Place) -> bool:
     return isinstance(place, Path) and store.damage.is_set() and salvage.mark(place)
 
 
-def _salvage(place: Place) -> None:
-    """Make a damaged store whole, if it is to be and can be."""
-    if not isinstance(place, Path) or not salvage.is_marked(place):
-        return
-    _log.warning("the store was found damaged: reading its tables into a new file", file=str(place))
-    supervisor.tell("EXTEND_TIMEOUT_USEC=3600000000")
+async def _open_store(place: Place, sinks: list[str]) -> Store:
+    """Open the store. Raises StoreDamaged where it is to be started anew to put it whole, else StoreError."""
     try:
-        done = salvage.salvage(place)
-    except SalvageError as reason:
-        _log.error("the store cannot be made whole, it is held", reason=str(reason))
-    else:
-        _log.warning("the store is whole again", rows=done.rows, damaged_one=str(done.kept))
+        return await Store.open(place, sinks)
+    except StoreDamaged as reason:
+        if isinstance(place, Path) and salvage.mark(place):
+            raise
+        raise StoreError(str(reason)) from reason
 
 
 def _tell_broken(catalogue: Catalogue) -> None:

@@ -242,6 +242,8 @@ def write_default(
         f"data_dir = {_toml(data_dir)}",
         "# With less room on its disk, MiB, the gateway says that it is not ready.",
         "least_free_mib = 512",
+        "# Every page of the store is kept twice, so that a damaged one is put right; false: once.",
+        "# mirror = true",
         "",
         "[broker]",
         'kind = "nats"',

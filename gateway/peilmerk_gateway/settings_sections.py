@@ -62,6 +62,10 @@ class GatewaySettings(Section):
     """How many processes take turns at what boards send, the gateway among them; more than one need a store
     in PostgreSQL and a NATS broker.
     """
+    mirror: Annotated[bool, Field(strict=True)] = True
+    """Whether every page of an SQLite store is kept a second time, in `mirror` in `data_dir`: from that a
+    damaged page is put right. It takes as much disk again.
+    """
 
     @property
     def registry(self) -> Path:

@@ -99,7 +99,7 @@ async def test_a_store_that_cannot_be_read_is_dead(street: Street, store: Store)
         for file in street.folder.glob("store.db*"):
             file.write_bytes(b"spoilt" * 4_096)
         store._reading.dispose()
-        why = "(disk I/O error|a page of the file is damaged. Where only indexes .*)"
+        why = "(disk I/O error|a page of the file is damaged. The gateway puts .*)"
     troubles = await looked(made)
     assert re.fullmatch(f"the store cannot be read: {why}", troubles["store"])
     assert str(street.folder) not in str(troubles)

@@ -163,6 +163,8 @@ async def test_a_gateway_that_meets_a_damaged_index_ends_and_comes_back_whole(
     settings: Any,  # noqa: F811
     counter: Any,  # noqa: F811
 ) -> None:
+    """Without a mirror, from which it would come back at once."""
+    settings.file.write_text(settings.file.read_text().replace("# mirror = true", "mirror = false"))
     file = settings.gateway.data_dir / STORE_FILE
     window = int(time.time()) // 900 - 1
     async with gateway(settings) as running:
@@ -184,5 +186,6 @@ async def test_a_gateway_that_meets_a_damaged_index_ends_and_comes_back_whole(
         assert "found a damaged page: looked at when it is started anew" in running.log.read_text()
     async with gateway(settings) as running:
         assert "the store is whole again" in running.log.read_text()
+        assert not (settings.gateway.data_dir / "mirror").exists()
         # What was on its way is stored, and what was stored is still there.
         await reached(settings, 2)

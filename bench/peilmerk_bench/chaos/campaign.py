@@ -7,6 +7,7 @@ for the first time is owed like everything else. The kills, all SIGKILL:
     gateway     so long after its birth, or after it was ready, as chance says: also while it is starting
     broker      the nats-server below it, which the gateway brings back
     publisher   the gateway again, at the moment that figures are marked as being sent to the platform
+    page        the gateway again, and while it is away a page of its store is overwritten with rubbish
 
 At the end the boards bring what is left, the gateway what it owes, and everything is compared: what boards
 were acknowledged with the store's rows, the ledger with the reports, the platform with the store, and the
@@ -40,12 +41,12 @@ from peilmerk_gateway.child import command_line
 from peilmerk_gateway.deployments.template import NewDevice, new_record
 from peilmerk_gateway.free_port import free_port
 from peilmerk_gateway.registry import Registry
-from peilmerk_gateway.store import STORE_FILE, Store
+from peilmerk_gateway.store import STORE_FILE, Store, trail
 from peilmerk_gateway.store_place import Place
 from peilmerk_gateway.trust import Trust, ensure_trust
 from peilmerk_protocol import profile
 
-KINDS: tuple[str, ...] = ("gateway", "broker", "publisher")
+KINDS: tuple[str, ...] = ("gateway", "broker", "publisher", "page")
 FIRMWARE = bytes(range(32))
 # Boards bring windows of the past: so long back is the first one.
 DAYS_BACK = 85
@@ -83,6 +84,8 @@ class Figures:
     redelivered: int = 0
     trail_faults: int = 0
     died_unasked: int = 0
+    mended: int = 0
+    """How often the store was put whole from its mirror; not every page is in use."""
     gateway_back_s: list[float] = field(default_factory=list)
     broker_back_s: list[float] = field(default_factory=list)
     gateway_peak_mib: float = 0.0
@@ -157,6 +160,8 @@ class Chaos:
                 self.figures.kills[kind] += 1
                 stored = await self._count("SELECT count(*) FROM report")
                 self._say(f"{number + 1}/{self._kills} {kind} killed, {stored} reports stored")
+                if kind == "page":
+                    await asyncio.to_thread(self._spoil)
             await self._settle()
             await self._stop_gateway()
             await self._compare()
@@ -220,6 +225,10 @@ class Chaos:
             await self._kill_gateway()
             return
         await self._up()
+        if kind == "page":
+            await asyncio.sleep(self._random.uniform(0.0, GATEWAY_LIVES_S))
+            await self._kill_gateway()
+            return
         if kind == "broker":
             await asyncio.sleep(self._random.uniform(0.0, BROKER_LIVES_S))
             await self._kill_broker()
@@ -272,6 +281,15 @@ class Chaos:
         if starting is not None:
             with suppress(StreetError):
                 await starting
+
+    def _spoil(self) -> None:
+        """Overwrite a page of the store, any but the first."""
+        with (self._data / STORE_FILE).open("r+b") as file:
+            header = file.read(18)
+            size = int.from_bytes(header[16:18], "big")
+            pages = file.seek(0, os.SEEK_END) // size
+            file.seek(self._random.randrange(1, pages) * size)
+            file.write(self._random.randbytes(size))
 
     async def _kill_broker(self) -> None:
         before = self._broker_pid()
@@ -374,6 +392,7 @@ class Chaos:
         async with await Store.look(self._place) as store:
             verdict = await store.check_trail()
         found.trail_faults = len(verdict.faults)
+        found.mended = verdict.by_kind.get(trail.MENDED, 0)
         for entry, fault in verdict.faults[:5]:
             self._say(f"audit trail, entry {entry}: {fault}")
 

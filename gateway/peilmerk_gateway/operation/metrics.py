@@ -48,6 +48,8 @@ class Facts:
     """When the broker's certificate or its authority ends, unix seconds."""
     reloads: Callable[[], tuple[int, int]] = field(default=lambda: (0, 0))
     """How often the settings were read anew, and how often they could not be used."""
+    mirror_in_step: Callable[[], bool | None] = lambda: False
+    """Whether an SQLite store's mirror has all of it; None where there is to be none."""
 
 
 class _Collected(Collector):
@@ -109,6 +111,9 @@ class _Collected(Collector):
                 "When the broker's certificate or its authority ends.",
                 [("", "", facts.certificate_ends)],
             )
+        if (in_step := facts.mirror_in_step()) is not None:
+            words = "Whether the store's second copy has all of it."
+            yield _gauge("store_mirror_in_step", words, [("", "", in_step)])
         good, bad = facts.reloads()
         yield _counter(
             "settings_reloads",

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, func, select
 from peilmerk_gateway.child import Lease
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.settings import Settings
-from peilmerk_gateway.store import Store, engine, upkeep
+from peilmerk_gateway.store import Store, engine, mirror, upkeep
 from peilmerk_gateway.store.schema import metadata
 from peilmerk_gateway.store.sql import insert_all
 from peilmerk_gateway.store_place import STORE_FILE, Database
@@ -53,6 +53,7 @@ async def move(settings: Settings) -> Moved:
         put_aside = file.with_name(f"{STORE_FILE}.moved")
         if verdict.ok:
             file.rename(put_aside)
+            mirror.remove(file)
     finally:
         lease.release()
     return Moved(rows, head, len(verdict.faults), put_aside if verdict.ok else file)

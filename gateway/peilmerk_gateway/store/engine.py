@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import DBAPIError
 
 from peilmerk_gateway.errors import PeilmerkError
+from peilmerk_gateway.store import mirror
 from peilmerk_gateway.store.schema import metadata
 from peilmerk_gateway.store_place import IDLE_S, PROBE_S, PROBES, UNHEARD_S, Database, Place
 
@@ -51,9 +53,9 @@ def why(reason: BaseException | None) -> str:
     text = str(reason).partition("\n")[0]
     if is_damage(reason):
         text += (
-            ": a page of the file is damaged. Where only indexes are, the gateway puts it right when it is "
-            "started anew; else stop it and put the last backup in its place. What boards brought meanwhile "
-            "waits at the broker"
+            ": a page of the file is damaged. The gateway puts it right when it is started anew, from its "
+            "mirror, or where only indexes are damaged; where its log says that neither can be, stop it and "
+            "put the last backup in its place. What boards brought meanwhile waits at the broker"
         )
     return text
 
@@ -104,7 +106,7 @@ def open_engine(where: Place, *, writer: bool) -> Engine:
     """
     if isinstance(where, Database):
         return _open_postgresql(where, writer=writer)
-    url = database_url(where)
+    url, file = database_url(where), Path(where)
     engine = create_engine(url, connect_args={"timeout": BUSY_MS / 1000, "check_same_thread": False})
     begin = "BEGIN IMMEDIATE" if writer else "BEGIN"
 
@@ -118,7 +120,7 @@ def open_engine(where: Place, *, writer: bool) -> Engine:
             "journal_mode = WAL",
             "synchronous = FULL",
             # Pages, 64 MiB: the last page of each board is written often, and then into the file once.
-            "wal_autocheckpoint = 16384",
+            f"wal_autocheckpoint = {0 if mirror.is_wanted(file) else mirror.EVERY_FRAMES}",
             "foreign_keys = ON",
             f"busy_timeout = {BUSY_MS}",
             # What is deleted is overwritten, not only forgotten.
@@ -196,7 +198,8 @@ def _config(connection: Connection) -> Config:
 def migrate(engine: Engine) -> None:
     """Bring the database to this version's tables, in one transaction.
 
-    Raises StoreError when the database is not a store of ours or is of a newer version.
+    Raises StoreError when the database is not a store of ours or is of a newer version, StoreDamaged when its
+    file cannot be read.
     """
     try:
         with engine.begin() as connection:
@@ -206,9 +209,12 @@ def migrate(engine: Engine) -> None:
             f"{engine.url.render_as_string()}: the store was written by a newer peilmerk: {reason}"
         ) from reason
     except DBAPIError as reason:
-        raise StoreError(
-            f"{engine.url.render_as_string()}: cannot open the store: {why(reason.orig)}"
-        ) from reason
+        raise _unusable(engine, reason) from reason
+
+
+def _unusable(engine: Engine, reason: DBAPIError) -> StoreError:
+    kind = StoreDamaged if is_damage(reason.orig) else StoreError
+    return kind(f"{engine.url.render_as_string()}: cannot open the store: {why(reason.orig)}")
 
 
 def revisions(engine: Engine) -> tuple[str | None, str | None]:
@@ -218,9 +224,7 @@ def revisions(engine: Engine) -> tuple[str | None, str | None]:
             found = MigrationContext.configure(connection).get_current_revision()
             return found, ScriptDirectory.from_config(_config(connection)).get_current_head()
     except DBAPIError as reason:
-        raise StoreError(
-            f"{engine.url.render_as_string()}: cannot open the store: {why(reason.orig)}"
-        ) from reason
+        raise _unusable(engine, reason) from reason
 
 
 def size(connection: Connection) -> int:
@@ -243,8 +247,11 @@ def damaged(connection: Connection) -> list[str]:
     return [] if found == ["ok"] else found
 
 
-def give_back(engine: Engine, most_pages: int) -> int:
-    """Give up to so many empty pages of an SQLite file back to the disk; return how many are left."""
+def give_back(engine: Engine, most_pages: int, mirrored: Callable[[], bool]) -> int:
+    """Give up to so many empty pages of an SQLite file back to the disk; return how many are left.
+
+    `mirrored` is asked before the journal is emptied: whether its mirror, if any, has all of it.
+    """
     if engine.dialect.name != "sqlite":
         return 0
     with _outside(engine) as connection:
@@ -254,17 +261,18 @@ def give_back(engine: Engine, most_pages: int) -> int:
             # page.
             connection.executescript(f"PRAGMA incremental_vacuum({int(most_pages)})")
             left = int(connection.execute("PRAGMA freelist_count").fetchone()[0])
-        if not left:
-            # What was deleted is also in the journal, until it is emptied; where somebody reads, later.
+        # What was deleted is also in the journal, until it is emptied; where somebody reads, later.
+        if not left and mirrored():
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return left
 
 
-def rewrite(engine: Engine) -> None:
+def rewrite(engine: Engine, mirrored: Callable[[], bool]) -> None:
     """Write the store anew: what was deleted is in no byte of it, nor of the journal of an SQLite file.
 
-    PostgreSQL's own journal, its copies and dumps are the operator's. Raises StoreError when somebody else
-    reads on and on: then it is to be done again.
+    PostgreSQL's own journal, its copies and dumps are the operator's. `mirrored` is asked before the journal
+    is emptied, see `give_back`. Raises StoreError when somebody else reads on and on: then it is to be done
+    again.
     """
     if engine.dialect.name == "postgresql":
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -273,7 +281,10 @@ def rewrite(engine: Engine) -> None:
     if engine.dialect.name == "sqlite":
         with _outside(engine) as connection:
             connection.execute("VACUUM")
-            busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            until = time.monotonic() + BUSY_MS / 1000
+            while not (may := mirrored()) and time.monotonic() < until:
+                time.sleep(0.05)
+            busy, *_ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() if may else (1,)
             if busy:
                 raise StoreError(f"{engine.url.database}: found others at work in it, wanted it for a moment")
 

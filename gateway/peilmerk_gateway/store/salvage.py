@@ -3,8 +3,8 @@
 Indexes hold nothing that the tables do not, nor does `device_stream`. So every row is read from the other
 tables, without any index, into a new file, and that takes the old one's place if the audit trail holds in it:
 not a row is missing or changed.
-Where a page of a table itself is damaged, rows are gone that nobody can give back; then nothing is put in
-place, and a person decides (a backup).
+Where a page of a table itself is damaged, its rows are not in the file any more. The mirror has them, and is
+asked first (`mend`); where there is none nothing is put in place, and a person decides (a backup).
 
     store.db               the store
     store.db.damaged       says that it is to be salvaged at the next start, or that it cannot be
@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
+from sqlalchemy.exc import DBAPIError
 
 from peilmerk_gateway.store import engine, trail_check
 from peilmerk_gateway.store.schema import device_stream, metadata
@@ -59,6 +60,11 @@ def is_marked(file: Path) -> bool:
     return _marked(file) == _TO_DO
 
 
+def is_in_vain(file: Path) -> bool:
+    """Whether it was tried to make this very file whole, and could not be."""
+    return _marked(file) == _IN_VAIN
+
+
 def salvage(file: Path, now: float | None = None) -> Salvaged:
     """Put a store in place that has every row of the damaged one. Nobody else may have it open.
 
@@ -66,24 +72,30 @@ def salvage(file: Path, now: float | None = None) -> Salvaged:
     what may pass, such as a disk without room for a second file.
     """
     new = file.with_name(f"{file.name}.salvaged")
-    _remove(new)
+    remove(new)
     try:
         rows = _copy(file, new)
-        _check(new)
-        moment = int(time.time() if now is None else now)
-        kept = file.with_name(f"{file.name}.damaged-{moment}")
-        for journal in _JOURNALS:
-            if (old := Path(f"{file}{journal}")).exists():
-                old.replace(f"{kept}{journal}")
-        new.replace(file)
-        _sync(file.parent)
+        check(new)
+        kept = put_in_place(new, file, now)
     except SalvageError:
         _write_mark(file, _IN_VAIN)
         raise
     finally:
-        _remove(new)
-    _mark_of(file).unlink(missing_ok=True)
+        remove(new)
     return Salvaged(rows, kept)
+
+
+def put_in_place(new: Path, file: Path, now: float | None = None) -> Path:
+    """Put a file that was checked in the place of the damaged one; return where that is kept."""
+    moment = int(time.time() if now is None else now)
+    kept = file.with_name(f"{file.name}.damaged-{moment}")
+    for journal in _JOURNALS:
+        if (old := Path(f"{file}{journal}")).exists():
+            old.replace(f"{kept}{journal}")
+    new.replace(file)
+    _sync(file.parent)
+    _mark_of(file).unlink(missing_ok=True)
+    return kept
 
 
 def forget(file: Path, until: float) -> int:
@@ -145,13 +157,18 @@ def _copy(file: Path, new: Path) -> int:
     return rows
 
 
-def _check(new: Path) -> None:
+def check(new: Path) -> None:
+    """Raise SalvageError unless a file is whole and its audit trail holds; then it is on the disk."""
     opened = engine.open_engine(new, writer=False)
     try:
         with opened.begin() as connection:
             if found := engine.damaged(connection):
                 raise SalvageError(f"{new}: {found[0]}")
             verdict = trail_check.check(connection)
+    except DBAPIError as reason:
+        if engine.is_damage(reason.orig):
+            raise SalvageError(f"{new}: {reason.orig}") from reason
+        raise engine.StoreError(f"{new}: cannot be read: {reason.orig}") from reason
     finally:
         opened.dispose()
     if not verdict.ok:
@@ -177,7 +194,8 @@ def _write_mark(file: Path, word: str) -> None:
     _mark_of(file).write_text(f"{file.stat().st_ino} {word}\n")
 
 
-def _remove(new: Path) -> None:
+def remove(new: Path) -> None:
+    """Delete a file that is being made, with its journals."""
     for journal in _JOURNALS:
         Path(f"{new}{journal}").unlink(missing_ok=True)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sqlite3
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import structlog
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
@@ -29,6 +31,7 @@ from peilmerk_gateway.store import (
     halts,
     held,
     meanwhile,
+    mirror,
     outbox,
     probe,
     quarantine,
@@ -70,6 +73,8 @@ OWN_ENTRIES = 256
 # How soon a page, or a publisher, learns of what another process wrote, seconds.
 FOLLOW_S = 0.5
 
+_log = structlog.get_logger(__name__)
+
 
 class Store(Keeping):
     """An open store. Make it with `await Store.open(...)`, close it with `await store.close()`.
@@ -92,6 +97,9 @@ class Store(Keeping):
         self._streams = Streams()
         self.damage = asyncio.Event()
         """Set once a page of an SQLite file was found damaged."""
+        self.mirror = None if isinstance(where, Database) else mirror.Mirror(Path(where))
+        """What keeps a second copy of an SQLite file, where there is to be one: see `store.mirror`."""
+        self._loop = asyncio.get_running_loop()
         self.is_shared = isinstance(where, Database)
         """Whether gateways in other processes may write batches too."""
         self._entries: deque[int] = deque(maxlen=OWN_ENTRIES)
@@ -147,8 +155,65 @@ class Store(Keeping):
         """Finish the transaction at hand and let go of the database."""
         for threads in (self._writer, self._readers):
             await asyncio.to_thread(threads.shutdown)
+        await asyncio.to_thread(self._let_go)
+
+    def _let_go(self) -> None:
+        ours = self.mirror
+        last = None
+        if ours is not None and self.is_mirrored:
+            try:
+                last = ours.open()
+            except sqlite3.Error as reason:
+                # With the last connection SQLite would write the journal into the file, and delete it.
+                _log.error("the store's journal is left as it is", reason=str(reason))
+                self._note_damage(reason)
+                _left_open.append((self._writing, self._reading))
+                ours.release()
+                return
         self._writing.dispose()
         self._reading.dispose()
+        if ours is not None and last is not None:
+            try:
+                ours.close(last)
+            except (sqlite3.Error, OSError) as reason:
+                _log.error("the store's mirror is not in step at the end", reason=str(reason))
+                self._note_damage(reason)
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether there is to be a mirror of an SQLite file that is there."""
+        if self.mirror is None or self.url.database is None:
+            return False
+        file = Path(self.url.database)
+        return mirror.is_wanted(file) and file.exists()
+
+    def _note_damage(self, reason: BaseException | None) -> bool:
+        if engine.is_damage(reason):
+            # Also from a thread of the store; a loop that is over has nobody who waits.
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self.damage.set)
+            return True
+        return False
+
+    def _mirrored(self) -> bool:
+        """Bring the mirror in step, where there is one to be; return whether it is. Writer's thread only."""
+        # Also when the mirror's folder went away meanwhile: nobody else makes checkpoints.
+        if self.mirror is None or not (self.mirror.keeps or self.is_mirrored):
+            return False
+        try:
+            return self.mirror.step()
+        except (sqlite3.Error, OSError) as reason:
+            if not self._note_damage(reason):
+                _log.error("the store's mirror is not in step, trying again", reason=str(reason))
+            return False
+
+    def _may_empty(self) -> bool:
+        """Whether the journal may be emptied: nothing of it would get into the file past the mirror."""
+        return self.mirror is None or not self._mirrored() or self.mirror.is_whole
+
+    async def mirror_now(self) -> bool:
+        """Bring the mirror in step and make a checkpoint; return whether it is in step."""
+        return await self._in(self._writer, self._mirrored)
 
     async def __aenter__(self) -> Store:
         return self
@@ -260,14 +325,29 @@ class Store(Keeping):
 
         SQLite only, and a file that was made so (see `rewrite`); any other database does so by itself.
         """
-        return await self._in(self._writer, lambda: engine.give_back(self._writing, most_pages))
+        return await self._in(
+            self._writer, lambda: engine.give_back(self._writing, most_pages, self._may_empty)
+        )
 
     async def rewrite(self) -> None:
         """Write the whole SQLite file anew without what was deleted, and so that `give_back` works on it.
 
-        Takes as much disk again for as long as it runs, and holds writers meanwhile.
+        Takes as much disk again for as long as it runs, and holds writers meanwhile. A mirror that is not in
+        step then is deleted: nothing that was erased is to stay in it.
         """
-        await self._in(self._writer, lambda: engine.rewrite(self._writing))
+
+        def run() -> None:
+            engine.rewrite(self._writing, self._may_empty)
+            if self.is_mirrored and not self._mirrored():
+                try:
+                    mirror.drop(Path(str(self.url.database)), "is made anew after the store was written anew")
+                except OSError as reason:
+                    raise StoreError(
+                        f"{mirror.folder_of(Path(str(self.url.database)))}: what was deleted is there still: "
+                        f"{reason.strerror}"
+                    ) from reason
+
+        await self._in(self._writer, run)
 
     # What devices are told to do.
 
@@ -496,6 +576,8 @@ class Store(Keeping):
                 answer = change(connection)
             if then is not None:
                 then()
+            if self.mirror is not None and self.mirror.is_due():
+                self._mirrored()
             return answer
 
         answer = await self._in(self._writer, run)
@@ -516,7 +598,11 @@ class Store(Keeping):
             return await asyncio.shield(future)
         except DBAPIError as reason:
             kind = StoreRefused if isinstance(reason, (IntegrityError, DataError)) else StoreError
-            if engine.is_damage(reason.orig):
+            if self._note_damage(reason.orig):
                 self.damage.set()
                 kind = StoreDamaged
             raise kind(f"{self.url.render_as_string()}: {engine.why(reason.orig)}") from reason
+
+
+# For as long as the process lives: see `Store.close`.
+_left_open: list[object] = []

@@ -22,6 +22,8 @@ crash. However many messages are refused, a batch of them is one entry.
     host       a host's word {action, device_id, unqueued?, unquarantined?}: pause, resume, withdraw
     restored   the store was put back from a backup {backed_up_at, entry, counters_raised_by, devices};
                see `peilmerk_gateway.store.upkeep`
+    mended     the store's file was damaged, and put back whole from its mirror {from, entry, pages?}: the
+               last entry before, and how many pages differed; see `peilmerk_gateway.store.mend`
     removed    figures and reports were deleted; see `peilmerk_gateway.store.removal`
     quarantine refused reports that were kept went {action, messages, reasons: {reason: n}}: replayed (what
                came of them is the batch judged before it), dropped, expired, or full for newer ones; or
@@ -51,7 +53,7 @@ __all__ = ["NOTHING", "digest", "leaf", "merkle_root", "root_of", "root_over"]
 
 BEGUN, JUDGED, PUBLISHED, REJECTED = "begun", "judged", "published", "rejected"
 COMMAND, RECORDS, REGISTRY, RULES, WIDENED = "command", "records", "registry", "rules", "widened"
-HOST, REMOVED, QUARANTINE = "host", "removed", "quarantine"
+HOST, REMOVED, QUARANTINE, MENDED = "host", "removed", "quarantine", "mended"
 FORM = 2
 """Of the trail as it is written now."""
 

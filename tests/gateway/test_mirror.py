@@ -1,0 +1,330 @@
+"""The store's mirror: whichever page of it is damaged, the store is what it was at its last commit."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sealed_street import WINDOW, Street
+from test_salvage import damage, everything, filled
+
+from peilmerk_gateway.operation.mirroring import compare, keep_mirror, see_to
+from peilmerk_gateway.store import (
+    STORE_FILE,
+    Store,
+    StoreError,
+    mend,
+    mirror,
+    salvage,
+    trail,
+    wal,
+)
+
+NOW = 1.8e9
+
+
+@pytest.fixture
+def street(tmp_path: Path) -> Iterator[Street]:
+    made = Street(tmp_path)
+    yield made
+    made.registry.close()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / STORE_FILE
+
+
+def by_page(file: Path) -> dict[int, str]:
+    """Page -> the table or index that it is of, or what else it is for."""
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as db:
+        (count,) = db.execute("PRAGMA page_count").fetchone()
+        of = dict(db.execute("SELECT pageno, name FROM dbstat"))
+        tables = dict(db.execute("SELECT name, tbl_name FROM sqlite_master"))
+    return {page: tables.get(of.get(page, ""), of.get(page, "")) for page in range(1, count + 1)}
+
+
+def entries(file: Path) -> list[str]:
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as db:
+        return [kind for (kind,) in db.execute("SELECT kind FROM audit_entry ORDER BY number")]
+
+
+async def mirrored(street: Street, file: Path) -> None:
+    """A store with rows in every table that has any here, and its mirror in step."""
+    mirror.folder_of(file).mkdir()
+    await filled(street, file)
+    see_to(file, True, NOW)
+    assert mirror.told(file) == mirror.IN_STEP
+
+
+def but_trail(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    return {name: found for name, found in rows.items() if name not in ("audit_entry", "audit_head")}
+
+
+async def test_whichever_page_is_damaged_every_row_is_there_again(street: Street, file: Path) -> None:
+    await mirrored(street, file)
+    before, told = everything(file), entries(file)
+    whole, pages = file.read_bytes(), by_page(file)
+    size = len(whole) // len(pages)
+    copies = {name: (file.parent / "mirror" / name).read_bytes() for name in (STORE_FILE, "state.json")}
+    tables = {name for name in pages.values() if name in before}
+    assert {"report", "observation", "ledger", "publish_outbox", "audit_entry", "attestation"} <= tables
+    at = file.stat()
+    for number, (page, name) in enumerate(pages.items()):
+        file.write_bytes(whole)
+        damage(file, page, size)
+        for mirror_file, content in copies.items():
+            (file.parent / "mirror" / mirror_file).write_bytes(content)
+        if number % 2:
+            # As a disk does it that forgets: nothing is written, and the file's time says nothing.
+            os.utime(file, ns=(at.st_atime_ns, at.st_mtime_ns))
+            salvage.mark(file)
+        else:
+            assert mirror.told(file) == mirror.IN_DOUBT
+        see_to(file, True, NOW)
+        assert but_trail(everything(file)) == but_trail(before), (page, name)
+        if entries(file) != told:
+            assert entries(file) == [*told, trail.MENDED], (page, name)
+            for kept in file.parent.glob("*.damaged-*"):
+                kept.unlink()
+        else:
+            assert name == "", f"page {page} of {name} is damaged still"  # a free page
+        async with await Store.look(file) as store:
+            assert await store.damaged() == []
+            assert (await store.check_trail()).ok
+        assert mirror.told(file) == mirror.IN_STEP
+    left = {path.name for path in file.parent.glob(f"{STORE_FILE}*")} - {
+        f"{STORE_FILE}-wal",
+        f"{STORE_FILE}-shm",
+    }
+    assert left == {STORE_FILE}
+
+
+def as_the_mirror_has_it(file: Path, folder: Path) -> dict[str, list[Any]]:
+    """What the mirror and the log together are, the store's file left aside."""
+    folder.mkdir(exist_ok=True)
+    for name, source in (("x.db", mirror.copy_of(file)), ("x.db-wal", wal.of(file))):
+        (folder / name).unlink(missing_ok=True)
+        if source.exists():
+            shutil.copyfile(source, folder / name)
+    found = everything(folder / "x.db")
+    shutil.rmtree(folder)
+    return found
+
+
+async def test_it_is_in_step_at_every_commit_and_erasure_included(
+    street: Street, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "EVERY_FRAMES", 40)
+    monkeypatch.setattr(mirror, "AGAIN_FRAMES", 10)
+    monkeypatch.setattr(wal, "_CHUNK", 5)
+    monkeypatch.setattr(wal, "_PIECE", 7)
+    see_to(file, True, NOW)
+    steps: list[bool] = []
+    once = mirror.Mirror.step
+
+    def counted(self: mirror.Mirror) -> bool:
+        steps.append(once(self))
+        return steps[-1]
+
+    monkeypatch.setattr(mirror.Mirror, "step", counted)
+    (board,) = street.counters
+    stop = asyncio.Event()
+    async with await Store.open(file, ("city",)) as store:
+        assert mirror.told(file) == "not made yet"
+        keeping = asyncio.create_task(keep_mirror(store, stop))
+        await street.flow(store).store([board.statement(1)])
+        while mirror.told(file) != mirror.IN_STEP or store.mirror is None or store.mirror.wanted:
+            await asyncio.sleep(0.01)
+        for n in range(40):
+            await street.flow(store).store([board.report(2 + n, WINDOW - 40 + n)])
+            if n % 8 == 0:
+                await store.give_back()  # empties the log
+            if n % 3 == 0:
+                assert as_the_mirror_has_it(file, file.parent / "x") == everything(file), n
+        assert mirror.told(file) == mirror.IN_STEP
+        assert len(steps) >= 15
+        assert all(steps)
+        # Somebody else erases meanwhile; neither file has anything of it afterwards.
+        digest = store_digest(file)
+        assert digest in mirror.copy_of(file).read_bytes() + wal.of(file).read_bytes()
+        await store.mirror_now()
+        assert digest in mirror.copy_of(file).read_bytes()
+        async with await Store.look(file) as other:
+            assert (await other.erase(board.id, NOW)).rows
+            await other.rewrite()
+        for one in (file, wal.of(file), mirror.copy_of(file)):
+            assert digest not in one.read_bytes(), one
+        assert as_the_mirror_has_it(file, file.parent / "x") == everything(file)
+        stop.set()
+        await keeping
+    assert mirror.told(file) == mirror.IN_STEP
+    assert as_the_mirror_has_it(file, file.parent / "x") == everything(file)
+    assert not mend.differing(file)
+    # Damaged after that: what comes back has nothing of it either.
+    before = everything(file)
+    spoil(file, "ledger")
+    see_to(file, True, NOW)
+    assert entries(file)[-1] == trail.MENDED
+    assert but_trail(everything(file)) == but_trail(before)
+    assert before["ledger"]
+    assert not before["report"]
+    for path in [*file.parent.glob("store.db*"), mirror.copy_of(file)]:
+        assert digest not in path.read_bytes(), path
+
+
+def store_digest(file: Path) -> bytes:
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as db:
+        found = db.execute("SELECT digest FROM report WHERE digest IS NOT NULL").fetchone()[0]
+    return bytes(found)
+
+
+def spoil(file: Path, table: str, *others: Path) -> None:
+    """Overwrite a page of a table in a store, and the same page elsewhere."""
+    pages = by_page(file)
+    size = file.stat().st_size // len(pages)
+    page = next(page for page, name in reversed(pages.items()) if name == table)
+    for one in (file, *others):
+        damage(one, page, size)
+
+
+async def test_what_was_written_past_the_mirror_is_not_lost_by_it(street: Street, file: Path) -> None:
+    await mirrored(street, file)
+    # An entry of the trail that is written while the mirror is away.
+    os.rename(mirror.folder_of(file), file.parent / "away")
+    async with await Store.open(file) as store:
+        await store.note_rules("of another", NOW)
+    os.rename(file.parent / "away", mirror.folder_of(file))
+    spoil(file, "ledger")
+    see_to(file, True, NOW)
+    # The mirror's trail is shorter: it is not taken, nor is anything else.
+    assert salvage.is_in_vain(file)
+    assert mirror.state(file) is not None
+    with closing(sqlite3.connect(file)) as db, pytest.raises(sqlite3.DatabaseError, match="malformed"):
+        db.execute("SELECT * FROM ledger").fetchall()
+    assert not list(file.parent.glob("*.damaged-*")) + list(file.parent.glob("*.mended*"))
+    # It is not tried again, and the mirror is not made of what is damaged.
+    copy = mirror.copy_of(file).read_bytes()
+    see_to(file, True, NOW)
+    assert mirror.copy_of(file).read_bytes() == copy
+
+
+async def test_without_a_whole_copy_nothing_is_put_in_its_place(street: Street, file: Path) -> None:
+    await mirrored(street, file)
+    spoil(file, "ledger", mirror.copy_of(file))
+    salvage.mark(file)
+    as_it_was = file.read_bytes()
+    see_to(file, True, NOW)
+    assert salvage.is_in_vain(file)
+    assert file.read_bytes() == as_it_was
+    # Gone altogether: nobody begins a new one beside the mirror of the old one unasked.
+    file.unlink()
+    with pytest.raises(StoreError, match=r"found no store, and a mirror of one in .*mirror, wanted both"):
+        see_to(file, True, NOW)
+
+
+async def test_a_byte_that_changed_in_a_row_is_found_by_comparing(street: Street, file: Path) -> None:
+    """SQLite reads it without a word."""
+    await mirrored(street, file)
+    before = everything(file)
+    async with await Store.open(file) as store:
+        ours = store.mirror
+        assert ours is not None
+        ours.take()
+        assert await compare(store)
+    content = bytearray(file.read_bytes())
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as db:
+        (digest,) = db.execute("SELECT digest FROM report WHERE digest IS NOT NULL").fetchone()
+    at, where = file.stat(), content.index(digest)
+    content[where] ^= 1
+
+    def rot(one: Path, was: os.stat_result) -> None:
+        one.write_bytes(content)
+        os.utime(one, ns=(was.st_atime_ns, was.st_mtime_ns))
+
+    rot(file, at)
+    async with await Store.open(file) as store:
+        assert mirror.told(file) == mirror.IN_STEP
+        assert await store.damaged() == []
+        assert not await compare(store)
+        assert store.damage.is_set()
+    assert salvage.mark(file)
+    see_to(file, True, NOW)
+    assert but_trail(everything(file)) == but_trail(before)
+    assert entries(file)[-1] == trail.MENDED
+    # The same in the mirror: the store is whole, so the mirror is what is made anew.
+    copy = mirror.copy_of(file)
+    content, at = bytearray(copy.read_bytes()), copy.stat()
+    content[content.index(digest)] ^= 1
+    rot(copy, at)
+    async with await Store.open(file) as store:
+        assert not await compare(store)
+        assert not store.damage.is_set()
+        assert store.mirror is not None
+        assert store.mirror.wanted
+        stop = asyncio.Event()
+        keeping = asyncio.create_task(keep_mirror(store, stop))
+        while store.mirror.wanted:
+            await asyncio.sleep(0.01)
+        stop.set()
+        await keeping
+        assert await compare(store)
+    assert not mend.differing(file)
+
+
+async def test_without_room_the_store_goes_on_and_its_mirror_says_why(
+    street: Street, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mirror, "SPARE_BYTES", 1 << 60)
+    await filled(street, file)
+    see_to(file, True, NOW)
+    async with await Store.open(file) as store:
+        stop = asyncio.Event()
+        keeping = asyncio.create_task(keep_mirror(store, stop))
+        while "MiB free, wanted" not in mirror.told(file):
+            await asyncio.sleep(0.01)
+        (board,) = street.counters
+        await street.flow(store).store([board.report(90)])
+        await store.mirror_now()
+        assert wal.read(wal.of(file)).count
+        assert len(everything(file)["report"]) == 41
+        stop.set()
+        await keeping
+    # Wanted no more: everything of it goes.
+    see_to(file, False, NOW)
+    assert mirror.told(file) == mirror.OFF
+    assert not mirror.folder_of(file).exists()
+
+
+async def test_a_mirror_that_cannot_be_written_holds_nobody_up(street: Street, file: Path) -> None:
+    """Its disk is full or gone: the journal goes into the store's file all the same, and it is made anew."""
+    await mirrored(street, file)
+    (board,) = street.counters
+    async with await Store.open(file) as store:
+        ours = store.mirror
+        assert ours is not None
+        ours.take()
+        # What it says of itself cannot be written: it is in doubt.
+        (mirror.folder_of(file) / "state.json.part").mkdir()
+        await street.flow(store).store([board.report(90, WINDOW)])
+        assert not await store.mirror_now()
+        assert ours.is_whole
+        assert mirror.told(file) == mirror.IN_DOUBT
+        assert not await store.mirror_now()
+        assert ours.wanted
+        # The folder itself goes away.
+        mirror.folder_of(file).rename(file.parent / "away")
+        await street.flow(store).store([board.statement(91)])
+        assert not await store.mirror_now()
+        assert ours.is_whole
+    with closing(sqlite3.connect(file)) as db:
+        assert db.execute("SELECT seq FROM report WHERE seq >= 90").fetchall() == [(90,)]
+        assert db.execute("SELECT seq FROM attestation WHERE seq >= 90").fetchall() == [(91,)]
+        assert db.execute("PRAGMA quick_check").fetchone() == ("ok",)
