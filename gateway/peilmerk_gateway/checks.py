@@ -24,6 +24,7 @@ from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import Settings
 from peilmerk_gateway.store import Store, engine, mirror
 from peilmerk_gateway.store.records import RecordsEntry
+from peilmerk_gateway.store_place import Database
 from peilmerk_gateway.trust import ensure_trust
 from peilmerk_protocol.profile import DAY_S
 from peilmerk_protocol.quantities_names import by_number

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import shutil
 import sqlite3
@@ -123,6 +124,7 @@ async def test_it_is_in_step_at_every_commit_and_erasure_included(
     street: Street, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(mirror, "EVERY_FRAMES", 40)
+    monkeypatch.setattr(mirror, "LOOK_S", 0.0)
     monkeypatch.setattr(mirror, "AGAIN_FRAMES", 10)
     monkeypatch.setattr(wal, "_CHUNK", 5)
     monkeypatch.setattr(wal, "_PIECE", 7)
@@ -328,3 +330,41 @@ async def test_a_mirror_that_cannot_be_written_holds_nobody_up(street: Street, f
         assert db.execute("SELECT seq FROM report WHERE seq >= 90").fetchall() == [(90,)]
         assert db.execute("SELECT seq FROM attestation WHERE seq >= 90").fetchall() == [(91,)]
         assert db.execute("PRAGMA quick_check").fetchone() == ("ok",)
+
+
+async def test_who_copies_may_die_and_holds_the_lock_as_long_as_it_lives(street: Street, file: Path) -> None:
+    await mirrored(street, file)
+    (board,) = street.counters
+    async with await Store.open(file) as store:
+        ours = store.mirror
+        assert ours is not None
+        ours.take()
+        flow = street.flow(store)
+        await flow.store([board.report(90, WINDOW)])
+        assert await store.mirror_now()
+        assert ours._copier is not None
+        copying = ours._copier._process
+        assert copying is not None
+        # Asked to end it goes on: the gateway is the one to say so.
+        copying.terminate()
+        await flow.store([board.report(91, WINDOW + 1)])
+        assert await store.mirror_now()
+        assert ours._copier._process is copying
+        copying.kill()
+        copying.wait()
+        await flow.store([board.report(92, WINDOW + 2)])
+        assert await store.mirror_now()
+        copying = ours._copier._process
+        assert copying is not None
+        # As when a gateway died, and another one begins.
+        lock = mirror.folder_of(file) / mirror.LOCK
+        assert ours._lock is not None
+        os.close(ours._lock)
+        with lock.open() as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        copying.kill()
+        copying.wait()
+        with lock.open() as other:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        ours._lock = None
+    assert not mend.differing(file)

@@ -28,6 +28,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,11 +36,14 @@ from pathlib import Path
 import structlog
 
 from peilmerk_gateway.store import wal
+from peilmerk_gateway.store.copier import Copied, Copier, copied
 
 FOLDER, STATE, LOCK = "mirror", "state.json", "lock"
 # As often as SQLite would by `engine`'s word, frames; sooner again where a reader held some of it back.
 EVERY_FRAMES = 16_384
 AGAIN_FRAMES = 4_096
+# How often to look how long the log is, seconds: four system calls, each of which waits for who computes.
+LOOK_S = 0.1
 BUSY_S = 30.0
 SPARE_BYTES = 16 << 20
 IN_STEP, OFF, IN_DOUBT = "in step", "off", "in doubt: compared or made anew at the next start"
@@ -176,6 +180,8 @@ class Mirror:
         self._log = wal.of(file)
         self._due_at = EVERY_FRAMES
         self._lock: int | None = None
+        self._copier: Copier | None = None
+        self._look_at = 0.0
         self.keeps = False
         self.is_read = False
         """Set while both files are to stay as they are, copied or compared; the log grows."""
@@ -187,6 +193,8 @@ class Mirror:
     def take(self) -> None:
         """Keep the mirror from now on, unless another gateway does. Raises OSError."""
         self.keeps = self._hold()
+        if self._lock is not None:
+            self._copier = Copier(self._lock)
 
     def _hold(self) -> bool:
         file = folder_of(self._file) / LOCK
@@ -205,13 +213,19 @@ class Mirror:
 
     def release(self) -> None:
         """Let another gateway keep it."""
+        if self._copier is not None:
+            self._copier.close()
+            self._copier = None
         if self._lock is not None:
             os.close(self._lock)
         self._lock, self.keeps = None, False
 
     def is_due(self) -> bool:
-        """Whether the log is long enough; asked after every transaction."""
-        return self.keeps and not self.is_read and wal.holds(self._log, self._due_at)
+        """Whether the log is long enough; asked after every transaction, and looked at now and then."""
+        if not self.keeps or self.is_read or (now := time.monotonic()) < self._look_at:
+            return False
+        self._look_at = now + LOOK_S
+        return wal.holds(self._log, self._due_at)
 
     def open(self) -> sqlite3.Connection:
         """Open a connection of its own, and with it the log. Raises sqlite3.Error."""
@@ -244,40 +258,37 @@ class Mirror:
             if known is not None and _stamp(self._file) != known.main:
                 known = None  # in doubt: what is there stays, and is looked at
                 self.wanted = True
-            frames = self._take(known) if known is not None else None
-            _, told, done = writes.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            self.is_whole = told == done
-            if frames is None:
+            done = self._take(known) if known is not None else None
+            _, told, written = writes.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            self.is_whole = told == written
+            if done is None:
                 self.wanted = True
                 self._due_at = EVERY_FRAMES
                 return False
-            if told > frames.count or (told < frames.count and frames.numbers):
+            if told > done.count or (told < done.count and done.new):
                 # Frames of a transaction that was given up lay behind the last commit.
                 drop(self._file, "found another log than SQLite")
                 self.wanted = True
                 return False
-            note(self._file, State(frames.salts, frames.count, stamp(self._file)))
-            self._due_at = EVERY_FRAMES if self.is_whole else frames.count + AGAIN_FRAMES
+            note(self._file, State(done.salts, done.count, stamp(self._file)))
+            self._due_at = EVERY_FRAMES if self.is_whole else done.count + AGAIN_FRAMES
             return True
         finally:
             lock.execute("ROLLBACK")
 
-    def _take(self, known: State) -> wal.Frames | None:
+    def _take(self, known: State) -> Copied | None:
         """Write the log's new pages into the mirror; None, and no mirror any more, where that fails."""
+        asked = self._log, known.salts, known.frames, copy_of(self._file)
         try:
-            frames = wal.read(self._log, known.salts, known.frames)
-            if frames.salts == known.salts and frames.count < known.frames:
-                raise MirrorError(f"{self._log}: found {frames.count} frames, wanted {known.frames}")
-            if frames.numbers:
-                _apply(self._log, frames, copy_of(self._file))
-        except (OSError, MirrorError) as reason:
-            why = str(reason) if isinstance(reason, MirrorError) else f"{reason.strerror or reason}"
+            done = copied(wal.copy(*asked)) if self._copier is None else self._copier.copy(*asked)
+        except (OSError, wal.CopyError) as reason:
+            why = str(reason) if isinstance(reason, wal.CopyError) else f"{reason.strerror or reason}"
             _log.error("the store's mirror cannot be kept, it is made anew later", reason=why)
             # Where not even that can be written, the checkpoint that follows puts it in doubt.
             with suppress(OSError):
                 drop(self._file, why)
             return None
-        return frames
+        return done
 
     def close(self, last: sqlite3.Connection) -> None:
         """Bring the mirror in step for the last time and close `last`, which `open` gave before all others
@@ -299,25 +310,6 @@ class Mirror:
 
 # For as long as the process lives: see `Mirror.close`.
 _left_open: list[sqlite3.Connection] = []
-
-
-def _apply(log: Path, frames: wal.Frames, copy: Path) -> None:
-    source = os.open(log, os.O_RDONLY)
-    try:
-        target = os.open(copy, os.O_RDWR)
-        try:
-            size = frames.page_size
-            for places in frames.places():
-                for page, place in sorted(places.items()):
-                    content = os.pread(source, size, place)
-                    if len(content) != size or os.pwrite(target, content, (page - 1) * size) != size:
-                        raise MirrorError(f"{copy}: a page was written in part")
-            os.ftruncate(target, frames.size * size)
-            os.fdatasync(target)
-        finally:
-            os.close(target)
-    finally:
-        os.close(source)
 
 
 def _stamp(file: Path) -> tuple[int, int, int] | None:

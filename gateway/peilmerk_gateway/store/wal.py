@@ -4,12 +4,17 @@ The format is https://www.sqlite.org/fileformat2.html#walformat: a header of 32 
 and a page. A frame is of the log's present run if it carries the header's two salts. Checksums are not
 looked at here: whoever reads holds the write lock, and SQLite itself tells how many frames count
 (`PRAGMA wal_checkpoint`), which is compared.
+
+Run as a program it copies for `copier`, and needs nothing but Python for that: see there.
 """
 
 from __future__ import annotations
 
+import json
 import os
+import signal
 import struct
+import sys
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -48,6 +53,10 @@ class Frames:
         for at in range(0, len(self.numbers), _PIECE):
             places = count(HEADER + (first + at) * frame + FRAME_HEADER, frame)
             yield dict(zip(self.numbers[at : at + _PIECE], places, strict=False))
+
+
+class CopyError(Exception):
+    """What a log has cannot be copied; the text says what was found."""
 
 
 def of(file: Path) -> Path:
@@ -90,6 +99,35 @@ def read(log: Path, salts: str = "", known: int = 0) -> Frames:
         os.close(opened)
 
 
+def copy(log: Path, salts: str, known: int, target: Path) -> Frames:
+    """Write the pages that `read` finds into a file that has those before; on return they are on the disk.
+
+    Raises OSError and CopyError. Nobody may be writing to the database meanwhile.
+    """
+    frames = read(log, salts, known)
+    if frames.salts == salts and frames.count < known:
+        raise CopyError(f"{log}: found {frames.count} frames, wanted {known}")
+    if not frames.numbers:
+        return frames
+    source = os.open(log, os.O_RDONLY)
+    try:
+        opened = os.open(target, os.O_RDWR)
+        try:
+            size = frames.page_size
+            for places in frames.places():
+                for page, place in sorted(places.items()):
+                    content = os.pread(source, size, place)
+                    if len(content) != size or os.pwrite(opened, content, (page - 1) * size) != size:
+                        raise CopyError(f"{target}: a page was written in part")
+            os.ftruncate(opened, frames.size * size)
+            os.fdatasync(opened)
+        finally:
+            os.close(opened)
+    finally:
+        os.close(source)
+    return frames
+
+
 def _read(opened: int, header: bytes, known: int) -> Frames:
     size, mine = _page_size(header), header[16:24]
     frame = FRAME_HEADER + size
@@ -115,3 +153,23 @@ def _read(opened: int, header: bytes, known: int) -> Frames:
 
 def _page_size(header: bytes) -> int:
     return int.from_bytes(header[8:12], "big")
+
+
+def _serve() -> None:
+    """Copy what is asked, a line each, until there is nobody who asks."""
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, signal.SIG_IGN)
+    for line in sys.stdin:
+        log, salts, known, target = json.loads(line)
+        try:
+            frames = copy(Path(log), salts, known, Path(target))
+            told: object = [frames.salts, frames.page_size, frames.count, len(frames.numbers), frames.size]
+        except CopyError as reason:
+            told = str(reason)
+        except OSError as reason:
+            told = f"{target}: {reason.strerror or reason}"
+        print(json.dumps(told), flush=True)
+
+
+if __name__ == "__main__":
+    _serve()
