@@ -104,7 +104,7 @@ def count(connection: Connection, streams: Sequence[Term], devices: Sequence[Ter
     """Return what `age_out` would delete in the end."""
     found = Removed()
     for term in streams:
-        found.observations += _count(connection, _old_figures(term))
+        found.observations += _count(connection, _old_figures(connection, term))
         found.withheld += _count(connection, _old_withheld(term))
     for term in devices:
         found.reports += _count(connection, _old_reports(term))
@@ -122,7 +122,7 @@ def age_out(
     """Delete up to `limit` rows that are older than their terms."""
     gone = _Gone()
     for term in streams:
-        gone.figures += connection.execute(_old_figures(term).limit(limit - gone.rows)).scalars()
+        gone.figures += connection.execute(_old_figures(connection, term).limit(limit - gone.rows)).scalars()
         gone.withheld += connection.execute(_old_withheld(term).limit(limit - gone.rows)).all()
     for term in devices:
         gone.reports += connection.execute(_old_reports(term).limit(limit - gone.rows)).all()
@@ -135,7 +135,9 @@ def erase(connection: Connection, left: Left, device_id: str, limit: int, now: f
     What a platform has, stays, here as there: it was lawfully published, and leads to no person.
     """
     away = exists().where(
-        _outbox.observation_id == _observation.id, _outbox.state.in_((schema.DONE, schema.SENDING))
+        _outbox.sink.in_(restated.sinks(connection)),
+        _outbox.observation_id == _observation.id,
+        _outbox.state.in_((schema.DONE, schema.SENDING)),
     )
     its = device_streams.told_by(connection, device_id)
     gone = _Gone()
@@ -208,8 +210,12 @@ _WITHHELD: Select[Any] = select(_withheld.datastream, _withheld.device_id, _with
 _REPORTS: Select[Any] = select(_report.device_id, _report.seq)
 
 
-def _old_figures(term: Term) -> Select[Any]:
-    on_its_way = exists().where(_outbox.observation_id == _observation.id, _outbox.state == schema.SENDING)
+def _old_figures(connection: Connection, term: Term) -> Select[Any]:
+    on_its_way = exists().where(
+        _outbox.sink.in_(restated.sinks(connection)),
+        _outbox.observation_id == _observation.id,
+        _outbox.state == schema.SENDING,
+    )
     return (
         select(_observation.id)
         .where(
@@ -248,14 +254,16 @@ def _remove(connection: Connection, left: Left, why: str, gone: _Gone, now: floa
     left.read(connection)
     telling = _telling_reports(connection, gone.figures)
     going = _pairs(_report.device_id, _report.seq, gone.reports)
-    unqueued = _pairs(_outbox.sink, _outbox.observation_id, gone.queued)
-    of_figures = _outbox.observation_id.in_(gone.figures)
+    of_figures = and_(_outbox.sink.in_(restated.sinks(connection)), _outbox.observation_id.in_(gone.figures))
+    queued = or_(
+        of_figures if gone.figures else false(), _pairs(_outbox.sink, _outbox.observation_id, gone.queued)
+    )
     which: dict[str, Condition] = {
         "reports": or_(going, telling),
         "observations": _observation.id.in_(gone.figures),
         "withheld": _triples(gone.withheld),
         "statements": _pairs(_attestation.device_id, _attestation.seq, gone.statements),
-        "queued": or_(of_figures, unqueued),
+        "queued": queued,
         PUBLISHED: and_(of_figures, _outbox.state == schema.DONE),
     }
     touched = {name: _touched(connection, name, condition) for name, condition in which.items()}
@@ -269,15 +277,13 @@ def _remove(connection: Connection, left: Left, why: str, gone: _Gone, now: floa
     loose_before = trail.loose(connection) if any(None in found for found in touched.values()) else {}
     rejected: dict[str, list[int]] = defaultdict(list)
     for sink, observation in connection.execute(
-        select(_outbox.sink, _outbox.observation_id).where(
-            or_(of_figures, unqueued), _outbox.state == schema.REJECTED
-        )
+        select(_outbox.sink, _outbox.observation_id).where(queued, _outbox.state == schema.REJECTED)
     ):
         rejected[sink].append(observation)
     connection.execute(update(schema.report).where(telling).values(digest=None))
     for table, condition in (
         (schema.report, going),
-        (schema.publish_outbox, or_(of_figures, unqueued)),
+        (schema.publish_outbox, queued),
         (schema.observation, which["observations"]),
         (schema.withheld, which["withheld"]),
         (schema.attestation, which["statements"]),
@@ -345,7 +351,9 @@ def _pairs(first: Any, second: Any, rows: Iterable[Sequence[Any]]) -> Condition:
     by_first: dict[str, list[int]] = defaultdict(list)
     for one, other in rows:
         by_first[one].append(other)
-    return or_(false(), *(and_(first == one, second.in_(others)) for one, others in by_first.items()))
+    terms = [and_(first == one, second.in_(others)) for one, others in by_first.items()]
+    # A plain false, which disappears from what it is part of: SQLite looks at every row for `… OR 0 = 1`.
+    return or_(*terms) if terms else false()
 
 
 def _triples(rows: Iterable[Sequence[Any]]) -> Condition:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import cbor2
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, func, select
 
 from peilmerk_gateway.store import schema, trail
 
@@ -74,10 +74,27 @@ def column(name: str) -> Any:
     return table.c.audit_entry
 
 
+def sinks(connection: Connection) -> list[str]:
+    """Return every platform that has a row in the queues, by one step each through their key.
+
+    Whoever looks for the rows of a figure names them: the key begins with the platform, and without it every
+    row of every queue is looked at, for each figure.
+    """
+    found = [""]
+    sink = schema.publish_outbox.c.sink
+    while (
+        one := connection.execute(select(func.min(sink)).where(sink > found[-1])).scalar_one()
+    ) is not None:
+        found.append(one)
+    return found[1:]
+
+
 def rows_of(connection: Connection, name: str, entries: Iterable[int | None]) -> dict[int, list[Any]]:
     """Return the leaves of what these entries bind under a name."""
     found: dict[int, list[Any]] = {entry: [] for entry in entries if entry is not None}
     asked = trail.published_of() if name == PUBLISHED else trail.rows_of(name)
+    if name == "queued":
+        asked = asked.where(schema.publish_outbox.c.sink.in_(sinks(connection)))
     for row in connection.execute(asked.where(column(name).in_(list(found)))) if found else ():
         found[row[0]].append(row[1:])
     return found
