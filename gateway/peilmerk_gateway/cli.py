@@ -439,6 +439,8 @@ def _print(report: dict[str, Any], as_json: bool) -> None:
             for inner, figure in value.items():
                 text = figure if not isinstance(figure, dict) else _pairs(figure)
                 table.add_row(f"{name.replace('_', ' ')}: {inner}", str(text))
+        elif isinstance(value, list):
+            table.add_row(name.replace("_", " "), "; ".join(map(str, value)))
         else:
             table.add_row(name.replace("_", " "), str(value))
     Console(file=sys.stdout).print(table)
