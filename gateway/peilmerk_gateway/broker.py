@@ -73,6 +73,12 @@ class BrokerError(PeilmerkError):
     """The broker cannot be run as the settings ask; the text names what is in the way."""
 
 
+class BrokerFailed(BrokerError):
+    """The program did not come up, for a reason that no setting names: it may when it is tried again."""
+
+    passing = True
+
+
 class BrokerDown(BrokerError, ConnectionError):
     """There is no broker at this moment; it is being started anew."""
 
@@ -291,12 +297,12 @@ class NatsBroker:
         except TimeoutError:
             if time.monotonic() < deadline:
                 return
-            raise BrokerError(f"{PROGRAM} is not ready after {START_S:.0f} s: {reason!r}") from None
+            raise BrokerFailed(f"{PROGRAM} is not ready after {START_S:.0f} s: {reason!r}") from None
         if self._reader is not None:
             await self._reader
-        raise BrokerError(self._why_dead(process)) from None
+        raise self._why_dead(process) from None
 
-    def _why_dead(self, process: asyncio.subprocess.Process) -> str:
+    def _why_dead(self, process: asyncio.subprocess.Process) -> BrokerError:
         settings, doors = self._settings, self._open_doors()
         for line in self._tail:
             for sign, key, host, port in (
@@ -306,14 +312,16 @@ class NatsBroker:
                 if sign not in line:
                     continue
                 if "address already in use" in line:
-                    return (
+                    return BrokerError(
                         f"{settings.file}: {key}: port {port} on {host} is taken by another program, "
                         "wanted a free one"
                     )
                 reason = line.split(": ")[-1]
-                return f"{settings.file}: {key}: cannot listen on port {port} of {host}: {reason}"
+                return BrokerError(
+                    f"{settings.file}: {key}: cannot listen on port {port} of {host}: {reason}"
+                )
         said = "; ".join(line for line in list(self._tail)[-3:] if line) or "nothing"
-        return f"{PROGRAM} ended with status {process.returncode}; it said: {said}"
+        return BrokerFailed(f"{PROGRAM} ended with status {process.returncode}; it said: {said}")
 
     async def _admit(self, process: asyncio.subprocess.Process) -> None:
         """Give the server today's devices, without touching the connections of those who stay."""
@@ -324,9 +332,9 @@ class NatsBroker:
             process.send_signal(signal.SIGHUP)
             complaint = await asyncio.wait_for(asyncio.shield(self._reloaded), RELOAD_S)
         except ProcessLookupError:
-            raise BrokerError(self._why_dead(process)) from None
+            raise self._why_dead(process) from None
         except TimeoutError:
-            raise BrokerError(f"{PROGRAM} did not reload its users within {RELOAD_S:.0f} s") from None
+            raise BrokerFailed(f"{PROGRAM} did not reload its users within {RELOAD_S:.0f} s") from None
         finally:
             self._reloaded = None
         if complaint is not None:

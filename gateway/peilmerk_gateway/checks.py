@@ -20,6 +20,7 @@ from peilmerk_gateway.deployments.deployment import RecordError
 from peilmerk_gateway.deployments.history import FOLDER as HISTORY
 from peilmerk_gateway.deployments.history import History, Texts
 from peilmerk_gateway.errors import PeilmerkError
+from peilmerk_gateway.operation import ports
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import Settings
 from peilmerk_gateway.store import Store, engine, mirror
@@ -66,11 +67,12 @@ async def check_gateway(settings: Settings) -> tuple[dict[str, Any], list[str]]:
                     )
     except PeilmerkError as reason:
         complaints.append(str(reason))
-    for sink in settings.sinks:
-        if sink.token_file is not None and not sink.token_file.is_file():
-            complaints.append(
-                f"{settings.file}: sinks: found no file {sink.token_file}, wanted {sink.name}'s token"
-            )
+    tokens = [("sinks", sink.token_file, f"{sink.name}'s token") for sink in settings.sinks]
+    tokens.append(("web.metrics_token_file", settings.web.metrics_token_file, "the token for the metrics"))
+    for key, file, what in tokens:
+        if file is not None and not file.is_file():
+            complaints.append(f"{settings.file}: {key}: found no file {file}, wanted {what}")
+    complaints += ports.complaints(settings)
     complaints += secret_files.complaints(settings)
     catalogue = await asyncio.to_thread(_catalogue, settings, told)
     complaints += [line for error in catalogue.broken for line in str(error).splitlines()]

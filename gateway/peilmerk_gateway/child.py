@@ -46,6 +46,21 @@ class ChildError(PeilmerkError):
     """The child process cannot be had; the text says what is in the way."""
 
 
+def is_held(folder: Path) -> bool:
+    """Whether a process has the lease of a folder now; makes nothing. Raises OSError."""
+    try:
+        handle = os.open(folder / "lock", os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
 class Lease:
     """The right to run children in a folder, held by one process at a time until it ends or lets go."""
 

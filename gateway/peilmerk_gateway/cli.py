@@ -22,7 +22,7 @@ from rich.table import Table
 
 from peilmerk_gateway import settings as gateway_settings
 from peilmerk_gateway.commands.cli import app as command_app
-from peilmerk_gateway.errors import PeilmerkError
+from peilmerk_gateway.errors import PeilmerkError, may_pass
 from peilmerk_gateway.operation import cli as operation
 from peilmerk_gateway.quarantine.cli import app as quarantine_app
 from peilmerk_gateway.trust import ensure_trust
@@ -59,6 +59,11 @@ def told_to_people() -> Iterator[None]:
     except PeilmerkError as reason:
         for line in str(reason).splitlines():
             typer.echo(f"error: {line}", err=True)
+        raise typer.Exit(2) from None
+    except OSError as reason:
+        if reason.filename is None:
+            raise
+        typer.echo(f"error: {reason.filename}: {reason.strerror}", err=True)
         raise typer.Exit(2) from None
 
 
@@ -155,11 +160,14 @@ def _run(folder: Path, *, worker: bool) -> None:
             asyncio.run(Service(settings, announce, worker=worker).run())
         except (KeyboardInterrupt, asyncio.CancelledError):
             raise typer.Exit(130) from None
-        except PeilmerkError as reason:
-            if not started and not isinstance(reason, StoreDamaged):
+        except (PeilmerkError, OSError) as reason:
+            if not started and not isinstance(reason, StoreDamaged) and not may_pass(reason):
+                raise
+            if started and isinstance(reason, OSError):
                 raise
             # Nothing that was given is wrong: whoever supervises it is to start it anew.
-            typer.echo(f"error: the gateway ended: {reason}", err=True)
+            what = "ended" if started else "did not start"
+            typer.echo(f"error: the gateway {what}: {reason}", err=True)
             raise typer.Exit(1) from None
 
 
@@ -431,6 +439,8 @@ def _print(report: dict[str, Any], as_json: bool) -> None:
             for inner, figure in value.items():
                 text = figure if not isinstance(figure, dict) else _pairs(figure)
                 table.add_row(f"{name.replace('_', ' ')}: {inner}", str(text))
+        elif isinstance(value, list):
+            table.add_row(name.replace("_", " "), "; ".join(map(str, value)))
         else:
             table.add_row(name.replace("_", " "), str(value))
     Console(file=sys.stdout).print(table)

@@ -111,6 +111,9 @@ class Registry:
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._migrate()
+        except sqlite3.OperationalError as reason:
+            self._db.close()
+            raise RegistryError(f"{self.path}: cannot open the registry of devices: {reason}") from reason
         except sqlite3.Error as reason:
             self._db.close()
             raise RegistryError(f"{self.path}: found no registry of devices: {reason}") from reason

@@ -110,6 +110,8 @@ class Service:
             _log.warning("bench clock: this gateway does not live in real time", speed=clock.speed)
         async with AsyncExitStack() as stack:
             stack.enter_context(self._signals())
+            starting = asyncio.create_task(supervisor.still_starting(self._stop), name="starting")
+            stack.callback(starting.cancel)
             registry = stack.enter_context(Registry(settings.gateway.registry))
             place = settings.store_place
             await asyncio.to_thread(see_to, place, settings.gateway.mirror, clock.now())
@@ -124,6 +126,9 @@ class Service:
             kept = settings.quarantine
             store.bounds = Bounds(messages=kept.messages, size=kept.mib << 20)
             clock, retain_clock = await self._watched(store, clock)
+            if self._stop.is_set():
+                # Told to end while it waited for the clock: nothing was begun that has to be finished.
+                return
             history = History(Texts(settings.gateway.data_dir / HISTORY), await store.records_told())
             catalogue = await asyncio.to_thread(Catalogue, settings.deployments.directory, history)
             _tell_broken(catalogue)
@@ -185,6 +190,7 @@ class Service:
                     update=servers[1].url if servers[1:] else "",
                 )
             )
+            starting.cancel()
             supervisor.tell("READY=1")
             collector.spare()
             _log.info("gateway ready", worker=self._worker, mqtt_port=broker.mqtt_port, clock=_name(shown))

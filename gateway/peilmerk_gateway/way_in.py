@@ -15,6 +15,7 @@ from peilmerk_gateway.broker_access import (
     ensure_cluster_trust,
     mqtt_access,
 )
+from peilmerk_gateway.child import Lease
 from peilmerk_gateway.ingest import Courier, Ingest
 from peilmerk_gateway.ingest.jetstream import CLUSTER_EXPIRY_S, Access, JetStreamIngest
 from peilmerk_gateway.ingest.mqtt import MqttIngest
@@ -46,6 +47,9 @@ async def open_way_in(
 
     A broker of others need not be there yet. Raises PeilmerkError naming the setting or file that is wrong.
     """
+    if settings.broker.kind != "nats" and not worker:
+        # The gateway's own broker takes it itself: one gateway a data folder, whoever runs the broker.
+        stack.callback(Lease(settings.gateway.data_dir / "broker").release)
     if settings.broker.kind == "mqtt":
         trust = await asyncio.to_thread(ensure_broker_trust, settings)
         await asyncio.to_thread(mqtt_access, settings)

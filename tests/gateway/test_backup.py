@@ -267,6 +267,8 @@ def test_the_commands_say_what_is_in_it_and_what_is_to_be_seen_to(
 
     made = run("gateway", "backup", settings.file.parent, "--out", tmp_path / "monday", "--json")
     assert made.exit_code == 0, made.output
+    told = run("gateway", "backup", settings.file.parent, "--out", tmp_path / "tuesday").stdout
+    assert "left out the broker's stream; who has a sensor at home" in " ".join(told.split())
     head = json.loads(made.stdout)["figures"]["head"]
     done = run("gateway", "restore", tmp_path / "monday", tmp_path / "new", "--expect", head, "--json")
     assert done.exit_code == 0, done.output

@@ -11,6 +11,7 @@ import asyncio
 import errno
 import os
 import resource
+import socket
 import sqlite3
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -23,9 +24,11 @@ from mqtt_board import board, running, village
 from patience import DEADLINE_S
 from sealed_street import NOW, WINDOW, Counter, Street
 from structlog.testing import capture_logs
+from typer.testing import CliRunner
 
 from peilmerk_gateway import flow as flows
 from peilmerk_gateway.checks import check_gateway
+from peilmerk_gateway.cli import app as gateway_app
 from peilmerk_gateway.clock_watch import ClockDoubted, WatchedClock, believed
 from peilmerk_gateway.flow import Flow
 from peilmerk_gateway.ingest import Batch
@@ -377,3 +380,45 @@ async def test_a_message_that_no_store_takes_is_kept_and_the_others_pass(
         assert (figures.reports, figures.refused, figures.received) == (2, {"internal": 1}, 4)
         assert [row.seq for row in await store.quarantined()] == [3]
         assert (await store.check_trail()).faults == []
+
+
+def run_gateway(folder: Path) -> tuple[int, str]:
+    """How a start ends that cannot succeed, and what it says last."""
+    done = CliRunner().invoke(gateway_app, ["run", str(folder)])
+    assert "Traceback" not in done.output, done.output
+    assert isinstance(done.exception, SystemExit), done.exception
+    return done.exit_code, done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("full", [True, False], ids=["full", "read-only"])
+def test_a_start_on_a_bad_disk_is_tried_again_by_whoever_supervises_it(tmp_path: Path, full: bool) -> None:
+    with small_disk(tmp_path / "disk", 8_192) as disk:
+        settings = village(disk / "village", web_port=0)
+        Registry(settings.gateway.registry).close()
+        if full:
+            fill(disk / "filler")
+        else:
+            subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        # Not 2, at which the unit leaves it stopped: there will be room again.
+        code, said = run_gateway(disk / "village")
+        assert (code, said.partition(": ")[2].partition(": ")[0]) == (1, "the gateway did not start")
+        assert str(settings.gateway.registry) in said
+
+
+def test_a_start_without_its_database_server_is_tried_again(tmp_path: Path) -> None:
+    settings = village(tmp_path / "village", web_port=0)
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    with settings.file.open("a") as file:
+        file.write(f'\n[store]\nurl = "postgresql://peilmerk@127.0.0.1:{port}/peilmerk"\n')
+    code, said = run_gateway(settings.file.parent)
+    assert code == 1
+    assert said.startswith("error: the gateway did not start: postgresql")
+    assert "Connection refused" in said
+
+
+def test_a_file_that_cannot_be_used_is_named_and_is_for_somebody_to_put_right(tmp_path: Path) -> None:
+    settings = village(tmp_path / "village", web_port=0)
+    lock = settings.gateway.data_dir / "broker" / "lock"
+    lock.mkdir(parents=True)
+    assert run_gateway(settings.file.parent) == (2, f"error: {lock}: Is a directory")

@@ -26,6 +26,7 @@ from peilmerk_gateway.store import BatchRows, Store
 
 SHAPE = {"name", "ok", "figures", "limits"}
 A = "a" * 16
+FREE = ("--mqtt-port", "0", "--web-port", "0", "--update-port", "0")
 SIGNED = 'signed_by = "the alderman"'
 
 
@@ -36,7 +37,7 @@ def runner() -> CliRunner:
 
 @pytest.fixture
 def folder(tmp_path: Path, runner: CliRunner) -> Path:
-    answer = runner.invoke(gateway, ["init", str(tmp_path), "--mqtt-port", "0", "--web-port", "0"])
+    answer = runner.invoke(gateway, ["init", str(tmp_path), *FREE])
     assert answer.exit_code == 0, answer.output
     return tmp_path
 

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from patience import DEADLINE_S
 from sealed_street import NOW, WINDOW, Street
+from sqlalchemy import event
 from stores import StorePlace
 
 from peilmerk_gateway import quota as quotas
+from peilmerk_gateway import retention
 from peilmerk_gateway.clock import ScaledClock
 from peilmerk_gateway.settings import SettingsError, load, write_default
 from peilmerk_gateway.store import Store
@@ -113,3 +119,36 @@ def test_the_settings_state_each_platforms_quota(tmp_path: Path) -> None:
     file.write_text(text + table.format("none") + "quota_rows = 0\n")
     with pytest.raises(SettingsError, match="quota_rows: found 0"):
         load(file)
+
+
+async def test_a_row_that_goes_costs_no_look_at_all_the_others(tmp_path: Path) -> None:
+    """A queue may hold millions: what quota and age take out of it is found by its key."""
+    street = Street(tmp_path)
+    asked: list[tuple[str, Any]] = []
+    async with await Store.open(street.place.where, SINKS) as store:
+        await filled(street, store, 4)
+        event.listen(store._writing, "before_cursor_execute", lambda *given: asked.append(given[2:4]))
+        assert await quotas.enforce(store, {"away": Quota(2, 30), "city": WIDE}, NOW) == {"away": 6}
+        street.catalogue.look()
+        removed = await retention.retain(store, street.catalogue, NOW + 400 * 86_400)
+        assert removed.observations == 8
+        assert (await store.check_trail()).faults == []
+    plans: dict[str, str] = {}
+    with closing(sqlite3.connect(street.folder / "store.db")) as db:
+        for statement, parameters in asked:
+            # What is never true is not looked for.
+            if re.search(r"publish_outbox|\breport\b", statement) and not re.search(
+                r"^INSERT|WHERE 0 = 1$", statement
+            ):
+                rows = db.execute(f"EXPLAIN QUERY PLAN {statement}", parameters).fetchall()
+                plans[statement] = "; ".join(row[3] for row in rows)
+    assert len(plans) > 5
+    # The index of what is unfinished is as long as the queue that waits, and is asked once a step.
+    slow = {
+        statement: plan
+        for statement, plan in plans.items()
+        if re.search(
+            r"SCAN (report|publish_outbox)(?! USING (COVERING )?INDEX ix_publish_outbox_unfinished)", plan
+        )
+    }
+    assert not slow

@@ -6,6 +6,7 @@ import re
 import sqlite3
 import stat
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -346,6 +347,21 @@ async def test_store_keeps_what_it_promises_on_disk(store: Store, store_place: S
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
     assert isinstance(store_place.where, Path)
     assert stat.S_IMODE(store_place.where.stat().st_mode) == 0o600
+
+
+async def test_who_only_reads_waits_for_no_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also not while connecting: `status` of a gateway at work found its store locked."""
+    monkeypatch.setattr(engine, "BUSY_MS", 0)
+    place = tmp_path / "store.db"
+    async with await Store.open(place):
+        pass
+    with closing(sqlite3.connect(place, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        async with await Store.look(place, ["city"]) as store:
+            assert (await store.figures()).reports == 0
+        writer.execute("ROLLBACK")
+        (kind,) = writer.execute("PRAGMA auto_vacuum").fetchone()
+    assert kind == 2, "made by the writer all the same"
 
 
 async def test_a_file_that_is_no_store_is_named(tmp_path: Path) -> None:

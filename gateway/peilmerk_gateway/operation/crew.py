@@ -7,6 +7,7 @@ while it keeps ending; all of them end when this process does, however it ends.
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -55,7 +56,11 @@ class Crew:
         while not stop.is_set():
             began = time.monotonic()
             process = await asyncio.create_subprocess_exec(
-                *child.tied(self._command), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+                *child.tied(self._command),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                # Systemd listens to the main process only, and complains of every other.
+                env={name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"},
             )
             self._running[number] = process
             ending = asyncio.create_task(stop.wait())

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib.metadata import version
 
-from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from peilmerk_gateway.operation.condition import CHECKS, Condition
+from peilmerk_gateway.operation.process import ProcessCollector
 from peilmerk_gateway.refusal import Reason
 from peilmerk_gateway.store import Figures, Store, StoreError
 from peilmerk_gateway.store.schema import ACKNOWLEDGED, EXPIRED, QUEUED, SENT, WITHDRAWN
@@ -27,7 +28,7 @@ _TOTALS = (
     ("messages_received", "received", "Messages taken from the broker."),
     ("messages_redelivered", "redelivered", "Messages that the broker brought again although stored."),
     ("reports_stored", "reports", "Reports of windows that were admitted and stored."),
-    ("days_stored", "days", "Totals of days that were admitted and stored."),
+    ("daily_totals_stored", "days", "Totals of days that were admitted and stored."),
     ("statements_stored", "statements", "Statements of boards that were stored."),
     ("observations_stored", "observations", "Figures that were stored."),
     ("figures_withheld", "withheld", "Figures that were withheld and forgotten."),
@@ -191,5 +192,5 @@ async def exposition(store: Store, condition: Condition, facts: Facts) -> bytes:
         figures = None
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collected(figures, condition, facts))
-    ProcessCollector(registry=registry)
+    registry.register(ProcessCollector())
     return generate_latest(registry)

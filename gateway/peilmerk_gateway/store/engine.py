@@ -115,8 +115,9 @@ def open_engine(where: Place, *, writer: bool) -> Engine:
         # The driver's own idea of when a transaction begins would leave reads outside of it.
         connection.isolation_level = None
         for pragma in (
-            # Before the first table is made, or it takes a `rewrite` to hold.
-            "auto_vacuum = INCREMENTAL",
+            # Before the first table is made, or it takes a `rewrite` to hold. Writers only: it takes their
+            # lock, and whoever only reads would wait behind a busy gateway.
+            *(("auto_vacuum = INCREMENTAL",) if writer else ()),
             "journal_mode = WAL",
             "synchronous = FULL",
             # Pages, 64 MiB: the last page of each board is written often, and then into the file once.

@@ -54,7 +54,7 @@ class WebServer:
         """Listen, and return when requests are answered. Raises WebServerError when the address cannot be
         had.
         """
-        listener = _listen(self.name, self._host, self._port)
+        listener = listen(self.name, self._host, self._port)
         self.port = listener.getsockname()[1]
         host = f"[{self._host}]" if ":" in self._host else self._host
         scheme = "https" if "ssl_certfile" in self._options else "http"
@@ -92,7 +92,8 @@ class WebServer:
         await self._serving
 
 
-def _listen(name: str, host: str, port: int) -> socket.socket:
+def listen(name: str, host: str, port: int) -> socket.socket:
+    """Return a socket that listens; `name` is what asks for it, for the text of WebServerError."""
     try:
         family, kind, number, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
