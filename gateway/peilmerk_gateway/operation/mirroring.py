@@ -12,7 +12,6 @@ from pathlib import Path
 
 import structlog
 
-from peilmerk_gateway.operation import supervisor
 from peilmerk_gateway.store import Store, StoreDamaged, StoreError, mend, mirror, salvage
 from peilmerk_gateway.store.mirror import MirrorError
 from peilmerk_gateway.store.salvage import SalvageError
@@ -44,7 +43,6 @@ def see_to(place: Place, wanted: bool, now: float) -> None:
         mirror.folder_of(place).mkdir(mode=0o700, parents=True, exist_ok=True)
         # A mirror of what is damaged would be none.
         if not salvage.is_in_vain(place):
-            supervisor.tell("EXTEND_TIMEOUT_USEC=3600000000")
             mend.settle(place)
     except StoreDamaged as reason:
         _log.error("the store is damaged", reason=str(reason))
@@ -56,7 +54,6 @@ def see_to(place: Place, wanted: bool, now: float) -> None:
 
 
 def _put_whole(file: Path, now: float) -> None:
-    supervisor.tell("EXTEND_TIMEOUT_USEC=3600000000")
     try:
         mended = mend.from_mirror(file, now)
     except SalvageError as reason:
