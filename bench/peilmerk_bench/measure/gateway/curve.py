@@ -28,6 +28,7 @@ from peilmerk_gateway.ingest import Delivery
 from peilmerk_gateway.open import Keyring
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.store import Store
+from peilmerk_gateway.store.device_streams import place_of
 from peilmerk_protocol import topics
 
 BATCHES = 7
@@ -173,60 +174,60 @@ def _grow(town: Town, observations: int, told: Callable[[str], None]) -> None:
     Written as rows and not through the stages, each table in its own order: that would take as many hours as
     the years have.
     """
-    with closing(sqlite3.connect(town.store)) as db:
-        db.execute("PRAGMA synchronous = OFF")
-        db.execute("PRAGMA cache_size = -262144")
-        db.execute("PRAGMA foreign_keys = OFF")
-        taken = db.execute("SELECT coalesce(min(window_start), 0) FROM report").fetchone()[0]
+    with closing(sqlite3.connect(town.store, isolation_level=None)) as db:
+        for pragma in ("synchronous = OFF", "cache_size = -262144", "foreign_keys = OFF"):
+            db.execute(f"PRAGMA {pragma}")
+        taken, begun = db.execute(
+            "SELECT min(window_start), (SELECT max(id) FROM observation) FROM report"
+        ).fetchone()
         last = int(taken) // 900 - 1
         each = max(1, observations // 2 // len(town.boards))
-        names = dict(
-            db.execute("SELECT device_id, min(deployment || '/' || thing) FROM observation GROUP BY 1")
-        )
-        begun = db.execute("SELECT coalesce(max(id), 0) FROM observation").fetchone()[0]
-        devices = sorted(names, key=lambda device: (names[device].split("/")[0], device))
-        for number, board in enumerate(sorted(town.boards, key=lambda board: board.device_id), 1):
-            deployment, thing = names[board.device_id].split("/")
-            windows = range(last - each + 1, last + 1)
-            db.executemany(
-                "INSERT INTO report VALUES (?, ?, 1, ?, 900, 1, 0, ?, ?, 1)",
-                ((board.device_id, w, w * 900, w.to_bytes(32, "big"), w * 900.0 + 901) for w in windows),
-            )
-            for quantity, name in ((5, "bicycle_towards"), (6, "bicycle_away")):
-                db.executemany(
-                    "INSERT INTO observation (datastream, deployment, thing, device_id, quantity,"
-                    " window_start, window_s, result, noise_scale, stored_at, audit_entry)"
-                    " VALUES (?, ?, ?, ?, ?, ?, 900, 25, 1.98, ?, 1)",
-                    (
-                        (
-                            f"{deployment}/{thing}/{name}",
-                            deployment,
-                            thing,
-                            board.device_id,
-                            quantity,
-                            w * 900,
-                            w * 900.0 + 901,
-                        )
-                        for w in windows
-                    ),
-                )
-            if number % 50 == 0:
-                told(f"curve: figures and reports of {number:,} of {len(town.boards):,} boards are written")
-        told("curve: the ledger")
+        db.execute("CREATE TEMP TABLE span (w INTEGER PRIMARY KEY)")
+        db.executemany("INSERT INTO span VALUES (?)", ((w,) for w in range(last - each + 1, last + 1)))
+        db.execute("CREATE TEMP TABLE whose (device, deployment, thing)")
+        streams = db.execute("SELECT device_id, min(datastream) FROM device_stream GROUP BY 1").fetchall()
         db.executemany(
-            "INSERT INTO ledger VALUES (?, ?, ?, 1, ?, 700000, ?, 1)",
-            (
-                (names[device].split("/")[0], device, quantity, w * 900, w * 900.0 + 901)
-                for w in range(last - each + 1, last + 1)
-                for device in devices
-                for quantity in (5, 6)
-            ),
+            "INSERT INTO whose VALUES (?, ?, ?)", ((one, *place_of(stream)) for one, stream in streams)
         )
-        told("curve: the platform's queue")
-        db.execute(
-            "INSERT INTO publish_outbox SELECT ?, id, 'done', 1, 0, NULL, 'https://sensors.example.org/v1.1/"
-            "Observations(' || id || ')', stored_at, 1 FROM observation WHERE id > ?",
-            (SINK, begun),
-        )
-        db.commit()
+        for number, (device,) in enumerate(sorted((device,) for device, _ in streams), 1):
+            _in_one(db, _FIGURES, {"device": device})
+            if number % 100 == 0:
+                told(f"curve: figures and reports of {number:,} of {len(streams):,} boards are written")
+        # So many at a time that the journal stays small.
+        for first in range(last - each + 1, last + 1, _WINDOWS):
+            _in_one(db, (_LEDGER,), {"first": first, "end": first + _WINDOWS})
+        told("curve: the ledger is written")
+        newest = db.execute("SELECT max(id) FROM observation").fetchone()[0]
+        for first in range(begun, newest, _FIGURES_AT_ONCE):
+            _in_one(db, (_QUEUE,), {"sink": SINK, "first": first, "end": first + _FIGURES_AT_ONCE})
+        told("curve: the platform's queue is written")
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+_WINDOWS, _FIGURES_AT_ONCE = 100, 500_000
+# Of one board: what it reported and two counts of each.
+_FIGURES = (
+    "INSERT INTO report SELECT :device, w, 1, w * 900, 900, 1, 0, randomblob(32), w * 900.0 + 901, 1"
+    " FROM span",
+    "INSERT INTO observation (datastream, deployment, thing, device_id, quantity, window_start, window_s,"
+    " result, noise_scale, stored_at, audit_entry) SELECT deployment || '/' || thing || '/' || name,"
+    " deployment, thing, device, number, w * 900, 900, 25, 1.98, w * 900.0 + 901, 1 FROM span"
+    " CROSS JOIN (SELECT 5 AS number, 'bicycle_towards' AS name UNION ALL SELECT 6, 'bicycle_away')"
+    " JOIN whose ON device = :device",
+)
+_LEDGER = (
+    "INSERT INTO ledger SELECT deployment, device, number, 1, w * 900, 700000, w * 900.0 + 901, 1 FROM span"
+    " CROSS JOIN (SELECT * FROM whose ORDER BY deployment, device) CROSS JOIN (SELECT 5 AS number UNION ALL"
+    " SELECT 6) WHERE w >= :first AND w < :end"
+)
+_QUEUE = (
+    "INSERT INTO publish_outbox SELECT :sink, id, 'done', 1, 0, NULL, 'https://sensors.example.org/v1.1/"
+    "Observations(' || id || ')', stored_at, 1 FROM observation WHERE id > :first AND id <= :end"
+)
+
+
+def _in_one(db: sqlite3.Connection, statements: Sequence[str], given: dict[str, object]) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    for statement in statements:
+        db.execute(statement, given)
+    db.execute("COMMIT")
