@@ -75,7 +75,7 @@ def _against(admitted: Admitted, noisy: int) -> str | None:
 
 def _line(admitted: Admitted, number: int) -> LedgerRow:
     mandate, kind = admitted.mandate, admitted.kind
-    price = mandate.epsilon_micro(kind)
+    price = mandate.epsilon_micro(admitted.kind)
     return LedgerRow(mandate.deployment, admitted.device_id, number, admitted.window_start, price, kind)
 
 
