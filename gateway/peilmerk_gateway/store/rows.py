@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import NamedTuple
 
 from peilmerk_gateway.immutable import immutable
 from peilmerk_gateway.refusal import Refusal
@@ -239,9 +240,11 @@ class Stored:
         return Stored(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
 
 
-@immutable
-class Probe:
-    """The question what is known about one message: its number, and for a report where its window ends."""
+class Probe(NamedTuple):
+    """The question what is known about one message: its number, and for a report where its window ends.
+
+    A tuple, which is hashed and compared without Python: three times a message.
+    """
 
     device_id: str
     seq: int
