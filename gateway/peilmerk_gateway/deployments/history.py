@@ -17,6 +17,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from peilmerk_gateway import disk
 from peilmerk_gateway.deployments import versions
 from peilmerk_gateway.deployments.complaints import Complaint
 from peilmerk_gateway.deployments.deployment import Deployment, RecordError, parse
@@ -100,7 +101,7 @@ class Texts:
             os.fsync(out.fileno())
         draft.replace(file)
         self._erased(digest).unlink(missing_ok=True)
-        self._to_disk()
+        disk.sync(self.folder)
 
     def look(self, digest: str) -> tuple[Text, bytes | None]:
         """Return what became of a text, and the text itself where it is kept."""
@@ -114,21 +115,13 @@ class Texts:
         """Take a text away for good, leaving word of it. Raises OSError."""
         self._erased(digest).touch(mode=0o600)
         self._file(digest).unlink(missing_ok=True)
-        self._to_disk()
+        disk.sync(self.folder)
 
     def _file(self, digest: str) -> Path:
         return self.folder / f"{digest}.toml"
 
     def _erased(self, digest: str) -> Path:
         return self.folder / f"{digest}.erased"
-
-    def _to_disk(self) -> None:
-        """Have the folder itself written: a file's name is no part of the file."""
-        number = os.open(self.folder, os.O_RDONLY)
-        try:
-            os.fsync(number)
-        finally:
-            os.close(number)
 
 
 class History:

@@ -33,6 +33,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from peilmerk_gateway import disk
 from peilmerk_gateway.deployments.history import FOLDER as HISTORY
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.settings import FILE_NAME, Settings
@@ -162,7 +163,7 @@ def _write(settings: Settings, draft: Path, now: float, head: tuple[int, str] | 
     _private(draft / LIST_FILE, json.dumps(asdict(made), indent=1).encode())
     for path in (*draft.rglob("*"), draft):
         if path.is_dir():
-            _to_disk(path)
+            disk.sync(path)
     return made
 
 
@@ -218,14 +219,6 @@ def _private(target: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _to_disk(folder: Path) -> None:
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
 
 
 def digest(file: Path) -> str:

@@ -35,6 +35,7 @@ from pathlib import Path
 
 import structlog
 
+from peilmerk_gateway import disk
 from peilmerk_gateway.store import wal
 from peilmerk_gateway.store.copier import Copied, Copier, copied
 
@@ -154,7 +155,7 @@ def make(file: Path) -> bool:
         )
         if done.returncode:
             raise MirrorError(f"{draft}: cannot be written: {(done.stderr.strip() or '?').splitlines()[-1]}")
-        _to_disk(draft)
+        disk.sync(draft)
         if _stamp(file) != before:
             draft.unlink()
             return False
@@ -331,12 +332,4 @@ def _write(file: Path, told: dict[str, object]) -> None:
         opened.flush()
         os.fsync(opened.fileno())
     draft.replace(folder / STATE)
-    _to_disk(folder)
-
-
-def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    disk.sync(folder)

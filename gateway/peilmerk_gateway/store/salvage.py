@@ -25,6 +25,7 @@ from pathlib import Path
 import structlog
 from sqlalchemy.exc import DBAPIError
 
+from peilmerk_gateway import disk
 from peilmerk_gateway.store import engine, trail_check
 from peilmerk_gateway.store.schema import device_stream, metadata
 
@@ -93,7 +94,7 @@ def put_in_place(new: Path, file: Path, now: float | None = None) -> Path:
         if (old := Path(f"{file}{journal}")).exists():
             old.replace(f"{kept}{journal}")
     new.replace(file)
-    _sync(file.parent)
+    disk.sync(file.parent)
     _mark_of(file).unlink(missing_ok=True)
     return kept
 
@@ -198,11 +199,3 @@ def remove(new: Path) -> None:
     """Delete a file that is being made, with its journals."""
     for journal in _JOURNALS:
         Path(f"{new}{journal}").unlink(missing_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
