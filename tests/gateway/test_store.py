@@ -189,6 +189,17 @@ async def test_outbox_asks_only_the_index_of_unfinished_rows(tmp_path: Path) -> 
     assert "ix_publish_outbox_unfinished" in plan
 
 
+async def test_a_figure_whose_line_is_of_another_window_is_not_kept(
+    store: Store, store_place: StorePlace
+) -> None:
+    """A mistake of ours in accounting: every line is new, and none pays for the figure."""
+    one, other = entry(1), entry(2, window=1)
+    wrong = replace(one, ledger=other.ledger)
+    stored = await store.commit_batch(BatchRows(entries=[wrong]), now=5.0)
+    assert (stored.reports, stored.observations, stored.withheld) == (1, 0, 2)
+    assert store_place.dump("observation", "publish_outbox") == [[], []]
+
+
 async def test_latest_mixes_figures_and_withheld_windows(store: Store) -> None:
     key = "street/a/bicycle_towards"
     await store.commit_batch(BatchRows(entries=[entry(1), entry(2, window=2)]), now=5.0)

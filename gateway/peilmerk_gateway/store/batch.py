@@ -79,10 +79,8 @@ def write_batch(
     ledger = [(*_LEDGER(row), now) for entry in fresh for row in entry.ledger]
     if ledger:
         written["ledger"] = insert_new(connection, schema.ledger, ledger, number)
-    # (deployment, device, quantity, kind, window), as a line of the ledger begins; None for all of them.
-    paid = None
-    if len(ledger) != len(written.get("ledger", ())):
-        paid = {row[:_MICRO] for row in written["ledger"]}
+    # (deployment, device, quantity, kind, window), as a line of the ledger begins.
+    paid = {row[:_MICRO] for row in written.get("ledger", ())}
     figures = _write_figures(connection, fresh, written, paid, number, now)
     (streams or Streams()).write(connection, (row for _, row in figures))
     written["queued"] = _queue(connection, figures, sinks)
@@ -144,12 +142,12 @@ def _write_figures(
     connection: Connection,
     fresh: Sequence[Entry],
     written: dict[str, Rows],
-    paid: Collection[Row] | None,
+    paid: Collection[Row],
     number: int,
     now: float,
 ) -> list[tuple[Row, ObservationRow]]:
     """Write the figures of new reports and what of them is withheld; return the figures that are new, as
-    they are stored and as they came. `paid` are the lines of the ledger that are new, None for all of them.
+    they are stored and as they came. `paid` are the lines of the ledger that are new.
     """
     kept: list[tuple[Row, ObservationRow]] = []
     withheld = [(entry, row) for entry in fresh for row in entry.withheld]
@@ -163,7 +161,7 @@ def _write_figures(
             if (report.kind == topics.DAY) is not is_day:
                 continue
             for row in entry.observations:
-                if paid is not None and _was_paid_before(entry, row, paid):
+                if _is_unpaid(entry, row, paid):
                     withheld.append((entry, WithheldRow(row.datastream, row.window_start, SPENT_BEFORE)))
                 else:
                     some.append((entry, _weighed(connection, entry, row) if entry.levels else row))
@@ -189,7 +187,7 @@ def _write_figures(
     return kept
 
 
-def _was_paid_before(entry: Entry, row: ObservationRow, paid: Collection[Row]) -> bool:
+def _is_unpaid(entry: Entry, row: ObservationRow, paid: Collection[Row]) -> bool:
     line = (row.deployment, row.device_id, row.quantity, entry.report.kind, row.window_start)
     return line not in paid and any(one.quantity == row.quantity for one in entry.ledger)
 
