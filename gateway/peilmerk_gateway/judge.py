@@ -309,7 +309,7 @@ def _judge(
     assert isinstance(opened.message, Report)
     if case.waited is not None:
         # What waits is known to the store as waiting; that is no reason against itself.
-        known = replace(known, parked_digest=None)
+        known = known._replace(parked_digest=None)
     judged = admit_report(opened, opened.message, known, terms[opened.device_id], now, halts)
     if isinstance(judged, Refusal) and may_wait(judged, known):
         if case.waited is None:

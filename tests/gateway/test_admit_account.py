@@ -75,7 +75,7 @@ def test_a_device_must_have_stated_what_it_runs() -> None:
 
 
 def test_g6_firmware_or_privacy_terms_other_than_the_record() -> None:
-    other = replace(ATTESTED, firmware_digest=bytes(32))
+    other = ATTESTED._replace(firmware_digest=bytes(32))
     assert judge(Known(attested=other)) is Reason.G6
     for change in (
         {"epsilon_leaf": Fraction(9, 10)},
@@ -94,7 +94,7 @@ def test_g6_firmware_or_privacy_terms_other_than_the_record() -> None:
 def test_g7_anything_undeclared() -> None:
     assert judge(values={5: (17,), 7: (1,)}) is Reason.G7
     assert judge(values={4: (9,)}) is Reason.G7, "samples belong to means, and a counter has none"
-    air = Known(attested=replace(ATTESTED, profile_digest=profile.digest(AIR)))
+    air = Known(attested=ATTESTED._replace(profile_digest=profile.digest(AIR)))
     assert isinstance(judge(air, AIR_NODE, values={0: (120, 4), 4: (9,)}), Admitted)
     assert judge(air, AIR_NODE, values={5: (17,)}) is Reason.G7
 
@@ -113,8 +113,8 @@ def test_windows_must_have_passed_and_not_be_ancient() -> None:
 
 def test_windows_are_disjoint() -> None:
     start = WINDOW * 900
-    assert isinstance(judge(replace(FRESH, window_end_before=start)), Admitted)
-    assert judge(replace(FRESH, window_end_before=start + 1)) is Reason.WINDOW_REPEATED
+    assert isinstance(judge(FRESH._replace(window_end_before=start)), Admitted)
+    assert judge(FRESH._replace(window_end_before=start + 1)) is Reason.WINDOW_REPEATED
 
 
 @pytest.mark.parametrize(
@@ -129,11 +129,11 @@ def test_windows_are_disjoint() -> None:
     ],
 )
 def test_a_number_that_was_used(stored: bytes, redelivered: bool, wanted: Redelivered | Reason) -> None:
-    assert judge(replace(FRESH, report_digest=stored), redelivered=redelivered) == wanted
+    assert judge(FRESH._replace(report_digest=stored), redelivered=redelivered) == wanted
 
 
 def test_a_report_under_a_statements_number_is_no_repetition() -> None:
-    assert judge(replace(FRESH, is_statement=True), redelivered=True) is Reason.SEQUENCE_REUSED
+    assert judge(FRESH._replace(is_statement=True), redelivered=True) is Reason.SEQUENCE_REUSED
 
 
 def test_statements_are_taken_once_and_need_no_record() -> None:
@@ -196,8 +196,8 @@ def test_a_days_total_is_admitted_once_the_day_has_passed_and_once_only() -> Non
     assert isinstance(judge_day(now=end - AHEAD_S), Admitted)
     assert judge_day(now=end - AHEAD_S - 0.5) is Reason.WINDOW_AHEAD
     assert judge_day(now=end + BEHIND_S + 0.5) is Reason.WINDOW_BEHIND
-    assert judge_day(replace(FRESH, window_end_before=DAY * 86_400 + 1)) is Reason.WINDOW_REPEATED
-    assert isinstance(judge_day(replace(FRESH, window_end_before=DAY * 86_400)), Admitted)
+    assert judge_day(FRESH._replace(window_end_before=DAY * 86_400 + 1)) is Reason.WINDOW_REPEATED
+    assert isinstance(judge_day(FRESH._replace(window_end_before=DAY * 86_400)), Admitted)
     assert judge_day(Known()) is Reason.NOT_ATTESTED
 
 
@@ -205,11 +205,11 @@ def test_a_day_may_hold_declared_counts_only_and_none_without_an_epsilon_for_it(
     assert isinstance(judge_day(values={5: (400,)}), Admitted)
     assert judge_day(values={5: (400,), 7: (1,)}) is Reason.G7
     none = profile.Profile(1, 900, STANDARD_COUNTER.set, (7, 10), (0, 1), 10, 4)
-    attested = replace(ATTESTED, profile_digest=profile.digest(none))
-    known = replace(FRESH, attested=attested)
+    attested = ATTESTED._replace(profile_digest=profile.digest(none))
+    known = FRESH._replace(attested=attested)
     assert judge_day(known, mandate_for(none)) is Reason.G7
     assert isinstance(judge_day(known, mandate_for(none), values={}), Admitted)
-    air = replace(FRESH, attested=replace(ATTESTED, profile_digest=profile.digest(AIR)))
+    air = FRESH._replace(attested=ATTESTED._replace(profile_digest=profile.digest(AIR)))
     assert judge_day(air, AIR_NODE, values={0: (4, 0)}) is Reason.G7
 
 
@@ -262,8 +262,8 @@ def test_extremes_and_completeness_go_along_with_their_mean() -> None:
 
 
 def test_extremes_that_the_record_does_not_declare_are_function_creep() -> None:
-    assert judge(replace(FRESH, attested=ATTESTED), AIR_NODE, values={25: (31, 62)}) is Reason.G7
-    assert judge(replace(FRESH, attested=ATTESTED), AIR_NODE, values={24: (83,)}) is Reason.G7
+    assert judge(FRESH._replace(attested=ATTESTED), AIR_NODE, values={25: (31, 62)}) is Reason.G7
+    assert judge(FRESH._replace(attested=ATTESTED), AIR_NODE, values={24: (83,)}) is Reason.G7
 
 
 def test_while_an_update_is_under_way_either_firmware_may_report() -> None:
@@ -272,11 +272,11 @@ def test_while_an_update_is_under_way_either_firmware_may_report() -> None:
     assert text.count(named) == 1
     text = text.replace(named, f'{named}\nnext_firmware_digest = "{"ab" * 32}"')
     both = parse(text.encode(), Path("street.toml")).mandates[DEVICE]
-    updated = replace(FRESH, attested=replace(ATTESTED, firmware_digest=b"\xab" * 32))
+    updated = FRESH._replace(attested=ATTESTED._replace(firmware_digest=b"\xab" * 32))
     assert isinstance(judge(FRESH, both), Admitted)
     assert isinstance(judge(updated, both), Admitted)
     assert judge(updated, COUNTER) is Reason.G6
-    other = replace(FRESH, attested=replace(ATTESTED, firmware_digest=b"\xcd" * 32))
+    other = FRESH._replace(attested=ATTESTED._replace(firmware_digest=b"\xcd" * 32))
     assert judge(other, both) is Reason.G6
 
 
@@ -321,7 +321,7 @@ known = st.builds(
     report_digest=st.sampled_from([None, b"", DIGEST, bytes(32)]),
     is_statement=st.booleans(),
     window_end_before=st.none() | st.integers(0, 2**43),
-    attested=st.none() | st.sampled_from([ATTESTED, replace(ATTESTED, revision=2)]),
+    attested=st.none() | st.sampled_from([ATTESTED, ATTESTED._replace(revision=2)]),
 )
 
 

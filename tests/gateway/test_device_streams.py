@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
 from stores import StorePlace
@@ -61,8 +60,8 @@ async def test_it_is_written_once(store: Store, store_place: StorePlace) -> None
 
 async def test_a_batch_that_failed_is_not_taken_for_written(store: Store, store_place: StorePlace) -> None:
     bad = entry(2)
-    bad = replace(bad, report=replace(bad.report, health=None))  # type: ignore[arg-type]
-    late = replace(entry(1), withheld=(None,))  # type: ignore[arg-type]
+    bad = bad._replace(report=bad.report._replace(health=None))  # type: ignore[arg-type]
+    late = entry(1)._replace(withheld=(None,))  # type: ignore[arg-type]
     for spoiled in (bad, late):
         with pytest.raises((StoreRefused, AttributeError)):
             await store.commit_batch(BatchRows([entry(3), spoiled]), 1.0)

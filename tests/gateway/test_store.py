@@ -7,7 +7,6 @@ import sqlite3
 import stat
 from collections.abc import AsyncIterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +193,7 @@ async def test_a_figure_whose_line_is_of_another_window_is_not_kept(
 ) -> None:
     """A mistake of ours in accounting: every line is new, and none pays for the figure."""
     one, other = entry(1), entry(2, window=1)
-    wrong = replace(one, ledger=other.ledger)
+    wrong = one._replace(ledger=other.ledger)
     stored = await store.commit_batch(BatchRows(entries=[wrong]), now=5.0)
     assert (stored.reports, stored.observations, stored.withheld) == (1, 0, 2)
     assert store_place.dump("observation", "publish_outbox") == [[], []]
@@ -411,7 +410,7 @@ async def test_rows_that_a_table_refuses_leave_nothing_of_their_batch(
 ) -> None:
     good = [entry(seq, window=seq) for seq in range(1, 600)]
     bad = entry(600, window=600)
-    bad = replace(bad, ledger=(replace(bad.ledger[0], epsilon_micro=None),))  # type: ignore[arg-type]
+    bad = bad._replace(ledger=(bad.ledger[0]._replace(epsilon_micro=None),))  # type: ignore[arg-type]
     with pytest.raises(StoreRefused, match="epsilon_micro"):
         await store.commit_batch(BatchRows(entries=[*good, bad]), 1.0)
     assert store_place.dump("report", "ledger", "observation") == [[], [], []]

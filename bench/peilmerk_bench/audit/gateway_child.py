@@ -19,7 +19,7 @@ import sqlite3
 import sys
 import tempfile
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -87,7 +87,7 @@ def publish(profile: Profile, kind: int, figures: list[int | str]) -> list[dict[
         entry = account(Admitted(DEVICE, decode(body), mandate, digest, kind))
         rows.append(
             {
-                "kept": repr(asdict(entry)),
+                "kept": repr(entry),
                 "result": entry.observations[0].result if entry.observations else None,
                 "reason": entry.withheld[0].reason if entry.withheld else None,
                 "spent": [line.epsilon_micro for line in entry.ledger],

@@ -11,16 +11,25 @@ entry of the audit trail.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
-from operator import attrgetter
+from collections.abc import Callable, Collection, Sequence
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, select, update
+from sqlalchemy import Connection, Table, bindparam, delete, select, update
 
 from peilmerk_gateway.store import commands, halts, levels, meanwhile, quarantine, schema, trail
 from peilmerk_gateway.store.device_streams import Streams
 from peilmerk_gateway.store.engine import StoreError
-from peilmerk_gateway.store.rows import BatchRows, Entry, ObservationRow, Stored, WithheldRow
+from peilmerk_gateway.store.rows import (
+    AttestationRow,
+    BatchRows,
+    Entry,
+    LedgerRow,
+    ObservationRow,
+    ReportRow,
+    Stored,
+    WithheldRow,
+)
 from peilmerk_gateway.store.sql import Row, columns_of, insert, insert_all, insert_new, next_ids
 from peilmerk_gateway.store.tally import raise_tally
 from peilmerk_protocol import topics
@@ -34,11 +43,17 @@ OTHER_BOARD = "other-board"
 # As the database has them: what a leaf of the audit trail is made of, see `trail.ROWS`.
 Rows = Sequence[Any]
 
-# The columns of the tables in their order, taken from the records; what is not in a record comes beside it.
-_REPORT = attrgetter(*(name for name in columns_of(schema.report) if name != "admitted_at"))
-_LEDGER = attrgetter(*(name for name in columns_of(schema.ledger) if name != "spent_at"))
-_STATEMENT = attrgetter(*(name for name in columns_of(schema.attestation) if name != "at"))
-_FIGURE = attrgetter(*(name for name in columns_of(schema.observation) if name not in ("id", "stored_at")))
+
+def _columns(record: type[Any], table: Table, *beside: str) -> Callable[[Any], Row]:
+    """Return what takes the columns of a table, in their order, from a record; `beside` are not in it."""
+    fields = record._fields
+    return itemgetter(*(fields.index(name) for name in columns_of(table) if name not in beside))
+
+
+_REPORT = _columns(ReportRow, schema.report, "admitted_at")
+_LEDGER = _columns(LedgerRow, schema.ledger, "spent_at")
+_FIGURE = _columns(ObservationRow, schema.observation, "id", "stored_at")
+_STATEMENT = _columns(AttestationRow, schema.attestation, "at")
 _QUEUED = ("sink", "observation_id", "state", "attempts", "next_attempt_at")
 # Places in rows.
 _KIND = columns_of(schema.report).index("kind")

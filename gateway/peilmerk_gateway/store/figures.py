@@ -147,7 +147,7 @@ def seen(connection: Connection, device_ids: Sequence[str]) -> dict[str, Seen]:
 def stated(connection: Connection, device_ids: Sequence[str]) -> dict[str, AttestationRow]:
     """Return the last statement of each of these devices; a device that made none is left out."""
     attestation = schema.attestation.c
-    columns = [getattr(attestation, name) for name in AttestationRow.__slots__]
+    columns = [getattr(attestation, name) for name in AttestationRow._fields]
     found = {}
     for device_id in device_ids:
         row = connection.execute(

@@ -11,8 +11,6 @@ bring it so) does not change it.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from sqlalchemy import Connection, and_, func, select
 
 from peilmerk_gateway.store import device_streams, schema
@@ -52,4 +50,4 @@ def weighed(connection: Connection, day: ObservationRow, levels: Levels) -> Obse
     if windows != DAY_S // levels.window_s:
         return day
     found = weigh(day.result, int(total), windows, levels.epsilon_leaf, levels.epsilon_day)
-    return replace(day, result=found.result, noise_scale=found.deviation)
+    return day._replace(result=found.result, noise_scale=found.deviation)

@@ -7,8 +7,9 @@ covers the time before, and the last statement that the device made before it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import CTE, Connection, Select, and_, func, select
 
 from peilmerk_gateway.store import schema, sql
 from peilmerk_gateway.store.rows import AttestationRow, Known, ParkedRow, Probe
@@ -27,11 +28,26 @@ def look_up(connection: Connection, probes: Sequence[Probe]) -> dict[Probe, Know
 
 
 def _look_up(connection: Connection, probes: Sequence[Probe]) -> dict[Probe, Known]:
-    asked = sql.asked(
-        connection,
-        [(probe.device_id, probe.seq, probe.window_end, probe.kind) for probe in probes],
-        {"device_id": str, "seq": int, "window_end": int, "kind": int},
-    )
+    known = {}
+    for row in sql.ask(connection, _about, probes, _ASKED):
+        at, report_seq, digest, statement_seq, parked_digest, before_report, before_statement, *rest = row
+        end_before, *attestation = rest
+        known[probes[at]] = Known(
+            None if report_seq is None else digest or b"",
+            statement_seq is not None,
+            parked_digest,
+            before_report is not None or before_statement is not None,
+            end_before,
+            None if attestation[0] is None else AttestationRow._make(attestation),
+        )
+    return known
+
+
+# The fields of a Probe.
+_ASKED = {"device_id": str, "seq": int, "window_end": int, "kind": int}
+
+
+def _about(asked: CTE) -> Select[Any]:
     number_report = schema.report.alias("number_report")
     before = schema.report.alias("before")
     number_statement = schema.attestation.alias("number_statement")
@@ -56,7 +72,7 @@ def _look_up(connection: Connection, probes: Sequence[Probe]) -> dict[Probe, Kno
         .where(earlier.c.device_id == asked.c.device_id, earlier.c.seq < asked.c.seq)
         .scalar_subquery()
     )
-    statement = select(
+    return select(
         asked.c.at,
         number_report.c.seq,
         number_report.c.digest,
@@ -102,19 +118,6 @@ def _look_up(connection: Connection, probes: Sequence[Probe]) -> dict[Probe, Kno
             and_(attested.c.device_id == asked.c.device_id, attested.c.seq == last_statement),
         )
     )
-    known = {}
-    for row in connection.execute(statement).all():
-        at, report_seq, digest, statement_seq, parked_digest, before_report, before_statement, *rest = row
-        end_before, *attestation = rest
-        known[probes[at]] = Known(
-            report_digest=None if report_seq is None else digest or b"",
-            is_statement=statement_seq is not None,
-            parked_digest=parked_digest,
-            follows=before_report is not None or before_statement is not None,
-            window_end_before=end_before,
-            attested=None if attestation[0] is None else AttestationRow(*attestation),
-        )
-    return known
 
 
 def parked(

@@ -1,6 +1,9 @@
 """What goes into the store and what comes out of it, as plain immutable records.
 
 Units as in `schema`: unix seconds UTC, wire integers, epsilon in millionths.
+
+What a report brings, a dozen records each, are tuples: made, handed to the database and to another process
+(`store.batch_process`) without Python.
 """
 
 from __future__ import annotations
@@ -10,13 +13,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import NamedTuple
 
-from peilmerk_gateway.immutable import immutable
 from peilmerk_gateway.refusal import Refusal
 from peilmerk_protocol import topics
 
 
-@immutable
-class ReportRow:
+class ReportRow(NamedTuple):
     """One admitted report, or a day's total (`kind`); `digest` is None when a figure of it is withheld."""
 
     device_id: str
@@ -29,8 +30,7 @@ class ReportRow:
     kind: int = topics.REPORT
 
 
-@immutable
-class ObservationRow:
+class ObservationRow(NamedTuple):
     """One figure that may be published (`is_public`) or is only kept."""
 
     datastream: str
@@ -52,8 +52,7 @@ class ObservationRow:
     """Unix seconds; no platform is sent it before."""
 
 
-@immutable
-class WithheldRow:
+class WithheldRow(NamedTuple):
     """A window of a datastream of which the figure of the reporting board is not kept, and why."""
 
     datastream: str
@@ -61,8 +60,7 @@ class WithheldRow:
     reason: str
 
 
-@immutable
-class LedgerRow:
+class LedgerRow(NamedTuple):
     """What one window of one quantity cost, or (`kind`) the total of a day."""
 
     deployment: str
@@ -86,8 +84,7 @@ class Levels:
     epsilon_day: Fraction
 
 
-@immutable
-class Entry:
+class Entry(NamedTuple):
     """Everything that one admitted report writes; written whole or not at all."""
 
     report: ReportRow
@@ -97,8 +94,7 @@ class Entry:
     levels: tuple[Levels, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class AttestationRow:
+class AttestationRow(NamedTuple):
     """What a device stated about itself, under its own key, at sequence number `seq`."""
 
     device_id: str
@@ -252,8 +248,7 @@ class Probe(NamedTuple):
     kind: int = topics.REPORT
 
 
-@immutable
-class Known:
+class Known(NamedTuple):
     """What the store knows that bears on one message.
 
     `report_digest` is None when no report of that number is stored, empty when it is stored without a digest.

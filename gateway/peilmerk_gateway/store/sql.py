@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import chain
 from typing import Any
@@ -15,6 +15,7 @@ from sqlalchemy import (
     Float,
     Integer,
     LargeBinary,
+    Select,
     String,
     Table,
     bindparam,
@@ -77,19 +78,43 @@ def next_ids(connection: Connection, id: Column[int], count: int) -> Sequence[in
     return list(found.scalars())
 
 
-def asked(connection: Connection, rows: Sequence[Row], columns: Mapping[str, type[Any]]) -> CTE:
-    """Return rows of whole numbers and words as a table of the statement: `columns`, and `at`, the row's
-    place in `rows`.
+def ask(
+    connection: Connection,
+    about: Callable[[CTE], Select[Any]],
+    rows: Sequence[Row],
+    columns: Mapping[str, type[Any]],
+) -> Sequence[Any]:
+    """Ask about rows of whole numbers and words, of which the statement makes a table: `columns`, and `at`,
+    the row's place in `rows`. Return the rows of the answer as the database has them.
     """
     if connection.dialect.name == "sqlite":
-        # One parameter, so that the statement is the same whatever the number of rows, and compiled once.
-        statement = _asked_as_json(tuple(columns))
-        given: CTE = statement.params(rows=json.dumps(rows)).cte("asked").prefix_with("MATERIALIZED")
-        return given
+        # One parameter, so that the statement is the same whatever the number of rows. Past SQLAlchemy, which
+        # would handle every value of the answer: that took as long as SQLite itself.
+        words, values = _compiled(about, tuple(columns))
+        given = json.dumps(rows)
+        return connection.exec_driver_sql(
+            words, tuple(given if value is _ROWS else value for value in values)
+        ).all()
     statement = _asked_as_arrays(tuple(columns.items()))
     named = {f"asked_{name}": list(of) for name, of in zip(columns, zip(*rows, strict=True), strict=True)}
-    given = statement.params(named).cte("asked")
-    return given.prefix_with("MATERIALIZED")
+    return connection.execute(about(_table_of(statement.params(named)))).all()
+
+
+_ROWS = object()
+
+
+@cache
+def _compiled(about: Callable[[CTE], Select[Any]], names: tuple[str, ...]) -> tuple[str, tuple[Any, ...]]:
+    """Return SQLite's words, and the values of their parameters; _ROWS stands for the rows."""
+    statement = about(_table_of(_asked_as_json(names)))
+    words = statement.compile(dialect=sqlite.dialect())
+    values = words.construct_params({"rows": _ROWS})
+    return str(words), tuple(values[name] for name in words.positiontup or ())
+
+
+def _table_of(rows: Any) -> CTE:
+    table: CTE = rows.cte("asked").prefix_with("MATERIALIZED")
+    return table
 
 
 @cache
