@@ -25,7 +25,7 @@ from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.ingest import Batch, Delivery, Ingest
 from peilmerk_gateway.judge import PATIENCE_S, Judge, Judged, Mandates
 from peilmerk_gateway.open import Keyring
-from peilmerk_gateway.store import Store, Stored, StoreError, StoreRefused
+from peilmerk_gateway.store import Store, Stored, StoreError, StoreRefused, WriterFault
 from peilmerk_gateway.store.meanwhile import Overtaken
 
 BACKOFF_FIRST_S = 0.2
@@ -48,7 +48,7 @@ class Poisoned(PeilmerkError):
     """A message of a batch makes it fail, and will again; the text tells what kind of fault it is."""
 
     def __init__(self, fault: Exception) -> None:
-        super().__init__(type(fault).__name__)
+        super().__init__(fault.kind if isinstance(fault, WriterFault) else type(fault).__name__)
 
 
 @dataclass(frozen=True, slots=True)

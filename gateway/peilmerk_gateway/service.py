@@ -424,7 +424,7 @@ def _mark(store: Store, place: Place) -> bool:
 async def _open_store(place: Place, sinks: list[str]) -> Store:
     """Open the store. Raises StoreDamaged where it is to be started anew to put it whole, else StoreError."""
     try:
-        return await Store.open(place, sinks)
+        return await Store.open(place, sinks, apart=True)
     except StoreDamaged as reason:
         if isinstance(place, Path) and salvage.mark(place):
             raise

@@ -3,6 +3,7 @@
 `Store` is the front door; `rows` holds what goes in and out, `schema` the tables.
 """
 
+from peilmerk_gateway.store.batch_process import WriterFault
 from peilmerk_gateway.store.engine import StoreDamaged, StoreError, StoreRefused
 from peilmerk_gateway.store.rows import (
     AnswerRow,
@@ -63,4 +64,5 @@ __all__ = [
     "Stored",
     "Window",
     "WithheldRow",
+    "WriterFault",
 ]

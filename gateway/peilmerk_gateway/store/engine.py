@@ -28,7 +28,7 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.store import mirror
@@ -72,6 +72,14 @@ class StoreDamaged(StoreError):
 
 class StoreRefused(StoreError):
     """The database will not have these rows, however often it is asked."""
+
+
+def failed(url: URL, reason: DBAPIError) -> StoreError:
+    """Return what to say of a statement that failed: StoreDamaged, StoreRefused or StoreError."""
+    kind = StoreRefused if isinstance(reason, (IntegrityError, DataError)) else StoreError
+    if is_damage(reason.orig):
+        kind = StoreDamaged
+    return kind(f"{url.render_as_string()}: {why(reason.orig)}")
 
 
 def database_url(where: Place) -> URL:

@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 
 from peilmerk_gateway.refusal import Refusal
 from peilmerk_gateway.registry_trail import RegistryTrail
@@ -43,8 +43,9 @@ from peilmerk_gateway.store import (
     trail_check,
     upkeep,
 )
+from peilmerk_gateway.store.batch_process import BatchProcess
 from peilmerk_gateway.store.device_streams import Streams
-from peilmerk_gateway.store.engine import StoreDamaged, StoreError, StoreRefused
+from peilmerk_gateway.store.engine import StoreDamaged, StoreError
 from peilmerk_gateway.store.keeping import Keeping
 from peilmerk_gateway.store.removal import Removed, Term
 from peilmerk_gateway.store.restated import Left
@@ -84,7 +85,7 @@ class Store(Keeping):
     it.
     """
 
-    def __init__(self, where: Place, sinks: Sequence[str] = ()) -> None:
+    def __init__(self, where: Place, sinks: Sequence[str] = (), *, apart: bool = False) -> None:
         self.url = engine.database_url(where)
         self.sinks = tuple(sinks)
         self.bounds = quarantine.Bounds()
@@ -100,6 +101,7 @@ class Store(Keeping):
         self.mirror = None if isinstance(where, Database) else mirror.Mirror(Path(where))
         """What keeps a second copy of an SQLite file, where there is to be one: see `store.mirror`."""
         self._loop = asyncio.get_running_loop()
+        self._apart = None if isinstance(where, Database) or not apart else BatchProcess(Path(where))
         self.is_shared = isinstance(where, Database)
         """Whether gateways in other processes may write batches too."""
         self._entries: deque[int] = deque(maxlen=OWN_ENTRIES)
@@ -108,11 +110,17 @@ class Store(Keeping):
         self._changed = asyncio.Event()
 
     @classmethod
-    async def open(cls, where: Place, sinks: Sequence[str] = ()) -> Store:
-        """Open a store, making it or bringing it to this version's tables first. Raises StoreError."""
-        store = cls(where, sinks)
+    async def open(cls, where: Place, sinks: Sequence[str] = (), *, apart: bool = False) -> Store:
+        """Open a store, making it or bringing it to this version's tables first. Raises StoreError.
+
+        `apart` has batches written by a process of their own, where the store is an SQLite file.
+        """
+        store = cls(where, sinks, apart=apart)
         try:
             store._protect()
+            if store._apart is not None:
+                # It opens the file with its first batch: what it takes to start goes on beside what follows.
+                await store._in(store._writer, store._apart.start)
             await store._in(store._writer, lambda: engine.migrate(store._writing))
         except BaseException:
             await store.close()
@@ -153,6 +161,8 @@ class Store(Keeping):
 
     async def close(self) -> None:
         """Finish the transaction at hand and let go of the database."""
+        if self._apart is not None:
+            await self._in(self._writer, self._apart.close)
         for threads in (self._writer, self._readers):
             await asyncio.to_thread(threads.shutdown)
         await asyncio.to_thread(self._let_go)
@@ -207,6 +217,11 @@ class Store(Keeping):
                 _log.error("the store's mirror is not in step, trying again", reason=str(reason))
             return False
 
+    def _see_to_mirror(self) -> None:
+        """Bring the mirror in step when the log is long enough. Writer's thread only."""
+        if self.mirror is not None and self.mirror.is_due():
+            self._mirrored()
+
     def _may_empty(self) -> bool:
         """Whether the journal may be emptied: nothing of it would get into the file past the mirror."""
         return self.mirror is None or not self._mirrored() or self.mirror.is_whole
@@ -240,8 +255,19 @@ class Store(Keeping):
 
     async def commit_batch(self, rows: BatchRows, now: float) -> Stored:
         """Write a judged batch in one transaction; on return it is on the disk. The same again changes no
-        row.
+        row. Raises StoreError, and WriterFault for what is no fault of the store.
         """
+        apart = self._apart
+        if apart is not None:
+
+            def hand_over() -> Stored:
+                stored = apart.write(rows, self.sinks, now, self.bounds)
+                self._see_to_mirror()
+                return stored
+
+            stored = await self._in(self._writer, hand_over)
+            self._tell()
+            return stored
 
         def write(connection: Connection) -> tuple[Stored, range]:
             if rows.asked_at is None:
@@ -576,8 +602,7 @@ class Store(Keeping):
                 answer = change(connection)
             if then is not None:
                 then()
-            if self.mirror is not None and self.mirror.is_due():
-                self._mirrored()
+            self._see_to_mirror()
             return answer
 
         answer = await self._in(self._writer, run)
@@ -597,11 +622,13 @@ class Store(Keeping):
         try:
             return await asyncio.shield(future)
         except DBAPIError as reason:
-            kind = StoreRefused if isinstance(reason, (IntegrityError, DataError)) else StoreError
-            if self._note_damage(reason.orig):
+            failed = engine.failed(self.url, reason)
+            if isinstance(failed, StoreDamaged):
                 self.damage.set()
-                kind = StoreDamaged
-            raise kind(f"{self.url.render_as_string()}: {engine.why(reason.orig)}") from reason
+            raise failed from reason
+        except StoreDamaged:
+            self.damage.set()
+            raise
 
 
 # For as long as the process lives: see `Store.close`.
