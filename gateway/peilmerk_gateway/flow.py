@@ -4,9 +4,10 @@ Nothing is acknowledged before it is on the disk. What goes wrong with one messa
 what goes wrong with the store holds the batch until the store is well again, or the broker gives the batch to
 somebody else. Since storing is idempotent, neither loses nor doubles anything.
 
-While a batch is being written the next one is judged, in the light of the one before as if it were stored
-already. Batches are written in the order in which they came; where one is not written at once and as it was
-judged, the next one is judged anew.
+While a batch is being written the next ones are judged, in the light of those before as if they were stored
+already: one more may wait to be written, so that neither judging nor writing waits for the other's slow ones.
+Batches are written in the order in which they came; where one is not written at once and as it was judged,
+those after it are judged anew.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ BACKOFF_MOST_S = 10.0
 SETTLE_S = 5.0
 # After so many tries a batch that fails, while the store is well, is taken apart.
 POISON_TRIES = 2
+# How many batches may be written, or wait for it, while another one is judged.
+AHEAD = 2
 
 _log = structlog.get_logger(__name__)
 
@@ -53,7 +56,7 @@ class Poisoned(PeilmerkError):
 
 @dataclass(frozen=True, slots=True)
 class _UnderWay:
-    """A batch that is being written. `written` becomes whether it was written at once, as it was judged."""
+    """A batch that is written now or next. `written` becomes whether that was at once, as it was judged."""
 
     judged: Judged | None
     written: asyncio.Future[bool]
@@ -95,7 +98,7 @@ class Flow:
         """Take batches until the ingest ends or `stop` is set; the batch at hand is finished first."""
         async with aclosing(ingest.batches()) as batches:  # type: ignore[type-var]
             coming = asyncio.ensure_future(anext(batches, None))
-            before: _UnderWay | None = None
+            before: list[_UnderWay] = []
             try:
                 while True:
                     await asyncio.wait({coming, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
@@ -107,7 +110,8 @@ class Flow:
                     if (batch := coming.result()) is None:
                         break
                     coming = asyncio.ensure_future(anext(batches, None))
-                    before = await self._take(batch, before, stop)
+                    before = [one for one in before if not one.written.done()]
+                    before.append(await self._take(batch, before, stop))
                 while self._tasks:
                     await asyncio.wait(self._tasks)
                     self._look_at_tasks()
@@ -124,12 +128,13 @@ class Flow:
         for task in done:
             task.result()
 
-    async def _take(self, batch: Batch, before: _UnderWay | None, stop: asyncio.Event) -> _UnderWay:
-        """Judge a batch while the one before it is written; then have it written and acknowledged."""
-        if before is not None and (self._others or not before.may_be_followed):
-            await asyncio.wait([before.written])
-        if before is not None and before.written.done():
-            before = None
+    async def _take(self, batch: Batch, before: list[_UnderWay], stop: asyncio.Event) -> _UnderWay:
+        """Judge a batch while those `before` it are written; then have it written and acknowledged."""
+        if before and (self._others or not all(one.may_be_followed for one in before)):
+            await asyncio.wait([before[-1].written])
+        elif len(before) >= AHEAD:
+            await asyncio.wait([before[-AHEAD].written])
+        before = [one for one in before if not one.written.done()]
         if not self._together:
             await self._one_at_a_time.acquire()
         self._together += 1
@@ -139,17 +144,14 @@ class Flow:
             # Whatever is in the way is met again, and told, when the batch is judged to be written.
             with suppress(Exception):
                 now = self._clock.now()
-                memory = None if before is None or before.judged is None else before.judged.memory
-                judged = await self._judge.batch(batch.deliveries, now, memory)
-            if before is not None:
-                await asyncio.wait([before.written])
-                if not before.written.result():
-                    judged = None
+                memories = [one.judged.memory for one in before if one.judged and one.judged.memory]
+                judged = await self._judge.batch(batch.deliveries, now, memories)
         except BaseException:
             self._let_go()
             raise
         under_way = _UnderWay(judged, asyncio.get_running_loop().create_future())
-        self._tasks.add(asyncio.create_task(self._finish(batch, under_way, now, stop), name="batch"))
+        last = before[-1].written if before else None
+        self._tasks.add(asyncio.create_task(self._finish(batch, under_way, last, now, stop), name="batch"))
         return under_way
 
     def _let_go(self) -> None:
@@ -157,14 +159,28 @@ class Flow:
         if not self._together:
             self._one_at_a_time.release()
 
-    async def _finish(self, batch: Batch, under_way: _UnderWay, now: float, stop: asyncio.Event) -> None:
-        """Write a batch and acknowledge it; give up, unacknowledged, only when told to stop."""
+    async def _finish(
+        self,
+        batch: Batch,
+        under_way: _UnderWay,
+        before: asyncio.Future[bool] | None,
+        now: float,
+        stop: asyncio.Event,
+    ) -> None:
+        """Write a batch, after the one `before`, and acknowledge it; give up, unacknowledged, only when told
+        to stop.
+        """
         at_once = False
         deliveries: Sequence[Delivery] = batch.deliveries
         try:
             pause = BACKOFF_FIRST_S
             tries = 0
-            judged, at_once = under_way.judged, under_way.judged is not None
+            judged = under_way.judged
+            if before is not None:
+                await asyncio.wait([before])
+                if not before.result():
+                    judged = None
+            at_once = judged is not None
             while True:
                 try:
                     if tries < POISON_TRIES:

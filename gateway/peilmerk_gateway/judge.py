@@ -141,9 +141,9 @@ class Judge:
         self._patience_s = patience_s
 
     async def batch(
-        self, deliveries: Sequence[Delivery], now: float, before: BatchMemory | None = None
+        self, deliveries: Sequence[Delivery], now: float, before: Sequence[BatchMemory] = ()
     ) -> Judged:
-        """Judge deliveries at the gateway's time `now`; `before` is of the batch that is being written.
+        """Judge deliveries at the gateway's time `now`; `before` are of the batches that are not written yet.
 
         Raises StoreError when the store cannot be asked.
         """
@@ -227,7 +227,7 @@ class Judge:
         return cases
 
     async def _admit(
-        self, cases: Sequence[_Case], verdicts: _Verdicts, now: float, before: BatchMemory | None = None
+        self, cases: Sequence[_Case], verdicts: _Verdicts, now: float, before: Sequence[BatchMemory] = ()
     ) -> None:
         if not cases:
             return

@@ -5,7 +5,8 @@ Two messages of one batch must not be judged as if neither had come before the o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from peilmerk_gateway.store import AnswerRow, AttestationRow, Known, KnownCommand, ParkedRow, Probe, ReportRow
@@ -15,8 +16,10 @@ _NONE: Mapping[int, AttestationRow] = {}
 
 @dataclass(slots=True)
 class _Own:
-    """What one batch brought: digests by number, windows (start, end) by kind, statements by number."""
+    """What one batch brought: digests and statements by number, windows (start, end) by kind, in order."""
 
+    devices: set[str] = field(default_factory=set)
+    """Of which there is anything of all that."""
     reports: dict[tuple[str, int], bytes] = field(default_factory=dict)
     parked: dict[tuple[str, int], bytes] = field(default_factory=dict)
     windows: dict[tuple[str, int], list[tuple[int, int]]] = field(default_factory=dict)
@@ -25,32 +28,36 @@ class _Own:
 
 class BatchMemory:
     """Answers like the store, with the batch's own reports and statements already in it, and those of the
-    batch `before`, which the store may have or not have yet.
+    batches `before`, which the store may have or not have yet.
     """
 
     def __init__(
         self,
         stored: Mapping[Probe, Known],
         commands: Mapping[tuple[str, int], KnownCommand] | None = None,
-        before: BatchMemory | None = None,
+        before: Iterable[BatchMemory] = (),
     ) -> None:
         self._stored = stored
         self._commands = dict(commands or {})
         self._own = _Own()
-        self._before: _Own | None = None if before is None else before._own
+        # Not the memories themselves, which know of what was before them.
+        self._all = (*(one._own for one in before), self._own)
 
     def add_report(self, report: ReportRow, digest: bytes) -> None:
         """Take note of a report that will be stored."""
+        self._own.devices.add(report.device_id)
         self._own.reports[report.device_id, report.seq] = digest
         window = report.window_start, report.window_start + report.window_s
-        self._own.windows.setdefault((report.device_id, report.kind), []).append(window)
+        insort(self._own.windows.setdefault((report.device_id, report.kind), []), window)
 
     def add_parked(self, row: ParkedRow) -> None:
         """Take note of a report that will wait."""
+        self._own.devices.add(row.device_id)
         self._own.parked[row.device_id, row.seq] = row.digest
 
     def add_statement(self, row: AttestationRow) -> None:
         """Take note of a statement that will be stored."""
+        self._own.devices.add(row.device_id)
         self._own.statements.setdefault(row.device_id, {})[row.seq] = row
 
     def add_answer(self, row: AnswerRow) -> None:
@@ -65,9 +72,10 @@ class BatchMemory:
     def known(self, probe: Probe) -> Known:
         """Return what is known that bears on a message. KeyError for what the store was not asked."""
         known = self._stored[probe]
-        if self._before is not None:
-            known = _with(known, probe, self._before)
-        return _with(known, probe, self._own)
+        for own in self._all:
+            if probe.device_id in own.devices:
+                known = _with(known, probe, own)
+        return known
 
 
 def _with(known: Known, probe: Probe, own: _Own) -> Known:
@@ -79,9 +87,11 @@ def _with(known: Known, probe: Probe, own: _Own) -> Known:
     if earlier is not None and (attested is None or attested.seq < earlier):
         attested = statements[earlier]
     latest = known.window_end_before
-    for start, end in own.windows.get((device_id, probe.kind), ()):
-        if start < probe.window_end and (latest is None or end > latest):
-            latest = end
+    if windows := own.windows.get((device_id, probe.kind)):
+        # They are disjoint, so of those that begin before our end the last one ends last.
+        before = bisect_left(windows, (probe.window_end,))
+        if before and (latest is None or windows[before - 1][1] > latest):
+            latest = windows[before - 1][1]
     return Known(
         own.reports.get((device_id, seq), known.report_digest),
         known.is_statement or seq in statements,
