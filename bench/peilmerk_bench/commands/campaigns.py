@@ -61,9 +61,10 @@ def chaos(
       peilmerk bench chaos --kills 100 --json
     """
     from peilmerk_bench.chaos.campaign import Chaos
+    from peilmerk_bench.chaos.plan import Plan
 
     with told_to_people(PeilmerkError), tempfile.TemporaryDirectory(prefix="peilmerk-chaos-") as folder:
-        report = asyncio.run(Chaos(Path(folder), kills, seed, boards, rate, to_stderr).run())
+        report = asyncio.run(Chaos(Plan(Path(folder), kills, seed, boards, rate, to_stderr)).run())
     if as_json:
         print(json.dumps(report))
     else:
