@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from mqtt_board import village
-from sealed_street import Counter, record
+from sealed_street import Counter, Street, record
 from stores import KINDS, StorePlace, place_of, server_or_skip
 
 from peilmerk_bench.postgresql import PostgresServer
@@ -48,3 +48,11 @@ def counter(settings: Settings) -> Counter:
     text = record("street", [("fietspad-1", counter.id)])
     (settings.deployments.directory / "street.toml").write_text(text)
     return counter
+
+
+@pytest.fixture
+def street(tmp_path: Path, store_place: StorePlace) -> Iterator[Street]:
+    """Two counters and an air node, with a store of each kind."""
+    made = Street(tmp_path, counters=2, air=1, place=store_place)
+    yield made
+    made.registry.close()
