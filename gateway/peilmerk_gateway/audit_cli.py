@@ -18,7 +18,7 @@ from rich.console import Console
 
 from peilmerk_gateway import audit_budget, registry_trail
 from peilmerk_gateway import settings as gateway_settings
-from peilmerk_gateway.cli import HERE, FolderArgument, JsonOption, told_to_people
+from peilmerk_gateway.cli import FolderArgument
 from peilmerk_gateway.command import Groups
 from peilmerk_gateway.deployments.catalogue import Catalogue
 from peilmerk_gateway.deployments.speaking import LanguageOption
@@ -26,6 +26,7 @@ from peilmerk_gateway.deployments.speaking import language as spoken
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.store import Store
 from peilmerk_gateway.store.trail_check import Verdict
+from peilmerk_gateway.telling import HERE, JsonOption, told_to_people
 from peilmerk_protocol.profile import DAY_S
 
 _HEAD = re.compile(r"([1-9][0-9]*):([0-9a-fA-F]{64})")

@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -25,6 +23,7 @@ from peilmerk_gateway.commands.cli import app as command_app
 from peilmerk_gateway.errors import PeilmerkError, may_pass
 from peilmerk_gateway.operation import cli as operation
 from peilmerk_gateway.quarantine.cli import app as quarantine_app
+from peilmerk_gateway.telling import HERE, JsonOption, told_to_people
 from peilmerk_gateway.trust import ensure_trust
 
 app = typer.Typer(
@@ -40,8 +39,6 @@ app.add_typer(quarantine_app, name="quarantine")
 FolderArgument = Annotated[
     Path, typer.Argument(metavar="FOLDER", help="Folder of gateway.toml, or the file itself.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-HERE = Path()
 
 
 class BrokerKind(StrEnum):
@@ -49,22 +46,6 @@ class BrokerKind(StrEnum):
 
     MOSQUITTO = "mosquitto"
     NATS_CLUSTER = "nats-cluster"
-
-
-@contextmanager
-def told_to_people() -> Iterator[None]:
-    """Print what a person can put right on stderr, without a traceback, and end with 2."""
-    try:
-        yield
-    except PeilmerkError as reason:
-        for line in str(reason).splitlines():
-            typer.echo(f"error: {line}", err=True)
-        raise typer.Exit(2) from None
-    except OSError as reason:
-        if reason.filename is None:
-            raise
-        typer.echo(f"error: {reason.filename}: {reason.strerror}", err=True)
-        raise typer.Exit(2) from None
 
 
 @app.command(

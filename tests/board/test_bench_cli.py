@@ -70,7 +70,7 @@ async def test_a_board_to_set_up_tells_where_its_page_is(tmp_path: Path) -> None
 
 
 async def test_sensors_are_added_one_by_one(tmp_path: Path) -> None:
-    from peilmerk_bench.cli import MORE
+    from peilmerk_bench.commands.board import MORE
 
     on_the_bus = [name for name in MORE if getattr(SensorSpec, name)().i2c is not None]
     words = [word for name in [*on_the_bus, "sds011", "pmsx003"] for word in ("--sensor", name)]

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from peilmerk_bench.chaos.campaign import KINDS, Chaos, Figures
+from peilmerk_bench.chaos.plan import Plan
 
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Chaos, dict[str, Any]]:
-    chaos = Chaos(tmp_path_factory.mktemp("chaos"), kills=2, seed=3, boards=3, rate=4.0)
+    chaos = Chaos(Plan(tmp_path_factory.mktemp("chaos"), kills=2, seed=3, boards=3, rate=4.0))
     return chaos, asyncio.run(chaos.run())
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from peilmerk_bench.chaos.plan import Plan
 from peilmerk_bench.postgresql import PostgresServer, ServerError, programs
 from peilmerk_bench.scale.campaign import KINDS, ScaleChaos
 from peilmerk_bench.scale.crew import CrewChaos
@@ -40,8 +41,8 @@ def nothing_is_lost_or_doubled(report: dict[str, Any], boards: int) -> None:
 
 def test_worker_server_and_connection_are_killed_and_nothing_is_lost_or_doubled(tmp_path: Path) -> None:
     kinds = tuple(kind for kind in KINDS if kind not in ("node", "gateway"))
-    campaign = ScaleChaos(tmp_path, len(kinds), seed=3, boards=4, rate=4.0, workers=2, kinds=kinds)
-    report = asyncio.run(campaign.run())
+    plan = Plan(tmp_path, len(kinds), seed=3, boards=4, rate=4.0, workers=2, kinds=kinds)
+    report = asyncio.run(ScaleChaos(plan).run())
     nothing_is_lost_or_doubled(report, 4)
     assert report["figures"]["kills"] == dict.fromkeys(kinds, 1)
 
@@ -51,8 +52,8 @@ def test_workers_beside_the_gateways_own_broker_are_killed_with_messages_in_thei
 ) -> None:
     """One at any moment, one that was frozen until the broker waits for what it was given, and the broker."""
     kinds = ("worker", "held", "broker")
-    campaign = CrewChaos(tmp_path, len(kinds), seed=5, boards=4, rate=6.0, workers=3, kinds=kinds)
-    report = asyncio.run(campaign.run())
+    plan = Plan(tmp_path, len(kinds), seed=5, boards=4, rate=6.0, workers=3, kinds=kinds)
+    report = asyncio.run(CrewChaos(plan).run())
     nothing_is_lost_or_doubled(report, 4)
     assert report["figures"]["kills"] == dict.fromkeys(kinds, 1)
     assert report["figures"]["workers"] == 3

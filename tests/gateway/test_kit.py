@@ -19,8 +19,8 @@ import prometheus_client
 import pytest
 from mqtt_board import village
 from prometheus_client import CollectorRegistry
+from running_gateway import gateway
 from sealed_street import Street
-from test_service import gateway
 from typer.testing import CliRunner
 
 from peilmerk_gateway import child

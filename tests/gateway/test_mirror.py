@@ -7,14 +7,14 @@ import fcntl
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from damaged_store import but_trail, by_page, damage, entries, everything, filled, looked_at
 from sealed_street import WINDOW, Street
-from test_salvage import damage, everything, filled
 
 from peilmerk_gateway.operation.mirroring import compare, keep_mirror, see_to
 from peilmerk_gateway.store import (
@@ -43,20 +43,6 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / STORE_FILE
 
 
-def by_page(file: Path) -> dict[int, str]:
-    """Page -> the table or index that it is of, or what else it is for."""
-    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as db:
-        (count,) = db.execute("PRAGMA page_count").fetchone()
-        of = dict(db.execute("SELECT pageno, name FROM dbstat"))
-        tables = dict(db.execute("SELECT name, tbl_name FROM sqlite_master"))
-    return {page: tables.get(of.get(page, ""), of.get(page, "")) for page in range(1, count + 1)}
-
-
-def entries(file: Path) -> list[str]:
-    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as db:
-        return [kind for (kind,) in db.execute("SELECT kind FROM audit_entry ORDER BY number")]
-
-
 async def mirrored(street: Street, file: Path) -> None:
     """A store with rows in every table that has any here, and its mirror in step."""
     mirror.folder_of(file).mkdir()
@@ -65,8 +51,32 @@ async def mirrored(street: Street, file: Path) -> None:
     assert mirror.told(file) == mirror.IN_STEP
 
 
-def but_trail(rows: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    return {name: found for name, found in rows.items() if name not in ("audit_entry", "audit_head")}
+@asynccontextmanager
+async def with_mirror(file: Path) -> AsyncIterator[tuple[Store, mirror.Mirror]]:
+    """A store that is open, with the mirror that it already has."""
+    async with await Store.open(file) as store:
+        assert store.mirror is not None
+        store.mirror.take()
+        yield store, store.mirror
+
+
+@asynccontextmanager
+async def kept_in_step(store: Store) -> AsyncIterator[None]:
+    """The gateway's part that keeps the mirror in step, ended in good order."""
+    stop = asyncio.Event()
+    task = asyncio.create_task(keep_mirror(store, stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
+
+
+def comes_back(file: Path, before: dict[str, list[Any]]) -> None:
+    """Mend a damaged store: it has every row, and its trail says so."""
+    see_to(file, True, NOW)
+    assert but_trail(everything(file)) == but_trail(before)
+    assert entries(file)[-1] == trail.MENDED
 
 
 async def test_whichever_page_is_damaged_every_row_is_there_again(street: Street, file: Path) -> None:
@@ -138,44 +148,39 @@ async def test_it_is_in_step_at_every_commit_and_erasure_included(
 
     monkeypatch.setattr(mirror.Mirror, "step", counted)
     (board,) = street.counters
-    stop = asyncio.Event()
     async with await Store.open(file, ("city",)) as store:
         assert mirror.told(file) == "not made yet"
-        keeping = asyncio.create_task(keep_mirror(store, stop))
-        await street.flow(store).store([board.statement(1)])
-        while mirror.told(file) != mirror.IN_STEP or store.mirror is None or store.mirror.wanted:
-            await asyncio.sleep(0.01)
-        for n in range(40):
-            await street.flow(store).store([board.report(2 + n, WINDOW - 40 + n)])
-            if n % 8 == 0:
-                await store.give_back()  # empties the log
-            if n % 3 == 0:
-                assert as_the_mirror_has_it(file, file.parent / "x") == everything(file), n
-        assert mirror.told(file) == mirror.IN_STEP
-        assert len(steps) >= 15
-        assert all(steps)
-        # Somebody else erases meanwhile; neither file has anything of it afterwards.
-        digest = store_digest(file)
-        assert digest in mirror.copy_of(file).read_bytes() + wal.of(file).read_bytes()
-        await store.mirror_now()
-        assert digest in mirror.copy_of(file).read_bytes()
-        async with await Store.look(file) as other:
-            assert (await other.erase(board.id, NOW)).rows
-            await other.rewrite()
-        for one in (file, wal.of(file), mirror.copy_of(file)):
-            assert digest not in one.read_bytes(), one
-        assert as_the_mirror_has_it(file, file.parent / "x") == everything(file)
-        stop.set()
-        await keeping
+        async with kept_in_step(store):
+            await street.flow(store).store([board.statement(1)])
+            while mirror.told(file) != mirror.IN_STEP or store.mirror is None or store.mirror.wanted:
+                await asyncio.sleep(0.01)
+            for n in range(40):
+                await street.flow(store).store([board.report(2 + n, WINDOW - 40 + n)])
+                if n % 8 == 0:
+                    await store.give_back()  # empties the log
+                if n % 3 == 0:
+                    assert as_the_mirror_has_it(file, file.parent / "x") == everything(file), n
+            assert mirror.told(file) == mirror.IN_STEP
+            assert len(steps) >= 15
+            assert all(steps)
+            # Somebody else erases meanwhile; neither file has anything of it afterwards.
+            digest = store_digest(file)
+            assert digest in mirror.copy_of(file).read_bytes() + wal.of(file).read_bytes()
+            await store.mirror_now()
+            assert digest in mirror.copy_of(file).read_bytes()
+            async with await Store.look(file) as other:
+                assert (await other.erase(board.id, NOW)).rows
+                await other.rewrite()
+            for one in (file, wal.of(file), mirror.copy_of(file)):
+                assert digest not in one.read_bytes(), one
+            assert as_the_mirror_has_it(file, file.parent / "x") == everything(file)
     assert mirror.told(file) == mirror.IN_STEP
     assert as_the_mirror_has_it(file, file.parent / "x") == everything(file)
     assert not mend.differing(file)
     # Damaged after that: what comes back has nothing of it either.
     before = everything(file)
     spoil(file, "ledger")
-    see_to(file, True, NOW)
-    assert entries(file)[-1] == trail.MENDED
-    assert but_trail(everything(file)) == but_trail(before)
+    comes_back(file, before)
     assert before["ledger"]
     assert not before["report"]
     for path in [*file.parent.glob("store.db*"), mirror.copy_of(file)]:
@@ -183,7 +188,7 @@ async def test_it_is_in_step_at_every_commit_and_erasure_included(
 
 
 def store_digest(file: Path) -> bytes:
-    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as db:
+    with looked_at(file) as db:
         found = db.execute("SELECT digest FROM report WHERE digest IS NOT NULL").fetchone()[0]
     return bytes(found)
 
@@ -236,13 +241,10 @@ async def test_a_byte_that_changed_in_a_row_is_found_by_comparing(street: Street
     """SQLite reads it without a word."""
     await mirrored(street, file)
     before = everything(file)
-    async with await Store.open(file) as store:
-        ours = store.mirror
-        assert ours is not None
-        ours.take()
+    async with with_mirror(file) as (store, _):
         assert await compare(store)
     content = bytearray(file.read_bytes())
-    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as db:
+    with looked_at(file) as db:
         (digest,) = db.execute("SELECT digest FROM report WHERE digest IS NOT NULL").fetchone()
     at, where = file.stat(), content.index(digest)
     content[where] ^= 1
@@ -258,9 +260,7 @@ async def test_a_byte_that_changed_in_a_row_is_found_by_comparing(street: Street
         assert not await compare(store)
         assert store.damage.is_set()
     assert salvage.mark(file)
-    see_to(file, True, NOW)
-    assert but_trail(everything(file)) == but_trail(before)
-    assert entries(file)[-1] == trail.MENDED
+    comes_back(file, before)
     # The same in the mirror: the store is whole, so the mirror is what is made anew.
     copy = mirror.copy_of(file)
     content, at = bytearray(copy.read_bytes()), copy.stat()
@@ -271,12 +271,9 @@ async def test_a_byte_that_changed_in_a_row_is_found_by_comparing(street: Street
         assert not store.damage.is_set()
         assert store.mirror is not None
         assert store.mirror.wanted
-        stop = asyncio.Event()
-        keeping = asyncio.create_task(keep_mirror(store, stop))
-        while store.mirror.wanted:
-            await asyncio.sleep(0.01)
-        stop.set()
-        await keeping
+        async with kept_in_step(store):
+            while store.mirror.wanted:
+                await asyncio.sleep(0.01)
         assert await compare(store)
     assert not mend.differing(file)
 
@@ -287,9 +284,7 @@ async def test_without_room_the_store_goes_on_and_its_mirror_says_why(
     monkeypatch.setattr(mirror, "SPARE_BYTES", 1 << 60)
     await filled(street, file)
     see_to(file, True, NOW)
-    async with await Store.open(file) as store:
-        stop = asyncio.Event()
-        keeping = asyncio.create_task(keep_mirror(store, stop))
+    async with await Store.open(file) as store, kept_in_step(store):
         while "MiB free, wanted" not in mirror.told(file):
             await asyncio.sleep(0.01)
         (board,) = street.counters
@@ -297,8 +292,6 @@ async def test_without_room_the_store_goes_on_and_its_mirror_says_why(
         await store.mirror_now()
         assert wal.read(wal.of(file)).count
         assert len(everything(file)["report"]) == 41
-        stop.set()
-        await keeping
     # Wanted no more: everything of it goes.
     see_to(file, False, NOW)
     assert mirror.told(file) == mirror.OFF
@@ -309,10 +302,7 @@ async def test_a_mirror_that_cannot_be_written_holds_nobody_up(street: Street, f
     """Its disk is full or gone: the journal goes into the store's file all the same, and it is made anew."""
     await mirrored(street, file)
     (board,) = street.counters
-    async with await Store.open(file) as store:
-        ours = store.mirror
-        assert ours is not None
-        ours.take()
+    async with with_mirror(file) as (store, ours):
         # What it says of itself cannot be written: it is in doubt.
         (mirror.folder_of(file) / "state.json.part").mkdir()
         await street.flow(store).store([board.report(90, WINDOW)])
@@ -335,10 +325,7 @@ async def test_a_mirror_that_cannot_be_written_holds_nobody_up(street: Street, f
 async def test_who_copies_may_die_and_holds_the_lock_as_long_as_it_lives(street: Street, file: Path) -> None:
     await mirrored(street, file)
     (board,) = street.counters
-    async with await Store.open(file) as store:
-        ours = store.mirror
-        assert ours is not None
-        ours.take()
+    async with with_mirror(file) as (store, ours):
         flow = street.flow(store)
         await flow.store([board.report(90, WINDOW)])
         assert await store.mirror_now()

@@ -5,33 +5,24 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sqlite3
 import time
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from test_mirror import but_trail, by_page, entries
-from test_salvage import damage, everything
-from test_service import connected, counter, gateway, reached, settings  # noqa: F401
+from damaged_store import but_trail, by_page, damage, entries, everything, looked_at, roots
+from running_gateway import begun, connected, gateway, reached
+from sealed_street import Counter
 
 from peilmerk_gateway.checks import gateway_status
+from peilmerk_gateway.settings import Settings
 from peilmerk_gateway.store import STORE_FILE, Store, mirror, trail
-from peilmerk_protocol import topics
-
-
-def root(file: Path, table: str) -> tuple[int, int]:
-    """The first page of a table, and how large a page is."""
-    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as db:
-        (page,) = db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()
-        (size,) = db.execute("PRAGMA page_size").fetchone()
-    return page, size
 
 
 async def ledger_of(file: Path) -> list[Any]:
-    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as db:
+    with looked_at(file) as db:
         return db.execute(
             "SELECT window_start, count(*), sum(epsilon_micro) FROM ledger GROUP BY window_start"
         ).fetchall()
@@ -41,28 +32,21 @@ async def ledger_of(file: Path) -> list[Any]:
     "table", ["report", "observation", "ledger", "attestation", "audit_entry", "audit_head", "tally"]
 )
 async def test_it_ends_and_comes_back_with_everything(
-    settings: Any,  # noqa: F811
-    counter: Any,  # noqa: F811
-    table: str,
+    settings: Settings, counter: Counter, table: str
 ) -> None:
     """Damaged as a disk does it, without a word: found when the page is read."""
     file = settings.gateway.data_dir / STORE_FILE
     window = int(time.time()) // 900 - 1
-    async with gateway(settings) as running:
-        async with connected(settings, running, counter) as reporter:
-            reporter.send(topics.STATEMENT, counter.statement(1).payload)
-            await asyncio.to_thread(reporter.report, counter.report(2, window - 2).payload)
-            await reached(settings, 1)
-            # In the middle of a checkpoint it is in doubt for a moment.
-            while (await gateway_status(settings))["figures"]["mirror"] != mirror.IN_STEP:
-                await asyncio.sleep(0.05)
-            async with httpx.AsyncClient() as client:
-                said = (await client.get(running.ready["web"] + "metrics")).text
-                assert "peilmerk_store_mirror_in_step 1.0" in said
-        assert await running.end(signal.SIGTERM) == 0
+    async with begun(settings, counter, window - 2) as running:
+        # In the middle of a checkpoint it is in doubt for a moment.
+        while (await gateway_status(settings))["figures"]["mirror"] != mirror.IN_STEP:
+            await asyncio.sleep(0.05)
+        async with httpx.AsyncClient() as client:
+            said = (await client.get(running.ready["web"] + "metrics")).text
+            assert "peilmerk_store_mirror_in_step 1.0" in said
     before = everything(file)
-    at, (page, size) = file.stat(), root(file, table)
-    damage(file, page, size)
+    at, (size, _, tables) = file.stat(), roots(file)
+    damage(file, tables[table], size)
     os.utime(file, ns=(at.st_atime_ns, at.st_mtime_ns))
     # It may end before it listens, or as soon as it reads that page; whoever supervises it starts it anew.
     acknowledged = False
@@ -94,25 +78,20 @@ async def test_it_ends_and_comes_back_with_everything(
 
 
 async def test_killed_and_damaged_at_once_nothing_of_the_journal_is_lost(
-    settings: Any,  # noqa: F811
-    counter: Any,  # noqa: F811
+    settings: Settings, counter: Counter
 ) -> None:
     """The store's file and its mirror are as of the last checkpoint, and the journal has the rest."""
     file = settings.gateway.data_dir / STORE_FILE
     window = int(time.time()) // 900 - 1
-    async with gateway(settings) as running:
-        async with connected(settings, running, counter) as reporter:
-            reporter.send(topics.STATEMENT, counter.statement(1).payload)
-            await asyncio.to_thread(reporter.report, counter.report(2, window - 2).payload)
-            await reached(settings, 1)
-        assert await running.end(signal.SIGTERM) == 0
+    async with begun(settings, counter, window - 2):
+        pass
     async with gateway(settings) as running:
         async with connected(settings, running, counter) as reporter:
             await asyncio.to_thread(reporter.report, counter.report(3, window - 1).payload)
             await reached(settings, 2)
         running.process.kill()
         await running.process.wait()
-    before = everything_read_only(file)
+    before = everything(file, look=True)
     assert mirror.told(file) == mirror.IN_STEP
     pages = by_page(file)
     # What is not in the journal comes from the mirror.
@@ -128,9 +107,3 @@ async def test_killed_and_damaged_at_once_nothing_of_the_journal_is_lost(
     for name in ("report", "observation", "ledger", "command", "withheld"):
         assert after[name] == before[name], name
     assert but_trail(after).keys() == but_trail(before).keys()
-
-
-def everything_read_only(file: Path) -> dict[str, list[Any]]:
-    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as db:
-        tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        return {name: sorted(map(repr, db.execute(f"SELECT * FROM {name}"))) for name in tables}

@@ -240,7 +240,8 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """A gateway's folder with four refused messages, and two figures that a platform rejected."""
     folder = tmp_path_factory.mktemp("gateway")
     then = settings.ClockSettings(world_start=NOW, wall_start=0.0, speed=1e-9)
-    settings.write_default(folder, clock=then)
+    city = settings.SinkSettings(name="city", kind="sensorthings", url="https://city.example/v1.1")
+    settings.write_default(folder, clock=then, sinks=[city])
     (folder / "data").mkdir()
     made = Street(folder, counters=2)
     made.registry.close()
@@ -335,6 +336,34 @@ def test_the_commands_list_explain_replay_and_drop(built: Street, tmp_path: Path
     assert 2 in ids
     assert 1 not in ids
     assert faults == []
+
+
+def test_a_platform_that_there_is_not_is_bad_input(built: Street, tmp_path: Path) -> None:
+    folder = tmp_path / "gateway"
+    copied(built, folder)
+    before = run(folder, "list")[1]["figures"]
+    assert (before["messages"], before["rejected"]) == (4, 2)
+    wanted = "error: found platform 'nobody', wanted one of city\n"
+    for words in (("list",), ("replay",), ("drop", "--yes")):
+        assert run(folder, *words, "--sink", "nobody") == (2, {}, wanted), words
+    assert run(folder, "replay", "nobody:1") == (2, {}, wanted)
+    # One that the settings named once: nothing is sent there, and what it rejected can be looked at and left.
+    file = folder / "gateway.toml"
+    file.write_text(file.read_text().replace('name = "city"', 'name = "region"'))
+    wanted = "error: found platform 'city', wanted one of region\n"
+    assert run(folder, "replay", "--sink", "city") == run(folder, "replay", "city:1") == (2, {}, wanted)
+    assert run(folder, "list")[1]["figures"] == before
+    code, told, _ = run(folder, "list", "--sink", "city")
+    assert (code, [item["item"] for item in told["figures"]["items"]]) == (0, ["city:1", "city:2"])
+    assert run(folder, "list", "--sink", "region")[1]["figures"]["items"] == []
+    assert run(folder, "replay", "--sink", "region")[1]["figures"]["queued_again"] == 0
+    assert "wanted one of city, region" in run(folder, "list", "--sink", "nobody")[2]
+    assert run(folder, "drop", "--yes", "--sink", "city")[1]["figures"] == {"messages": 0, "unqueued": 2}
+    assert "found platform 'city', wanted one of region" in run(folder, "drop", "--yes", "--sink", "city")[2]
+    # None at all.
+    file.write_text(file.read_text().partition("[[sinks]]")[0])
+    code, _, said = run(folder, "replay", "--sink", "city")
+    assert (code, said) == (2, f"error: found platform 'city', {file} names none\n")
 
 
 async def test_rejected_figures_expire_and_the_trail_tells_it(built: Street, tmp_path: Path) -> None:

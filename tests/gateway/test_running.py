@@ -19,15 +19,14 @@ import httpx
 import pytest
 from mqtt_board import Board, until, village, with_password
 from patience import DEADLINE_S
-from sealed_street import Counter, record
-from test_service import Gateway, connected, gateway, reached
+from running_gateway import Gateway, connected, gateway, reached
+from sealed_street import Counter
 
 from peilmerk_bench.platform import SensorThingsServer
 from peilmerk_gateway import child, service
 from peilmerk_gateway.free_port import free_port
 from peilmerk_gateway.operation.backup import back_up
 from peilmerk_gateway.operation.restore import restore
-from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import Settings, load
 from peilmerk_gateway.store import Store
 from peilmerk_gateway.trust import ensure_trust
@@ -41,16 +40,6 @@ SINK = '\n[[sinks]]\nname = "city"\nkind = "sensorthings"\nurl = "{url}"\n'
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     return village(tmp_path / "village", web_port=0)
-
-
-@pytest.fixture
-def counter(settings: Settings) -> Counter:
-    """An enrolled counter with a record."""
-    with Registry(settings.gateway.registry) as registry:
-        counter = Counter(registry.enrol("counter", "the one"))
-    text = record("street", [("fietspad-1", counter.id)])
-    (settings.deployments.directory / "street.toml").write_text(text)
-    return counter
 
 
 @contextmanager

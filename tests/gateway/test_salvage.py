@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
+from damaged_store import all_in_the_file, damage, everything, filled, roots
 from patience import DEADLINE_S
-from sealed_street import WINDOW, Street
-from test_service import connected, counter, gateway, reached, settings  # noqa: F401
+from running_gateway import begun, connected, gateway, reached
+from sealed_street import Counter, Street
 
 from peilmerk_gateway.retention import retain_loop
+from peilmerk_gateway.settings import Settings
 from peilmerk_gateway.store import STORE_FILE, Store, StoreError, salvage
-from peilmerk_protocol import topics
-
-REPORTS = 40
 
 
 @pytest.fixture
@@ -29,45 +26,6 @@ def street(tmp_path: Path) -> Iterator[Street]:
     made = Street(tmp_path)
     yield made
     made.registry.close()
-
-
-async def filled(street: Street, file: Path) -> None:
-    """A store in which every index has leaves of its own."""
-    async with await Store.open(file, ("city",)) as store:
-        for counter in street.counters:
-            await street.flow(store).store(
-                [counter.statement(1), *(counter.report(2 + n, WINDOW - REPORTS + n) for n in range(REPORTS))]
-            )
-        claimed = await store.claim("city", 5, 2e9)
-        await store.mark_done("city", [(row.observation_id, None) for row in claimed], 2e9)
-    with closing(sqlite3.connect(file)) as db:
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def roots(file: Path) -> tuple[int, dict[str, int], dict[str, int]]:
-    """Page size, and the first page of every index and every table that has rows."""
-    with closing(sqlite3.connect(file)) as db:
-        (size,) = db.execute("PRAGMA page_size").fetchone()
-        found = db.execute(
-            "SELECT type, name, tbl_name, rootpage FROM sqlite_master WHERE rootpage"
-        ).fetchall()
-        tables = {name: page for kind, name, _, page in found if kind == "table"}
-        # The key of a table without row numbers is the table.
-        indexes = {name: page for kind, name, _, page in found if kind == "index"}
-        tables = {n: p for n, p in tables.items() if db.execute(f"SELECT count(*) FROM {n}").fetchone()[0]}
-    return size, indexes, tables
-
-
-def damage(file: Path, page: int, size: int) -> None:
-    with file.open("r+b") as opened:
-        opened.seek((page - 1) * size)
-        opened.write(random.Random(page).randbytes(size))
-
-
-def everything(file: Path) -> dict[str, list[Any]]:
-    with closing(sqlite3.connect(file)) as db:
-        tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        return {name: sorted(map(repr, db.execute(f"SELECT * FROM {name} NOT INDEXED"))) for name in tables}
 
 
 async def test_whichever_index_is_damaged_every_row_is_there_again(street: Street, tmp_path: Path) -> None:
@@ -160,25 +118,18 @@ async def test_a_row_that_is_missing_is_found_by_the_trail(street: Street, tmp_p
 
 
 async def test_a_gateway_that_meets_a_damaged_index_ends_and_comes_back_whole(
-    settings: Any,  # noqa: F811
-    counter: Any,  # noqa: F811
+    settings: Settings, counter: Counter
 ) -> None:
     """Without a mirror, from which it would come back at once."""
     settings.file.write_text(settings.file.read_text().replace("# mirror = true", "mirror = false"))
     file = settings.gateway.data_dir / STORE_FILE
     window = int(time.time()) // 900 - 1
-    async with gateway(settings) as running:
-        async with connected(settings, running, counter) as reporter:
-            reporter.send(topics.STATEMENT, counter.statement(1).payload)
-            await asyncio.to_thread(reporter.report, counter.report(2, window - 1).payload)
-        await reached(settings, 1)
-        assert await running.end(15) == 0
-    with closing(sqlite3.connect(file)) as db:
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    async with begun(settings, counter, window - 1):
+        pass
+    all_in_the_file(file)
     size, indexes, _ = roots(file)
-    damage(
-        file, next(page for name, page in indexes.items() if name.startswith("sqlite_autoindex_report")), size
-    )
+    page = next(page for name, page in indexes.items() if name.startswith("sqlite_autoindex_report"))
+    damage(file, page, size)
     async with gateway(settings) as running:
         async with connected(settings, running, counter) as reporter:
             await asyncio.to_thread(reporter.report, counter.report(3, window).payload)

@@ -23,7 +23,6 @@ import signal
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -33,6 +32,7 @@ from typing import Any
 import httpx
 
 from peilmerk_bench.chaos.boards import WINDOW_S, Gate, SoftBoard, waiting
+from peilmerk_bench.chaos.plan import Plan
 from peilmerk_bench.platform import SensorThingsServer
 from peilmerk_bench.street.plan import StreetError
 from peilmerk_bench.street.service import GatewayProcess
@@ -55,8 +55,6 @@ GATEWAY_LIVES_S = 5.0
 BROKER_LIVES_S = 2.0
 PUBLISHING_WITHIN_S = 25.0
 SETTLED_WITHIN_S = 600.0
-
-Say = Callable[[str], None]
 
 
 class ChaosError(StreetError):
@@ -112,30 +110,21 @@ class Figures:
 
 
 class Chaos:
-    """One campaign in a folder, which must be empty."""
+    """One campaign, as planned."""
 
     name = "chaos"
     kinds: tuple[str, ...] = KINDS
 
-    def __init__(
-        self,
-        folder: Path,
-        kills: int,
-        seed: int,
-        boards: int = 12,
-        rate: float = 5.0,
-        say: Say = lambda _: None,
-    ) -> None:
-        self._folder = folder
-        self._kills = kills
-        self._random = random.Random(seed)
-        self._say = say
-        self._gateway = GatewayProcess(folder)
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._folder = plan.folder
+        self._random = random.Random(plan.seed)
+        self._say = plan.say
+        self._gateway = GatewayProcess(plan.folder)
         self._starting: asyncio.Task[None] | None = None
         self._was_ready = False
-        self._platform = SensorThingsServer(folder / "platform")
+        self._platform = SensorThingsServer(plan.folder / "platform")
         self._boards: list[SoftBoard] = []
-        self._n, self._rate, self._seed = boards, rate, seed
         self.figures = Figures()
 
     @property
@@ -154,12 +143,13 @@ class Chaos:
             await self._set_up()
             for board in self._boards:
                 board.start()
-            for number in range(self._kills):
-                kind = self.kinds[number % len(self.kinds)]
+            kinds = self._plan.kinds or self.kinds
+            for number in range(self._plan.kills):
+                kind = kinds[number % len(kinds)]
                 await self._kill(kind)
                 self.figures.kills[kind] += 1
                 stored = await self._count("SELECT count(*) FROM report")
-                self._say(f"{number + 1}/{self._kills} {kind} killed, {stored} reports stored")
+                self._say(f"{number + 1}/{self._plan.kills} {kind} killed, {stored} reports stored")
                 if kind == "page":
                     await asyncio.to_thread(self._spoil)
             await self._settle()
@@ -185,7 +175,7 @@ class Chaos:
         gate = await self._gate(settings, trust)
         first = int(time.time()) // WINDOW_S - DAYS_BACK * 86_400 // WINDOW_S
         with Registry(settings.gateway.registry) as registry:
-            devices = [registry.enrol("counter", f"soft-{number}") for number in range(self._n)]
+            devices = [registry.enrol("counter", f"soft-{number}") for number in range(self._plan.boards)]
         today = datetime.now(UTC).date()
         text = new_record(
             id="chaos",
@@ -205,7 +195,7 @@ class Chaos:
         )
         (settings.deployments.directory / "chaos.toml").write_text(text, "utf-8")
         self._boards = [
-            SoftBoard(device, gate, FIRMWARE, first, self._rate, f"{self._seed} {number}")
+            SoftBoard(device, gate, FIRMWARE, first, self._plan.rate, f"{self._plan.seed} {number}")
             for number, device in enumerate(devices)
         ]
 

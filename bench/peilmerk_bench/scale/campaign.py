@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from pathlib import Path
 from typing import Any
 
 from peilmerk_bench.chaos.boards import Gate
-from peilmerk_bench.chaos.campaign import ChaosError, Say
+from peilmerk_bench.chaos.campaign import ChaosError
+from peilmerk_bench.chaos.plan import Plan
 from peilmerk_bench.scale.crew import AWAY_S, CrewChaos
 from peilmerk_bench.scale.servers import NAMES, NatsServers
 from peilmerk_gateway.broker_access import cluster_access
@@ -29,25 +29,14 @@ WHOLE_S = 90.0
 
 
 class ScaleChaos(CrewChaos):
-    """One campaign in a folder, which must be empty, against servers that run."""
+    """One campaign, as planned, against servers of its own."""
 
     name = "scale"
     kinds = KINDS
 
-    def __init__(
-        self,
-        folder: Path,
-        kills: int,
-        seed: int,
-        boards: int = 12,
-        rate: float = 5.0,
-        say: Say = lambda _: None,
-        *,
-        workers: int = 3,
-        kinds: tuple[str, ...] = KINDS,
-    ) -> None:
-        super().__init__(folder, kills, seed, boards, rate, say, workers=workers, kinds=kinds)
-        self._servers = NatsServers(folder)
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        self._servers = NatsServers(plan.folder)
 
     async def run(self) -> dict[str, Any]:
         """See `Chaos.run`."""

@@ -29,7 +29,8 @@ from pathlib import Path
 from typing import Any
 
 from peilmerk_bench.chaos.boards import Gate
-from peilmerk_bench.chaos.campaign import Chaos, ChaosError, Say
+from peilmerk_bench.chaos.campaign import Chaos, ChaosError
+from peilmerk_bench.chaos.plan import Plan
 from peilmerk_bench.postgresql import PostgresServer, ServerError
 from peilmerk_gateway.beside import BrokerBeside
 from peilmerk_gateway.child import command_line
@@ -58,26 +59,13 @@ EMPTY_S = 30.0
 
 
 class CrewChaos(Chaos):
-    """One campaign in a folder, which must be empty, against a server that runs."""
+    """One campaign, as planned, against a database server of its own."""
 
     name = "crew"
     kinds = KINDS
 
-    def __init__(
-        self,
-        folder: Path,
-        kills: int,
-        seed: int,
-        boards: int = 12,
-        rate: float = 5.0,
-        say: Say = lambda _: None,
-        *,
-        workers: int = 3,
-        kinds: tuple[str, ...] = KINDS,
-    ) -> None:
-        super().__init__(folder, kills, seed, boards, rate, say)
-        self.kinds = kinds
-        self._workers = workers
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
         self._postgres = PostgresServer()
         self._database: Database | None = None
         self._back: dict[str, list[float]] = defaultdict(list)
@@ -92,7 +80,7 @@ class CrewChaos(Chaos):
         finally:
             await asyncio.to_thread(self._postgres.close)
         figures = report["figures"]
-        figures["workers"] = self._workers
+        figures["workers"] = self._plan.workers
         figures["left_in_brokers"] = self._left
         figures["audit_ledger"] = self._audited.get("figures", {})
         figures["back_s"] = {
@@ -118,7 +106,7 @@ class CrewChaos(Chaos):
         secret.touch(0o600)
         secret.write_text(self._postgres.password_file.read_text())
         text = settings.file.read_text("utf-8")
-        text = text.replace("[gateway]", f"[gateway]\nworkers = {self._workers}", 1)
+        text = text.replace("[gateway]", f"[gateway]\nworkers = {self._plan.workers}", 1)
         text += f'\n[store]\nurl = "{self._database.url}"\npassword_file = "store.password"\n'
         settings.file.write_text(text, "utf-8")
         return await super()._gate(settings, trust)

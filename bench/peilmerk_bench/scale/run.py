@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from peilmerk_bench.chaos.plan import Plan, Say
 from peilmerk_bench.scale import throughput
 from peilmerk_bench.scale.campaign import ScaleChaos
 from peilmerk_bench.scale.crew import CrewChaos
@@ -19,7 +20,7 @@ async def run(
     rate: float,
     reports: int,
     workers: Sequence[int],
-    told: Callable[[str], None],
+    told: Say,
     *,
     own_broker: bool = False,
 ) -> dict[str, Any]:
@@ -37,7 +38,7 @@ async def run(
     if kills:
         with tempfile.TemporaryDirectory(prefix="peilmerk-scale-") as folder:
             campaign = CrewChaos if own_broker else ScaleChaos
-            chaos = await campaign(Path(folder), kills, seed, boards, rate, told).run()
+            chaos = await campaign(Plan(Path(folder), kills, seed, boards, rate, told)).run()
         figures["chaos"] = chaos["figures"]
         limits |= chaos["limits"]
         ok = ok and chaos["ok"]

@@ -21,10 +21,10 @@ from rich.table import Table
 from peilmerk_gateway import settings as gateway_settings
 from peilmerk_gateway.commands import orders
 from peilmerk_gateway.deployments.catalogue import Catalogue
-from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.registry import Device, Registry
 from peilmerk_gateway.settings import Settings
 from peilmerk_gateway.store import CommandRow, Store
+from peilmerk_gateway.telling import HERE, GatewayOption, JsonOption, told_to_people
 from peilmerk_protocol import command as protocol
 
 app = typer.Typer(
@@ -35,10 +35,6 @@ app = typer.Typer(
 )
 
 DeviceArgument = Annotated[str, typer.Argument(metavar="DEVICE", help="Id, name or label of the device.")]
-GatewayOption = Annotated[
-    Path,
-    typer.Option("--gateway", "-g", metavar="FOLDER", help="Folder of gateway.toml, or the file itself."),
-]
 ValidOption = Annotated[
     int | None,
     typer.Option(
@@ -49,8 +45,6 @@ ValidOption = Annotated[
     ),
 ]
 WaitOption = Annotated[bool, typer.Option("--wait", "-w", help="Wait until the device has answered.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-HERE = Path()
 
 LOOK_EVERY_S = 0.3
 # A command that is still not sent after so long most likely has no gateway to send it.
@@ -62,11 +56,8 @@ Chooses = Callable[[Settings, Device, Catalogue], tuple[int, object]]
 @contextmanager
 def _told_to_people() -> Iterator[None]:
     try:
-        yield
-    except PeilmerkError as reason:
-        for line in str(reason).splitlines():
-            typer.echo(f"error: {line}", err=True)
-        raise typer.Exit(2) from None
+        with told_to_people():
+            yield
     except KeyboardInterrupt:
         typer.echo("the command stays in the queue: peilmerk gateway command list", err=True)
         raise typer.Exit(130) from None

@@ -6,7 +6,6 @@ import asyncio
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +22,7 @@ from peilmerk_gateway.deployments.speaking import LanguageOption
 from peilmerk_gateway.deployments.speaking import language as spoken
 from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.store import Store
+from peilmerk_gateway.telling import JsonOption, told_to_people
 from peilmerk_gateway.web.language import Language
 
 WIDER = 3
@@ -30,7 +30,6 @@ WIDER = 3
 FolderArgument = Annotated[
     Path, typer.Argument(metavar="FOLDER", help="Folder of gateway.toml, or the file itself.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
 
 def diff(
@@ -51,7 +50,7 @@ def diff(
     cannot be used or its version does not go up, 2 a file or version is not there, 3 more is given away.
     """
     speaking = spoken(language)
-    with _told_to_people():
+    with told_to_people():
         before, after = _record(old, gateway), _record(new, gateway)
     changes = difference(before, after, speaking)
     wider = [change for change in changes if change.effect is Effect.WIDER]
@@ -104,7 +103,7 @@ def history(
     """
     if (show is not None or erase) and id is None:
         raise typer.BadParameter("found no ID, wanted one", param_hint="--erase" if erase else "--show")
-    with _told_to_people():
+    with told_to_people():
         found, texts = _history(folder)
         if id is not None:
             found = {id: found[records_history.find(found, id, None).deployment]}
@@ -160,7 +159,7 @@ def _record(text: str, gateway: Path | None) -> Deployment:
 
 def past(folder: Path) -> records_history.History:
     """Return what was in force at a gateway, for judging what may follow. Raises typer.Exit(2)."""
-    with _told_to_people():
+    with told_to_people():
         settings = gateway_settings.load(folder)
         texts = Texts(settings.gateway.data_dir / records_history.FOLDER)
         return records_history.History(texts, asyncio.run(_entries(settings)))
@@ -243,13 +242,3 @@ def _line(version: Version) -> str:
 
 def _moment(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-
-
-@contextmanager
-def _told_to_people() -> Iterator[None]:
-    try:
-        yield
-    except PeilmerkError as reason:
-        for line in str(reason).splitlines():
-            typer.echo(f"error: {line}", err=True)
-        raise typer.Exit(2) from None

@@ -26,6 +26,7 @@ from peilmerk_gateway.deployments.outlook import not_now
 from peilmerk_gateway.deployments.speaking import LanguageOption as SpokenOption
 from peilmerk_gateway.deployments.speaking import language as spoken
 from peilmerk_gateway.refusal import Reason, sentence
+from peilmerk_gateway.telling import JsonOption
 
 
 class Deployments(Groups):
@@ -48,7 +49,6 @@ app = typer.Typer(
 FilesArgument = Annotated[
     list[Path], typer.Argument(metavar="FILE...", help="Records, or folders of records.")
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 LanguageOption = Annotated[str, typer.Option("--language", help="Language of the reasons: en or nl.")]
 
 

@@ -24,6 +24,7 @@ from peilmerk_gateway.deployments.gates import complaints as complaints_of_gates
 from peilmerk_gateway.deployments.record import Record
 from peilmerk_gateway.deployments.speaking import LanguageOption
 from peilmerk_gateway.deployments.speaking import language as spoken
+from peilmerk_gateway.telling import JsonOption
 
 INTERRUPTED = 130
 _GATED = frozenset(
@@ -50,7 +51,7 @@ def new(
         typer.Option("--set", metavar="KEY=VALUE", help="One answer beforehand; may be given again."),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace FILE without asking.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")] = False,
+    as_json: JsonOption = False,
     language: LanguageOption = None,
 ) -> None:
     """Write a new record: asks step by step, and says what the privacy gate will make of it.

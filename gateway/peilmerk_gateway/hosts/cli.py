@@ -17,7 +17,6 @@ from typing import Annotated, Any
 import typer
 
 from peilmerk_gateway import settings as gateway_settings
-from peilmerk_gateway.cli import JsonOption, told_to_people
 from peilmerk_gateway.commands import orders
 from peilmerk_gateway.deployments.catalogue import Catalogue
 from peilmerk_gateway.hosts import erasing, export, joining
@@ -27,6 +26,7 @@ from peilmerk_gateway.hosts.vault import FILE, KEY_FILE, Vault
 from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import Settings
 from peilmerk_gateway.store import Store, engine, halts
+from peilmerk_gateway.telling import HERE, GatewayOption, JsonOption, told_to_people
 from peilmerk_gateway.web.language import languages
 from peilmerk_protocol.device_ids import new_device_id
 
@@ -38,12 +38,7 @@ app = typer.Typer(
 )
 
 HostArgument = Annotated[str, typer.Argument(metavar="HOST", help="Id of the host, or of the device.")]
-GatewayOption = Annotated[
-    Path,
-    typer.Option("--gateway", "-g", metavar="FOLDER", help="Folder of gateway.toml, or the file itself."),
-]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
-HERE = Path()
 
 
 @app.command(

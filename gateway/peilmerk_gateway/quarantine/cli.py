@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -22,16 +20,12 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from peilmerk_gateway import settings as gateway_settings
-from peilmerk_gateway.commands import orders
-from peilmerk_gateway.deployments.catalogue import Catalogue
-from peilmerk_gateway.errors import PeilmerkError
 from peilmerk_gateway.quarantine import explain as explaining
 from peilmerk_gateway.quarantine import kept
+from peilmerk_gateway.quarantine.choosing import Asked, has_of, sends_to
 from peilmerk_gateway.quarantine.kept import Choice, Outcome, QuarantineError
-from peilmerk_gateway.refusal import Reason
-from peilmerk_gateway.registry import Registry
 from peilmerk_gateway.settings import Settings
-from peilmerk_gateway.store.quarantine import KEPT
+from peilmerk_gateway.telling import HERE, GatewayOption, JsonOption, told_to_people
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,14 +35,6 @@ app = typer.Typer(
     "for a message, PLATFORM:NUMBER for a figure.",
 )
 
-HERE = Path()
-_MESSAGE = re.compile(r"([a-z2-7]{16})/(\d{1,10})")
-_ROW = re.compile(r"([a-z][a-z0-9_-]{0,31}):(\d{1,18})")
-
-GatewayOption = Annotated[
-    Path,
-    typer.Option("--gateway", "-g", metavar="FOLDER", help="Folder of gateway.toml, or the file itself."),
-]
 ItemsArgument = Annotated[
     list[str] | None, typer.Argument(metavar="[ITEM]...", help="Only these; else what the options say.")
 ]
@@ -64,17 +50,8 @@ SinkOption = Annotated[
     str | None, typer.Option("--sink", metavar="NAME", help="Only what this platform rejected.")
 ]
 AllOption = Annotated[bool, typer.Option("--all", help="Everything that is there.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
-
-@contextmanager
-def _told_to_people() -> Iterator[None]:
-    try:
-        yield
-    except PeilmerkError as reason:
-        for line in str(reason).splitlines():
-            typer.echo(f"error: {line}", err=True)
-        raise typer.Exit(2) from None
+Work = Callable[[kept.Desk, Choice, kept.Progress], Awaitable[Outcome]]
 
 
 @app.command(
@@ -92,9 +69,9 @@ def list_(
     as_json: JsonOption = False,
 ) -> None:
     """List what is kept: messages that were refused, and figures that a platform rejected."""
-    with _told_to_people():
+    with told_to_people():
         settings = gateway_settings.load(gateway)
-        choice = _choice(settings, [], device, reason, since, sink)
+        choice = Asked((), device, reason, since, sink).choice(settings)
         items, totals = asyncio.run(_listed(settings, choice, limit))
     if as_json:
         _print("list", {**totals, "items": items}, True)
@@ -124,7 +101,7 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Say what one item is about, why it is here, what would become of it now, and what is in the way."""
-    with _told_to_people():
+    with told_to_people():
         settings = gateway_settings.load(gateway)
         told = asyncio.run(_explained(settings, item, language))
     if as_json:
@@ -155,10 +132,12 @@ def replay(
     Mend the record first. What is admitted is stored, paid for in the ledger once, and published; what is
     refused still stays, with its reason of now. Ends with 1 when something does.
     """
-    with _told_to_people():
+    with told_to_people():
         settings = gateway_settings.load(gateway)
-        choice = _chosen(settings, items, device, reason, since, sink, everything)
-        outcome = asyncio.run(_replayed(settings, choice))
+        asked = Asked(tuple(items or ()), device, reason, since, sink)
+        choice = asked.on_purpose(everything).choice(settings)
+        sends_to(settings, choice)
+        outcome = asyncio.run(_worked(settings, choice, "judged anew", kept.replay))
     figures = {
         "messages": outcome.messages,
         "observations": outcome.observations,
@@ -194,73 +173,18 @@ def drop(
     as_json: JsonOption = False,
 ) -> None:
     """Delete messages for good, and never send platforms what they rejected; figures stay in the store."""
-    with _told_to_people():
+    with told_to_people():
         settings = gateway_settings.load(gateway)
-        choice = _chosen(settings, items, device, reason, since, sink, everything)
+        asked = Asked(tuple(items or ()), device, reason, since, sink)
+        choice = asked.on_purpose(everything).choice(settings)
         if not yes and not typer.confirm("This cannot be undone. Go on?", err=True):
             raise typer.Exit(1)
-        outcome = asyncio.run(_dropped(settings, choice))
+        outcome = asyncio.run(_worked(settings, choice, "deleted", kept.drop))
     figures = {"messages": outcome.messages, "unqueued": outcome.rows}
     if as_json:
         _print("drop", figures, True)
     else:
         typer.echo(f"{outcome.messages} messages deleted, {outcome.rows} figures are sent no more")
-
-
-def _choice(
-    settings: Settings,
-    items: list[str],
-    device: str | None,
-    reason: str | None,
-    since: str | None,
-    sink: str | None,
-) -> Choice:
-    codes = {str(code) for code in KEPT}
-    if reason is not None and reason not in codes and reason not in set(Reason):
-        raise QuarantineError(f"--reason: found {reason!r}, wanted one of {', '.join(sorted(codes))}")
-    if sink is not None and reason is not None:
-        raise QuarantineError(
-            "found --sink and --reason, wanted one of them: platforms have words of their own"
-        )
-    device_id = None
-    if device is not None:
-        with Registry(settings.gateway.registry) as registry:
-            known = registry.get(device)
-            if known is None:
-                known = orders.find_device(registry, Catalogue(settings.deployments.directory), device)
-            device_id = known.device_id
-    keys, rows = [], []
-    for item in items:
-        if (found := _MESSAGE.fullmatch(item)) is not None:
-            keys.append((found[1], int(found[2])))
-        elif (found := _ROW.fullmatch(item)) is not None:
-            rows.append((found[1], int(found[2])))
-        else:
-            raise QuarantineError(
-                f"found item {item!r}, wanted DEVICE/NUMBER or PLATFORM:NUMBER as 'list' shows it"
-            )
-    try:
-        moment = None if since is None else float(orders.moment(since))
-    except PeilmerkError as error:
-        raise QuarantineError(f"--since: {error}") from None
-    return Choice(device_id, reason, moment, sink, frozenset(keys), frozenset(rows))
-
-
-def _chosen(
-    settings: Settings,
-    items: list[str] | None,
-    device: str | None,
-    reason: str | None,
-    since: str | None,
-    sink: str | None,
-    everything: bool,
-) -> Choice:
-    """Return a choice that was made on purpose: nothing chosen is not everything."""
-    if not (items or device or reason or since or sink or everything):
-        raise QuarantineError(
-            "found nothing chosen, wanted items, --device, --reason, --since, --sink or --all"
-        )
-    return _choice(settings, items or [], device, reason, since, sink)
 
 
 async def _listed(
@@ -269,6 +193,7 @@ async def _listed(
     items: list[dict[str, Any]] = []
     reasons: Counter[str] = Counter()
     async with kept.desk(settings) as at:
+        await has_of(settings, at.store, choice)
         async for some in kept.messages(at.store, choice):
             reasons.update(row.reason for row in some)
             for row in some[: limit - len(items)]:
@@ -296,7 +221,7 @@ async def _listed(
 
 
 async def _explained(settings: Settings, item: str, language: str) -> dict[str, Any]:
-    choice = _choice(settings, [item], None, None, None, None)
+    choice = Asked((item,)).choice(settings)
     async with kept.desk(settings) as at:
         for device_id, seq in choice.keys:
             after = (device_id, seq - 1)
@@ -308,26 +233,16 @@ async def _explained(settings: Settings, item: str, language: str) -> dict[str, 
     raise QuarantineError(f"found nothing kept as {item!r}, wanted an item that 'list' shows")
 
 
-async def _replayed(settings: Settings, choice: Choice) -> Outcome:
+async def _worked(settings: Settings, choice: Choice, words: str, work: Work) -> Outcome:
     async with kept.desk(settings) as at:
-        with _bar("judged anew") as told:
-            outcome = await kept.replay(at, choice, told)
-    _look_missing(choice, outcome.messages + outcome.rows + outcome.still.total())
-    return outcome
-
-
-async def _dropped(settings: Settings, choice: Choice) -> Outcome:
-    async with kept.desk(settings) as at:
-        with _bar("deleted") as told:
-            outcome = await kept.drop(at.store, choice, at.clock.now(), told)
-    _look_missing(choice, outcome.messages + outcome.rows)
-    return outcome
-
-
-def _look_missing(choice: Choice, found: int) -> None:
+        await has_of(settings, at.store, choice)
+        with _bar(words) as told:
+            outcome = await work(at, choice, told)
+    found = outcome.messages + outcome.rows + outcome.still.total()
     wanted = len(choice.keys) + len(choice.rows)
     if found < wanted:
         raise QuarantineError(f"found {found} of {wanted} items, wanted such as 'list' shows")
+    return outcome
 
 
 @contextmanager

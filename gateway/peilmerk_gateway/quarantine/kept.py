@@ -50,11 +50,6 @@ class Choice:
     keys: frozenset[Key] = frozenset()
     rows: frozenset[tuple[str, int]] = frozenset()
 
-    @property
-    def names_items(self) -> bool:
-        """Whether single items are named."""
-        return bool(self.keys or self.rows)
-
 
 @dataclass(slots=True)
 class Outcome:
@@ -154,9 +149,10 @@ async def _replay(at: Desk, some: Sequence[QuarantinedRow], outcome: Outcome) ->
         return
 
 
-async def drop(store: Store, choice: Choice, now: float, progress: Progress = lambda _: None) -> Outcome:
+async def drop(at: Desk, choice: Choice, progress: Progress = lambda _: None) -> Outcome:
     """Delete the chosen messages for good, and take the chosen rows out of their platforms' queues."""
     outcome = Outcome()
+    store, now = at.store, at.clock.now()
     async for some in messages(store, choice):
         outcome.messages += await store.drop_quarantined([(row.device_id, row.seq) for row in some], now)
         progress(len(some))

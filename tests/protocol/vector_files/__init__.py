@@ -1,0 +1,1 @@
+"""What each file of vectors holds, a module a file; `write_vectors` writes them."""
