@@ -132,8 +132,8 @@ class Flow:
         """Judge a batch while those `before` it are written; then have it written and acknowledged."""
         if before and (self._others or not all(one.may_be_followed for one in before)):
             await asyncio.wait([before[-1].written])
-        elif len(before) >= AHEAD:
-            await asyncio.wait([before[-AHEAD].written])
+        elif len(before) > AHEAD:
+            await asyncio.wait([before[-AHEAD - 1].written])
         before = [one for one in before if not one.written.done()]
         if not self._together:
             await self._one_at_a_time.acquire()

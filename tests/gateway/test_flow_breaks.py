@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from patience import DEADLINE_S
 from sealed_street import WINDOW, Street
 
 from peilmerk_gateway import flow as flow_module
+from peilmerk_gateway.flow import AHEAD
 from peilmerk_gateway.ingest import Batch, Delivery
 from peilmerk_gateway.store import BatchRows, Probe, Store, Stored, StoreError
 
@@ -151,71 +152,107 @@ async def test_a_store_in_trouble_holds_the_batch(street: Street, monkeypatch: p
     assert len(street.rows("report")) == 12
 
 
-async def test_a_batch_is_judged_while_the_one_before_is_written(
-    street: Street, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """And sees it: what is not in the store yet is known all the same."""
-    board = street.counters[0]
-    first = [board.statement(1), board.report(2, WINDOW - 1)]
-    second = [board.report(2, WINDOW - 1, {5: (1,)}), board.report(3, WINDOW - 1), board.report(4)]
-    broker = Broker([first, second])
+async def judged_ahead(
+    street: Street,
+    monkeypatch: pytest.MonkeyPatch,
+    batches: Sequence[Sequence[Delivery]],
+    first_time: Callable[[], None] = lambda: None,
+) -> tuple[Broker, int]:
+    """Have nothing written before all of the batches were judged once, then call `first_time`; return the
+    broker when it is over, and how many were judged.
+    """
+    broker, judged = Broker(batches), 0
     async with await street.open() as store:
-        real, known, judged = store.commit_batch, store.known, 0
-        both = asyncio.Event()
+        real, known = store.commit_batch, store.known
+        all_of_them, begun = asyncio.Event(), False
 
         async def counted(probes: Sequence[Probe]) -> object:
             nonlocal judged
             answer = await known(probes)
             judged += 1
-            if judged == 2:
+            if judged == len(batches):
                 assert street.rows("report") == []
-                both.set()
+                all_of_them.set()
             return answer
 
         async def late(rows: BatchRows, now: float) -> Stored:
-            await asyncio.wait_for(both.wait(), DEADLINE_S)
+            nonlocal begun
+            await asyncio.wait_for(all_of_them.wait(), DEADLINE_S)
+            if not begun:
+                begun = True
+                first_time()
             return await real(rows, now)
 
         monkeypatch.setattr(store, "known", counted)
         monkeypatch.setattr(store, "commit_batch", late)
         await asyncio.wait_for(street.flow(store).run(broker, asyncio.Event()), DEADLINE_S)
-    assert (broker.acknowledged, judged) == (5, 2)
+    return broker, judged
+
+
+@pytest.mark.parametrize("between", [0, AHEAD - 1])
+async def test_a_batch_is_judged_while_those_before_are_written(
+    street: Street, monkeypatch: pytest.MonkeyPatch, between: int
+) -> None:
+    """And sees them: what is not in the store yet is known all the same."""
+    board = street.counters[0]
+    first = [board.statement(1), board.report(2, WINDOW - 1)]
+    others = [[board.report(10 + n, WINDOW - 10 + n)] for n in range(between)]
+    last = [board.report(2, WINDOW - 1, {5: (1,)}), board.report(3, WINDOW - 1), board.report(4)]
+    broker, judged = await judged_ahead(street, monkeypatch, [first, *others, last])
+    assert (broker.acknowledged, judged) == (5 + between, 2 + between)
     assert street.refused() == [("sequence-reused", True), ("window-repeated", True)]
-    assert [row[1] for row in street.rows("report")] == [2, 4]
+    assert sorted(row[1] for row in street.rows("report")) == [2, 4, *range(10, 10 + between)]
 
 
-async def test_a_batch_is_judged_anew_when_the_one_before_was_not_written_as_judged(
-    street: Street, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("between", [0, AHEAD - 1])
+async def test_those_after_one_that_was_not_written_as_judged_are_judged_anew(
+    street: Street, monkeypatch: pytest.MonkeyPatch, between: int
 ) -> None:
     monkeypatch.setattr(flow_module, "BACKOFF_FIRST_S", 0.001)
     board = street.counters[0]
-    broker = Broker([[board.statement(1), board.report(2, WINDOW - 1)], [board.report(3)]])
+
+    def fails() -> None:
+        # From here on the record is over before what they measured.
+        street.change("street", "2030-12-31", "2023-02-01")
+        raise StoreError("disk full")
+
+    first = [board.statement(1), board.report(2, WINDOW - 1)]
+    others = [[board.report(10 + n, WINDOW - 10 + n)] for n in range(between)]
+    broker, judged = await judged_ahead(street, monkeypatch, [first, *others, [board.report(3)]], fails)
+    assert (broker.acknowledged, judged) == (3 + between, 2 * (2 + between))
+    assert street.refused() == [("G3", True)] * (2 + between)
+    assert street.rows("report") == []
+
+
+async def test_no_more_than_so_many_batches_are_judged_ahead(
+    street: Street, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = street.counters[0]
+    batches = [[board.statement(1), board.report(2, WINDOW - 20)]]
+    batches += [[board.report(3 + n, WINDOW - 19 + n)] for n in range(9)]
+    broker, judged, written = Broker(batches), 0, 0
     async with await street.open() as store:
-        real, known, judged = store.commit_batch, store.known, 0
-        both = asyncio.Event()
+        real, known = store.commit_batch, store.known
 
         async def counted(probes: Sequence[Probe]) -> object:
             nonlocal judged
-            answer = await known(probes)
+            assert judged - written <= AHEAD
             judged += 1
-            if judged == 2:
-                both.set()
-            return answer
+            return await known(probes)
 
-        async def changed(rows: BatchRows, now: float) -> Stored:
-            await asyncio.wait_for(both.wait(), DEADLINE_S)
-            if judged == 2:
-                # From here on the record is over before what they measured.
-                street.change("street", "2030-12-31", "2023-02-01")
-                raise StoreError("disk full")
-            return await real(rows, now)
+        async def slow(rows: BatchRows, now: float) -> Stored:
+            nonlocal written
+            # As far ahead as may be, or to the end.
+            while judged < min(written + 1 + AHEAD, len(batches)):
+                await asyncio.sleep(0)
+            stored = await real(rows, now)
+            written += 1
+            return stored
 
         monkeypatch.setattr(store, "known", counted)
-        monkeypatch.setattr(store, "commit_batch", changed)
+        monkeypatch.setattr(store, "commit_batch", slow)
         await asyncio.wait_for(street.flow(store).run(broker, asyncio.Event()), DEADLINE_S)
-    assert (broker.acknowledged, judged) == (3, 4)
-    assert street.refused() == [("G3", True), ("G3", True)]
-    assert street.rows("report") == []
+    assert (judged, written, broker.acknowledged) == (10, 10, 11)
 
 
 async def test_told_to_stop_in_trouble_it_leaves_the_batch_with_the_broker(
