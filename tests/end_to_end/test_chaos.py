@@ -1,4 +1,4 @@
-"""The chaos campaign in small: two kills under load; and its accounts see what is wrong."""
+"""The chaos campaign in small: three kills under load; and its accounts see what is wrong."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from peilmerk_bench.chaos.plan import Plan
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Chaos, dict[str, Any]]:
-    chaos = Chaos(Plan(tmp_path_factory.mktemp("chaos"), kills=2, seed=3, boards=3, rate=4.0))
+    chaos = Chaos(Plan(tmp_path_factory.mktemp("chaos"), kills=3, seed=3, boards=3, rate=4.0))
     return chaos, asyncio.run(chaos.run())
 
 
@@ -23,7 +23,7 @@ def test_kills_under_load_lose_double_and_overspend_nothing(ran: tuple[Chaos, di
     _, report = ran
     figures = report["figures"]
     assert report["ok"], report
-    assert figures["kills"] == dict.fromkeys(KINDS[:2], 1)
+    assert figures["kills"] == dict.fromkeys(KINDS[:3], 1)
     assert figures["acknowledged"] > 10
     assert figures["ledger_lines"] == 2 * (figures["stored"] - 3)
     assert figures["on_platform"] == figures["observations"] > 10

@@ -6,6 +6,7 @@ for the first time is owed like everything else. The kills, all SIGKILL:
 
     gateway     so long after its birth, or after it was ready, as chance says: also while it is starting
     broker      the nats-server below it, which the gateway brings back
+    writer      the process that writes the gateway's batches, which the gateway starts anew
     publisher   the gateway again, at the moment that figures are marked as being sent to the platform
     page        the gateway again, and while it is away a page of its store is overwritten with rubbish
 
@@ -33,6 +34,7 @@ import httpx
 
 from peilmerk_bench.chaos.boards import WINDOW_S, Gate, SoftBoard, waiting
 from peilmerk_bench.chaos.plan import Plan
+from peilmerk_bench.gateway_processes import peak_mib, writer
 from peilmerk_bench.platform import SensorThingsServer
 from peilmerk_bench.street.plan import StreetError
 from peilmerk_bench.street.service import GatewayProcess
@@ -46,7 +48,7 @@ from peilmerk_gateway.store_place import Place
 from peilmerk_gateway.trust import Trust, ensure_trust
 from peilmerk_protocol import profile
 
-KINDS: tuple[str, ...] = ("gateway", "broker", "publisher", "page")
+KINDS: tuple[str, ...] = ("gateway", "broker", "writer", "publisher", "page")
 FIRMWARE = bytes(range(32))
 # Boards bring windows of the past: so long back is the first one.
 DAYS_BACK = 85
@@ -86,6 +88,7 @@ class Figures:
     """How often the store was put whole from its mirror; not every page is in use."""
     gateway_back_s: list[float] = field(default_factory=list)
     broker_back_s: list[float] = field(default_factory=list)
+    writer_back_s: list[float] = field(default_factory=list)
     gateway_peak_mib: float = 0.0
     seconds: float = 0.0
 
@@ -98,7 +101,7 @@ class Figures:
     def report(self) -> dict[str, Any]:
         """Return the figures as `--json` prints them."""
         figures = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        for name in ("gateway_back_s", "broker_back_s"):
+        for name in ("gateway_back_s", "broker_back_s", "writer_back_s"):
             found = sorted(figures.pop(name))
             figures[f"{name}_median"] = round(found[len(found) // 2], 2) if found else None
             figures[f"{name}_most"] = round(found[-1], 2) if found else None
@@ -222,6 +225,9 @@ class Chaos:
         if kind == "broker":
             await asyncio.sleep(self._random.uniform(0.0, BROKER_LIVES_S))
             await self._kill_broker()
+        elif kind == "writer":
+            await asyncio.sleep(self._random.uniform(0.0, BROKER_LIVES_S))
+            await self._kill_writer()
         else:
             await self._until_publishing()
             await self._kill_gateway()
@@ -299,6 +305,28 @@ class Chaos:
             await asyncio.sleep(0.02)
         self.figures.broker_back_s.append(time.monotonic() - began)
 
+    async def _kill_writer(self) -> None:
+        before = await self._writer_other_than(None)
+        stored = await self._count("SELECT count(*) FROM report")
+        began = time.monotonic()
+        with suppress(ProcessLookupError):
+            os.kill(before, signal.SIGKILL)
+        await self._writer_other_than(before)
+        while await self._count("SELECT count(*) FROM report") == stored:
+            if time.monotonic() > began + 60:
+                raise ChaosError("nothing was stored within 60 s of the writer's death")
+            await asyncio.sleep(0.02)
+        self.figures.writer_back_s.append(time.monotonic() - began)
+
+    async def _writer_other_than(self, before: int | None) -> int:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            pid = None if self._gateway.pid is None else writer(self._gateway.pid)
+            if pid is not None and pid != before:
+                return pid
+            await asyncio.sleep(0.02)
+        raise ChaosError("found no process that writes within 60 s")
+
     def _broker_pid(self) -> int | None:
         try:
             pid = int((self._data / "broker" / "child.pid").read_text())
@@ -318,13 +346,11 @@ class Chaos:
             await asyncio.sleep(0.01)
 
     def _look_at_memory(self) -> None:
-        """Note the most memory that the gateway ever had."""
-        with suppress(OSError, ValueError):
-            for line in Path(f"/proc/{self._gateway.pid}/status").read_text().splitlines():
-                if line.startswith("VmHWM:"):
-                    self.figures.gateway_peak_mib = max(
-                        self.figures.gateway_peak_mib, round(int(line.split()[1]) / 1024, 1)
-                    )
+        """Note the most memory that the gateway's processes ever had."""
+        if self._gateway.pid is not None:
+            with suppress(OSError):
+                found = round(peak_mib(self._gateway.pid), 1)
+                self.figures.gateway_peak_mib = max(self.figures.gateway_peak_mib, found)
 
     # -- settling and counting ------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from peilmerk_bench.gateway_processes import peak_mib
 from peilmerk_bench.measure.gateway import bare, curve, load, town, watch
 from peilmerk_bench.street.service import GatewayProcess
 from peilmerk_gateway.broker import NatsBroker
@@ -141,7 +142,7 @@ async def _run_town(parts: Sequence[str], sizes: Sizes, folder: Path, told: Call
         if "latency" in parts:
             told(f"latency: {sizes.rate:,} reports a second for {sizes.seconds:g} s")
             figures["latency"] = await _latency(place, gateway, sizes, context)
-        figures["resident_mib"] = round(watch.peak_mib(gateway.pid), 1)
+        figures["resident_mib"] = round(peak_mib(gateway.pid), 1)
     finally:
         await gateway.stop()
     if "drain" in parts:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from peilmerk_bench.gateway_processes import cpu, processes
 from peilmerk_bench.measure.gateway.load import LoadError
-from peilmerk_gateway.child import command_line
 
 POLL_S = 0.002
 # Of what takes seconds: looking costs the processor of who is looked at.
 SELDOM_S = 0.01
 STANDSTILL_S = 60.0
-_TICK = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -29,39 +27,8 @@ class Spent:
 
 def spent(gateway: int) -> Spent:
     """Return what a gateway's processes and its broker took until now."""
-    ours, broker = _processes(gateway)
-    return Spent(sum(map(_cpu, ours)), sum(map(_cpu, broker)))
-
-
-def peak_mib(gateway: int) -> float:
-    """Return the largest resident memory that a gateway's processes had, added up; the broker's is its own.
-
-    What they share is counted in each of them.
-    """
-    return sum(map(_peak_mib, _processes(gateway)[0]))
-
-
-def _processes(gateway: int) -> tuple[list[int], list[int]]:
-    """Return a gateway's processes, and its broker's."""
-    children = [
-        int(child)
-        for thread in Path(f"/proc/{gateway}/task").iterdir()
-        for child in (thread / "children").read_text().split()
-    ]
-    broker = [pid for pid in children if "nats-server" in command_line(pid).split(" ", 1)[0]]
-    return [gateway, *(pid for pid in children if pid not in broker)], broker
-
-
-def _peak_mib(pid: int) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    raise LoadError(f"/proc/{pid}/status: found no VmHWM, wanted a Linux kernel's")
-
-
-def _cpu(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICK
+    ours, broker = processes(gateway)
+    return Spent(sum(map(cpu, ours)), sum(map(cpu, broker)))
 
 
 class StoreWatch:
