@@ -48,7 +48,7 @@ def chaos(
     rate: Annotated[float, typer.Option(min=0.1, help="Reports a second of each board.")] = 5.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Kill gateway, broker, writer and publisher in turn at random moments under load; compare what was promised.
+    """Kill gateway, broker and writer in turn at random moments under load; compare what was promised.
 
     Real MQTT over TLS, a real broker, store and SensorThings platform. Whatever a board was acknowledged must
     be stored, paid for once, and on the platform once. About eight seconds a kill. Exit code 1 when anything
