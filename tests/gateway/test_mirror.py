@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
+import resource
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -330,6 +331,30 @@ async def test_a_mirror_that_cannot_be_written_holds_nobody_up(street: Street, f
         assert db.execute("SELECT seq FROM report WHERE seq >= 90").fetchall() == [(90,)]
         assert db.execute("SELECT seq FROM attestation WHERE seq >= 90").fetchall() == [(91,)]
         assert db.execute("PRAGMA quick_check").fetchone() == ("ok",)
+
+
+async def test_a_folder_that_cannot_be_reached_holds_nobody_up(street: Street, file: Path) -> None:
+    """A link to what cannot even be looked up, and a process that can open nothing more."""
+    await filled(street, file)
+    mirror.folder_of(file).symlink_to("x" * 300)
+    see_to(file, True, NOW)
+    (board,) = street.counters
+    async with await Store.open(file) as store:
+        await street.flow(store).store([board.report(90, WINDOW)])
+        assert mirror.told(file) == mirror.OFF
+    mirror.folder_of(file).unlink()
+    see_to(file, True, NOW)
+    (mirror.folder_of(file) / mirror.STATE).write_text("[]")
+    assert mirror.told(file) == "not made yet"
+    ours = mirror.Mirror(file)
+    ours.take()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        assert not ours.is_due()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    ours.release()
 
 
 async def test_who_copies_may_die_and_holds_the_lock_as_long_as_it_lives(street: Street, file: Path) -> None:

@@ -79,8 +79,9 @@ def copy_of(file: Path) -> Path:
 
 
 def is_wanted(file: Path) -> bool:
-    """Whether a store is to have a mirror."""
-    return folder_of(file).is_dir()
+    """Whether a store is to have a mirror, whose folder can be reached."""
+    # Not of pathlib, which raises for some of what is in the way: a store goes on without its mirror.
+    return os.path.isdir(folder_of(file))
 
 
 def stamp(file: Path) -> tuple[int, int, int]:
@@ -107,7 +108,7 @@ def told(file: Path) -> str:
         return IN_STEP if _stamp(file) == found.main else IN_DOUBT
     try:
         return str(json.loads((folder_of(file) / STATE).read_bytes())["why"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return "not made yet"
 
 
@@ -226,7 +227,10 @@ class Mirror:
         if not self.keeps or self.is_read or (now := time.monotonic()) < self._look_at:
             return False
         self._look_at = now + LOOK_S
-        return wal.holds(self._log, self._due_at)
+        try:
+            return wal.holds(self._log, self._due_at)
+        except OSError:  # a process without a descriptor left, say: what was committed stays so
+            return False
 
     def open(self) -> sqlite3.Connection:
         """Open a connection of its own, and with it the log. Raises sqlite3.Error."""
