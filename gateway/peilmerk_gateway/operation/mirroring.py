@@ -34,6 +34,11 @@ def see_to(place: Place, wanted: bool, now: float) -> None:
     """
     if not isinstance(place, Path):
         return
+    try:
+        if salvage.finish(place, now):
+            _log.warning("the store is whole again, which was begun at an earlier start")
+    except OSError as reason:
+        raise StoreDamaged(f"{place}: is to be put whole, and cannot be yet: {reason}") from reason
     if salvage.is_marked(place):
         _put_whole(place, now)
     try:

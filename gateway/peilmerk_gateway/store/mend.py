@@ -8,8 +8,8 @@ A mirror in doubt, because something wrote into the store's file past it, may la
 only if the damaged store itself tells of the same last entry of the trail; and where not even that can be
 read, only if one page differs and no more.
 
-    store.db.mended        the new file, while it is being made
-    store.db.damaged-<s>   the old one: see `salvage`
+    store.db.mended        the new file, while it is being made; then store.db.next: see `salvage`
+    store.db.damaged-<s>   the old one
 """
 
 from __future__ import annotations
