@@ -8,12 +8,14 @@ import os
 import resource
 import shutil
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import DEADLINE_S
 from sealed_street import WINDOW, Street
 from test_salvage import damage, everything, filled
 
@@ -280,6 +282,43 @@ async def test_a_byte_that_changed_in_a_row_is_found_by_comparing(street: Street
         await keeping
         assert await compare(store)
     assert not mend.differing(file)
+
+
+async def test_made_anew_in_the_middle_of_a_step_it_is_not_taken_for_in_step(
+    street: Street, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step writes into the mirror of before, and what it has into the store's file."""
+    await mirrored(street, file)
+    (board,) = street.counters
+    copied, go = threading.Event(), threading.Event()
+    to_disk, lock = os.fdatasync, fcntl.flock
+
+    def slow(opened: int) -> None:
+        copied.set()
+        assert go.wait(DEADLINE_S)
+        to_disk(opened)
+
+    def locked(opened: Any, how: int) -> None:
+        if copied.is_set():
+            go.set()
+        lock(opened, how)
+
+    async with await Store.open(file) as store:
+        await street.flow(store).store([board.report(90 + n, WINDOW + n) for n in range(3)])
+        monkeypatch.setattr(os, "fdatasync", slow)
+        monkeypatch.setattr(fcntl, "flock", locked)
+        # As a command does it beside a gateway.
+        step = asyncio.create_task(store.mirror_now())
+        assert await asyncio.to_thread(copied.wait, DEADLINE_S)
+        making = asyncio.create_task(asyncio.to_thread(mirror.make, file))
+        making.add_done_callback(lambda _: go.set())
+        await asyncio.gather(step, making)
+        monkeypatch.undo()
+        # With the next commit the journal begins again, and has nothing of before any more.
+        await street.flow(store).store([board.report(95, WINDOW + 5)])
+        assert mirror.told(file) == mirror.IN_STEP
+        assert not mend.differing(file)
+    assert as_the_mirror_has_it(file, file.parent / "x") == everything(file)
 
 
 async def test_without_room_the_store_goes_on_and_its_mirror_says_why(

@@ -29,7 +29,8 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,12 +158,13 @@ def make(file: Path) -> bool:
         if done.returncode:
             raise MirrorError(f"{draft}: cannot be written: {(done.stderr.strip() or '?').splitlines()[-1]}")
         disk.sync(draft)
-        if _stamp(file) != before:
-            draft.unlink()
-            return False
-        (folder / STATE).unlink(missing_ok=True)
-        draft.replace(copy_of(file))
-        note(file, State("", 0, before))
+        with _alone(file):
+            if _stamp(file) != before:
+                draft.unlink()
+                return False
+            (folder / STATE).unlink(missing_ok=True)
+            draft.replace(copy_of(file))
+            note(file, State("", 0, before))
     except OSError as reason:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
@@ -257,29 +259,33 @@ class Mirror:
         lock.execute("BEGIN IMMEDIATE")
         self.is_whole = False
         try:
-            if self.is_read:
-                return False
-            known = state(self._file)
-            if known is not None and _stamp(self._file) != known.main:
-                known = None  # in doubt: what is there stays, and is looked at
-                self.wanted = True
-            done = self._take(known) if known is not None else None
-            _, told, written = writes.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            self.is_whole = told == written
-            if done is None:
-                self.wanted = True
-                self._due_at = EVERY_FRAMES
-                return False
-            if told > done.count or (told < done.count and done.new):
-                # Frames of a transaction that was given up lay behind the last commit.
-                drop(self._file, "found another log than SQLite")
-                self.wanted = True
-                return False
-            note(self._file, State(done.salts, done.count, stamp(self._file)))
-            self._due_at = EVERY_FRAMES if self.is_whole else done.count + AGAIN_FRAMES
-            return True
+            with _alone(self._file):
+                return self._step_alone(writes)
         finally:
             lock.execute("ROLLBACK")
+
+    def _step_alone(self, writes: sqlite3.Connection) -> bool:
+        if self.is_read:
+            return False
+        known = state(self._file)
+        if known is not None and _stamp(self._file) != known.main:
+            known = None  # in doubt: what is there stays, and is looked at
+            self.wanted = True
+        done = self._take(known) if known is not None else None
+        _, told, written = writes.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        self.is_whole = told == written
+        if done is None:
+            self.wanted = True
+            self._due_at = EVERY_FRAMES
+            return False
+        if told > done.count or (told < done.count and done.new):
+            # Frames of a transaction that was given up lay behind the last commit.
+            drop(self._file, "found another log than SQLite")
+            self.wanted = True
+            return False
+        note(self._file, State(done.salts, done.count, stamp(self._file)))
+        self._due_at = EVERY_FRAMES if self.is_whole else done.count + AGAIN_FRAMES
+        return True
 
     def _take(self, known: State) -> Copied | None:
         """Write the log's new pages into the mirror; None, and no mirror any more, where that fails."""
@@ -315,6 +321,22 @@ class Mirror:
 
 # For as long as the process lives: see `Mirror.close`.
 _left_open: list[sqlite3.Connection] = []
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Have no other process, nor thread, change the mirror meanwhile: a step that began with the one before
+    would say of a new one that it has what was written into that.
+    """
+    folder: int | None = None
+    with suppress(OSError):  # no mirror, or on a file system that cannot: then it is compared once a day
+        folder = os.open(folder_of(file), os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(folder, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if folder is not None:
+            os.close(folder)
 
 
 def _stamp(file: Path) -> tuple[int, int, int] | None:
