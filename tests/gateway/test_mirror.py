@@ -7,10 +7,12 @@ import fcntl
 import os
 import resource
 import shutil
+import signal
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from patience import DEADLINE_S
 from sealed_street import WINDOW, Street
 from test_salvage import damage, everything, filled
 
+from peilmerk_gateway.operation import mirroring
 from peilmerk_gateway.operation.mirroring import compare, keep_mirror, see_to
 from peilmerk_gateway.store import (
     STORE_FILE,
@@ -148,6 +151,7 @@ async def test_it_is_in_step_at_every_commit_and_erasure_included(
         await street.flow(store).store([board.statement(1)])
         while mirror.told(file) != mirror.IN_STEP or store.mirror is None or store.mirror.wanted:
             await asyncio.sleep(0.01)
+        steps.clear()
         for n in range(40):
             await street.flow(store).store([board.report(2 + n, WINDOW - 40 + n)])
             if n % 8 == 0:
@@ -319,6 +323,60 @@ async def test_made_anew_in_the_middle_of_a_step_it_is_not_taken_for_in_step(
         assert mirror.told(file) == mirror.IN_STEP
         assert not mend.differing(file)
     assert as_the_mirror_has_it(file, file.parent / "x") == everything(file)
+
+
+def reading(file: Path) -> int | None:
+    """The process beside this one that has a file of a store open."""
+    for children in Path("/proc/self/task").glob("*/children"):
+        for child in children.read_text().split():
+            with suppress(OSError):
+                if any(one.exists() and one.samefile(file) for one in Path(f"/proc/{child}/fd").iterdir()):
+                    return int(child)
+    return None
+
+
+@pytest.mark.parametrize("what", ["compared", "made"])
+async def test_told_to_end_it_does_not_wait_for_what_reads_a_large_store(
+    street: Street, file: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """As on a disk that stands still."""
+    monkeypatch.setattr(mirroring, "FIRST_LOOK_S", 0.0 if what == "compared" else 1e9)
+    await mirrored(street, file)
+    if what == "made":
+        mirror.drop(file, "is to be made")
+    # A hole, which takes no room.
+    os.truncate(file, 64 << 30)
+    monkeypatch.setattr(mirror, "SPARE_BYTES", -(64 << 30))
+    if what == "compared":
+        os.truncate(mirror.copy_of(file), 64 << 30)
+        known = mirror.state(file)
+        assert known is not None
+        mirror.note(file, replace(known, main=mirror.stamp(file)))
+    stop = asyncio.Event()
+    async with await Store.open(file) as store:
+        assert store.mirror is not None
+        keeping = asyncio.create_task(keep_mirror(store, stop))
+        while (found := reading(file)) is None:
+            await asyncio.sleep(0)
+        os.kill(found, signal.SIGSTOP)
+        stop.set()
+        await asyncio.wait_for(keeping, DEADLINE_S)
+        assert not Path(f"/proc/{found}").exists()
+        assert not list(mirror.folder_of(file).glob("*.part"))
+
+
+async def test_what_cannot_be_copied_leaves_nothing_on_a_full_disk(street: Street, file: Path) -> None:
+    await filled(street, file)
+    mirror.folder_of(file).mkdir()
+    # The copying process can write a part of it only.
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, before[1]))
+    try:
+        with pytest.raises(mirror.MirrorError, match=r"store\.db\.part: cannot be written: .*File too large"):
+            mirror.make(file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(mirror.folder_of(file).iterdir()) == []
 
 
 async def test_without_room_the_store_goes_on_and_its_mirror_says_why(

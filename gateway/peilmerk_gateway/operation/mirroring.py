@@ -94,10 +94,22 @@ def _put_whole(file: Path, now: float) -> None:
 
 async def keep_mirror(store: Store, stop: asyncio.Event) -> None:
     """Keep the mirror of a store that this gateway has opened, and make it anew where there is none."""
-    ours, file = store.mirror, Path(store.url.database or "")
+    ours = store.mirror
     if ours is None or not store.is_mirrored:
         await stop.wait()
         return
+    # Comparing a large store takes minutes, and a gateway ends within seconds.
+    reader = mirror.Reader()
+    ending = asyncio.create_task(stop.wait())
+    ending.add_done_callback(lambda _: reader.end())
+    try:
+        await _keep(store, ours, reader, stop)
+    finally:
+        ending.cancel()
+
+
+async def _keep(store: Store, ours: mirror.Mirror, reader: mirror.Reader, stop: asyncio.Event) -> None:
+    file = Path(store.url.database or "")
     ours.wanted |= mirror.told(file) != mirror.IN_STEP
     before = mirror.IN_STEP
     compare_at = time.monotonic() + FIRST_LOOK_S
@@ -111,11 +123,13 @@ async def keep_mirror(store: Store, stop: asyncio.Event) -> None:
             if not ours.keeps:
                 ours.take()
             if ours.wanted and ours.keeps:
-                await _renew(store, ours, file)
+                await _renew(store, ours, reader)
             elif ours.keeps and time.monotonic() >= compare_at:
-                await compare(store)
+                await compare(store, reader)
                 compare_at = time.monotonic() + COMPARE_S
         except (MirrorError, StoreError, OSError) as reason:
+            if stop.is_set():
+                return
             _log.error("the store's mirror: trying again", reason=str(reason))
             if mirror.state(file) is None:
                 with suppress(OSError):
@@ -125,7 +139,7 @@ async def keep_mirror(store: Store, stop: asyncio.Event) -> None:
             await asyncio.wait_for(stop.wait(), pause)
 
 
-async def compare(store: Store) -> bool:
+async def compare(store: Store, reader: mirror.Reader | None = None) -> bool:
     """Hold every page of a store that is open against its mirror; return whether all are the same.
 
     SQLite finds a damaged page only when it reads it, and a changed byte in a row not even then. Where pages
@@ -133,37 +147,36 @@ async def compare(store: Store) -> bool:
     else the store is put right when the gateway is started anew. Raises MirrorError, StoreError.
     """
     ours, file = store.mirror, Path(store.url.database or "")
+    reader = reader or mirror.Reader()
     if ours is None or mirror.told(file) != mirror.IN_STEP:
         return False
     ours.is_read = True
     try:
-        pages = await asyncio.to_thread(mend.differing_in_use, file)
+        pages = await asyncio.to_thread(mend.differing_in_use, file, reader)
     finally:
         ours.is_read = False
     if pages is None:
         return False
     if pages:
-        faulty = bool(await store.damaged()) or not (await store.check_trail()).ok
-        _log.error("the store differs from its mirror", pages=len(pages), damaged=_which(faulty))
-        if faulty:
+        fault = await asyncio.to_thread(mend.fault_in_use, file, reader, trail=True)
+        which = "the mirror" if fault is None else "the store"
+        _log.error("the store differs from its mirror", pages=len(pages), damaged=which, fault=fault)
+        if fault is not None:
             store.damage.set()
         else:
             ours.wanted = True
     return not pages
 
 
-def _which(faulty: bool) -> str:
-    return "the store" if faulty else "the mirror"
-
-
-async def _renew(store: Store, ours: mirror.Mirror, file: Path) -> None:
+async def _renew(store: Store, ours: mirror.Mirror, reader: mirror.Reader) -> None:
+    file = Path(store.url.database or "")
     # What is damaged is not to take the place of what is whole.
-    if await store.damaged():
+    if (fault := await asyncio.to_thread(mend.fault_in_use, file, reader, trail=False)) is not None:
         store.damage.set()
-        raise MirrorError(f"{file}: a page of the store is damaged")
+        raise MirrorError(f"{file}: a page of the store is damaged: {fault}")
     ours.is_read = True
     try:
-        made = await asyncio.to_thread(mirror.make, file)
+        made = await asyncio.to_thread(mirror.make, file, reader)
     finally:
         ours.is_read = False
     if made:

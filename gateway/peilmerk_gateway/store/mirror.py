@@ -28,6 +28,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -57,6 +58,41 @@ _log = structlog.get_logger(__name__)
 
 class MirrorError(Exception):
     """The mirror cannot be used; the text says what was found."""
+
+
+class Reader:
+    """Another process of ours that reads or copies files of a store, one at a time; any thread may end it."""
+
+    def __init__(self) -> None:
+        self._changing = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+        self._is_over = False
+
+    def run(self, what: str, *arguments: str) -> str:
+        """Run Python with these arguments and return what it says. Raises OSError, and MirrorError, whose
+        text begins with `what`, when it fails or is ended.
+        """
+        with self._changing:
+            if self._is_over:
+                raise MirrorError(f"{what}: it is to end")
+            self._process = subprocess.Popen(
+                [sys.executable, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        said, complaint = self._process.communicate()
+        if self._process.returncode:
+            raise MirrorError(f"{what}: {(complaint.strip() or '?').splitlines()[-1]}")
+        return said
+
+    def end(self) -> None:
+        """End it at once, and have none from now on."""
+        with self._changing:
+            self._is_over = True
+            if self._process is not None:
+                self._process.kill()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,10 +171,11 @@ def remove(file: Path) -> None:
         folder.unlink() if folder.is_symlink() else folder.rmdir()
 
 
-def make(file: Path) -> bool:
+def make(file: Path, reader: Reader | None = None) -> bool:
     """Make a mirror anew from the store's file; False when somebody wrote into that meanwhile.
 
-    Another process copies. What is in the log goes into it with the next step. Raises MirrorError.
+    Another process copies. What is in the log goes into it with the next step. Raises MirrorError, also when
+    that process is told to end.
     """
     folder, draft = folder_of(file), _draft(file)
     try:
@@ -152,23 +189,22 @@ def make(file: Path) -> bool:
         if shutil.disk_usage(folder).free < wanted:
             drop(file, "is being made anew")
         os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        done = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", _COPY, str(file), str(draft)], capture_output=True, text=True
+        (reader or Reader()).run(
+            f"{draft}: cannot be written", "-I", "-S", "-c", _COPY, str(file), str(draft)
         )
-        if done.returncode:
-            raise MirrorError(f"{draft}: cannot be written: {(done.stderr.strip() or '?').splitlines()[-1]}")
         disk.sync(draft)
         with _alone(file):
             if _stamp(file) != before:
-                draft.unlink()
                 return False
             (folder / STATE).unlink(missing_ok=True)
             draft.replace(copy_of(file))
             note(file, State("", 0, before))
     except OSError as reason:
+        raise MirrorError(f"{folder}: {reason.strerror or reason}") from reason
+    finally:
+        # Most of all where the disk is full by it.
         with suppress(OSError):
             draft.unlink(missing_ok=True)
-        raise MirrorError(f"{folder}: {reason.strerror or reason}") from reason
     return True
 
 
