@@ -225,6 +225,27 @@ async def test_what_was_written_past_the_mirror_is_not_lost_by_it(street: Street
     assert mirror.copy_of(file).read_bytes() == copy
 
 
+@pytest.mark.parametrize("name", ["50%23", "no #1?mode=rw"])
+async def test_a_folder_of_any_name_is_no_damage(street: Street, tmp_path: Path, name: str) -> None:
+    """Of a name that means something in a URI."""
+    file = tmp_path / name / STORE_FILE
+    file.parent.mkdir()
+    there = set(tmp_path.iterdir())
+    await mirrored(street, file)
+    os.rename(mirror.folder_of(file), file.parent / "away")
+    async with await Store.open(file) as store:
+        await store.note_rules("of another", NOW)
+    os.rename(file.parent / "away", mirror.folder_of(file))
+    assert mirror.told(file) == mirror.IN_DOUBT
+    before = everything(file)
+    see_to(file, True, NOW)
+    assert mirror.told(file) == mirror.IN_STEP
+    assert everything(file) == before
+    assert not list(file.parent.glob("*damaged*"))
+    # Nor is another one made elsewhere, which is whole.
+    assert set(tmp_path.iterdir()) == there
+
+
 async def test_without_a_whole_copy_nothing_is_put_in_its_place(street: Street, file: Path) -> None:
     await mirrored(street, file)
     spoil(file, "ledger", mirror.copy_of(file))
