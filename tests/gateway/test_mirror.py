@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
 import resource
@@ -112,6 +113,28 @@ async def test_whichever_page_is_damaged_every_row_is_there_again(street: Street
         f"{STORE_FILE}-shm",
     }
     assert left == {STORE_FILE}
+
+
+async def test_a_page_that_its_disk_does_not_give_is_put_back(
+    street: Street, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bad block: SQLite calls it malformed, and whoever else reads there has an error."""
+    await mirrored(street, file)
+    before, size = everything(file), file.stat().st_size // len(by_page(file))
+    spoil(file, "ledger")
+    page = next(page for page, name in reversed(by_page(file).items()) if name == "ledger")
+    at, inode, read = (page - 1) * size, file.stat().st_ino, os.pread
+
+    def bad(opened: int, length: int, offset: int) -> bytes:
+        if os.fstat(opened).st_ino == inode and offset <= at < offset + length:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(opened, length, offset)
+
+    monkeypatch.setattr(os, "pread", bad)
+    assert mend.differing(file) == {page}
+    see_to(file, True, NOW)
+    assert but_trail(everything(file)) == but_trail(before)
+    assert entries(file)[-1] == trail.MENDED
 
 
 def as_the_mirror_has_it(file: Path, folder: Path) -> dict[str, list[Any]]:

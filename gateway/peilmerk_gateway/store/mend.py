@@ -14,6 +14,7 @@ read, only if one page differs and no more.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -98,7 +99,8 @@ def from_mirror(file: Path, now: float) -> Mended:
 def differing(file: Path) -> set[int]:
     """Return which pages of a store's file are not what the mirror has; those of the log come from there.
 
-    For a process that has the store not open: see `mirror`. Raises OSError.
+    A page that its disk does not give differs. For a process that has the store not open: see `mirror`.
+    Raises OSError.
     """
     size = _page_size(mirror.copy_of(file)) or _page_size(file)
     if not size:
@@ -109,7 +111,9 @@ def differing(file: Path) -> set[int]:
     with file.open("rb") as one, mirror.copy_of(file).open("rb") as other:
         page = 1
         while True:
-            mine, its = one.read(most * size), other.read(most * size)
+            mine, unreadable = _pages(one.fileno(), page, most, size)
+            found |= unreadable
+            its = other.read(most * size)
             if not mine and not its:
                 break
             if mine != its:
@@ -119,6 +123,19 @@ def differing(file: Path) -> set[int]:
             page += most
     later = set(log.numbers)
     return {page for page in found if page not in later and not (log.size and page > log.size)}
+
+
+def _pages(opened: int, first: int, n: int, size: int) -> tuple[bytes, set[int]]:
+    """Read so many pages of a file; return also those of them that the disk does not give, as zeros."""
+    try:
+        return os.pread(opened, n * size, (first - 1) * size), set()
+    except OSError as reason:
+        if reason.errno != errno.EIO:
+            raise
+    if n == 1:
+        return bytes(size), {first}
+    parts = [_pages(opened, page, 1, size) for page in range(first, first + n)]
+    return b"".join(part for part, _ in parts), set().union(*(bad for _, bad in parts))
 
 
 def differing_in_use(file: Path, reader: mirror.Reader) -> list[int] | None:
