@@ -423,6 +423,18 @@ async def test_what_cannot_be_copied_leaves_nothing_on_a_full_disk(street: Stree
     assert list(mirror.folder_of(file).iterdir()) == []
 
 
+async def test_what_a_killed_start_was_making_is_not_kept(street: Street, file: Path) -> None:
+    """It has every figure in it, and nobody who deletes them."""
+    await mirrored(street, file)
+    left = [file.with_name(f"{STORE_FILE}.{name}") for name in ("mended", "mended-wal", "salvaged")]
+    left.append(mirror.copy_of(file).with_name(f"{STORE_FILE}.part"))
+    for one in left:
+        one.write_bytes(file.read_bytes())
+    see_to(file, True, NOW)
+    assert not [one for one in left if one.exists()]
+    assert mirror.told(file) == mirror.IN_STEP
+
+
 async def test_without_room_the_store_goes_on_and_its_mirror_says_why(
     street: Street, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

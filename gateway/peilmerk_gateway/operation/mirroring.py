@@ -37,8 +37,11 @@ def see_to(place: Place, wanted: bool, now: float) -> None:
     try:
         if salvage.finish(place, now):
             _log.warning("the store is whole again, which was begun at an earlier start")
+        # What an earlier start was killed over: it has figures in it, which are deleted elsewhere only.
+        salvage.remove_drafts(place)
+        mirror.remove_draft(place)
     except OSError as reason:
-        raise StoreDamaged(f"{place}: is to be put whole, and cannot be yet: {reason}") from reason
+        raise StoreDamaged(f"{place}: cannot be put in order yet: {reason}") from reason
     if salvage.is_marked(place):
         _put_whole(place, now)
     try:

@@ -82,7 +82,7 @@ def from_mirror(file: Path, now: float) -> Mended:
         raise SalvageError(f"{mirror.folder_of(file)}: found no mirror of it there: {mirror.told(file)}")
     in_doubt = not file.exists() or mirror.stamp(file) != known.main
     pages = len(differing(file)) if file.exists() else None
-    new = file.with_name(f"{file.name}.mended")
+    new = salvage.draft(file, "mended")
     salvage.remove(new)
     try:
         _copy(file, new)

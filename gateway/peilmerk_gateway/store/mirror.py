@@ -161,6 +161,12 @@ def drop(file: Path, why: str) -> None:
         old.unlink(missing_ok=True)
 
 
+def remove_draft(file: Path) -> None:
+    """Delete a mirror that was being made when somebody was killed. Raises OSError."""
+    if is_wanted(file):
+        _draft(file).unlink(missing_ok=True)
+
+
 def remove(file: Path) -> None:
     """Have no mirror from now on. Raises OSError."""
     folder = folder_of(file)

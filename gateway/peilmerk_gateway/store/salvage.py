@@ -31,6 +31,7 @@ from peilmerk_gateway.store import engine, trail_check
 from peilmerk_gateway.store.schema import device_stream, metadata
 
 KEPT_S = 86_400
+KINDS = ("mended", "salvaged")
 _TO_DO, _IN_VAIN = "to do", "in vain"
 _JOURNALS = ("", "-wal", "-shm")
 
@@ -73,7 +74,7 @@ def salvage(file: Path, now: float | None = None) -> Salvaged:
     Raises SalvageError, and leaves everything as it was, when a row is missing; StoreError or OSError for
     what may pass, such as a disk without room for a second file.
     """
-    new = file.with_name(f"{file.name}.salvaged")
+    new = draft(file, "salvaged")
     remove(new)
     try:
         rows = _copy(file, new)
@@ -217,6 +218,17 @@ def _marked(file: Path) -> str:
 
 def _write_mark(file: Path, word: str) -> None:
     _mark_of(file).write_text(f"{file.stat().st_ino} {word}\n")
+
+
+def draft(file: Path, kind: str) -> Path:
+    """Return where a new file is made that is to take a damaged store's place."""
+    return file.with_name(f"{file.name}.{kind}")
+
+
+def remove_drafts(file: Path) -> None:
+    """Delete what was being made when somebody was killed. Raises OSError."""
+    for kind in KINDS:
+        remove(draft(file, kind))
 
 
 def remove(new: Path) -> None:
