@@ -379,6 +379,17 @@ def reading(file: Path) -> int | None:
     return None
 
 
+LARGE = 16 << 30
+
+
+def make_large(file: Path) -> None:
+    """Have whoever reads a store and its mirror be at it for long: a hole, which takes no room."""
+    os.truncate(file, LARGE)
+    if (known := mirror.state(file)) is not None:
+        os.truncate(mirror.copy_of(file), LARGE)
+        mirror.note(file, replace(known, main=mirror.stamp(file)))
+
+
 @pytest.mark.parametrize("what", ["compared", "made"])
 async def test_told_to_end_it_does_not_wait_for_what_reads_a_large_store(
     street: Street, file: Path, monkeypatch: pytest.MonkeyPatch, what: str
@@ -388,14 +399,8 @@ async def test_told_to_end_it_does_not_wait_for_what_reads_a_large_store(
     await mirrored(street, file)
     if what == "made":
         mirror.drop(file, "is to be made")
-    # A hole, which takes no room.
-    os.truncate(file, 64 << 30)
-    monkeypatch.setattr(mirror, "SPARE_BYTES", -(64 << 30))
-    if what == "compared":
-        os.truncate(mirror.copy_of(file), 64 << 30)
-        known = mirror.state(file)
-        assert known is not None
-        mirror.note(file, replace(known, main=mirror.stamp(file)))
+    make_large(file)
+    monkeypatch.setattr(mirror, "SPARE_BYTES", -LARGE)
     stop = asyncio.Event()
     async with await Store.open(file) as store:
         assert store.mirror is not None
@@ -407,6 +412,42 @@ async def test_told_to_end_it_does_not_wait_for_what_reads_a_large_store(
         await asyncio.wait_for(keeping, DEADLINE_S)
         assert not Path(f"/proc/{found}").exists()
         assert not list(mirror.folder_of(file).glob("*.part"))
+
+
+async def test_what_is_written_while_it_is_compared_has_it_compared_again(
+    street: Street, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not only the day after: what gives space back does so every hour."""
+    monkeypatch.setattr(mirroring, "FIRST_LOOK_S", 0.0)
+    monkeypatch.setattr(mirroring, "AGAIN_S", 0.0)
+    monkeypatch.setattr(mirroring, "LOOK_S", 0.0)
+    await mirrored(street, file)
+    found: list[bool | None] = []
+    once, run = mirroring.compare, mirror.Reader.run
+
+    async def told(*asked: Any) -> bool | None:
+        found.append(await once(*asked))
+        return found[-1]
+
+    def meanwhile(self: mirror.Reader, *arguments: str) -> str:
+        said = run(self, *arguments)
+        if not found:
+            # As a command does it at its end.
+            assert mirror.Mirror(file).step()
+        return said
+
+    monkeypatch.setattr(mirroring, "compare", told)
+    monkeypatch.setattr(mirror.Reader, "run", meanwhile)
+    stop = asyncio.Event()
+    async with await Store.open(file) as store:
+        # In the log, so that there is something to write.
+        await store.note_rules("of another", NOW)
+        keeping = asyncio.create_task(keep_mirror(store, stop))
+        while len(found) < 2:
+            await asyncio.sleep(0.01)
+        stop.set()
+        await keeping
+    assert found == [None, True]
 
 
 async def test_what_cannot_be_copied_leaves_nothing_on_a_full_disk(street: Street, file: Path) -> None:

@@ -20,8 +20,9 @@ from peilmerk_gateway.store_place import Place
 LOOK_S = 5.0
 # After it could not be made, for want of room perhaps.
 AGAIN_S = 600.0
-# When every page is held against the mirror: soon after the start, and then once a day.
-FIRST_LOOK_S, COMPARE_S = 3_600.0, 86_400.0
+# When every page is held against the mirror: soon after the start, and then once a day. Not upon the hours of
+# retention, which gives space back then and so writes into the store's file.
+FIRST_LOOK_S, COMPARE_S = 5_400.0, 86_400.0
 
 _log = structlog.get_logger(__name__)
 
@@ -128,8 +129,10 @@ async def _keep(store: Store, ours: mirror.Mirror, reader: mirror.Reader, stop: 
             if ours.wanted and ours.keeps:
                 await _renew(store, ours, reader)
             elif ours.keeps and time.monotonic() >= compare_at:
-                await compare(store, reader)
-                compare_at = time.monotonic() + COMPARE_S
+                if await compare(store, reader) is None:
+                    pause = AGAIN_S
+                else:
+                    compare_at = time.monotonic() + COMPARE_S
         except (MirrorError, StoreError, OSError) as reason:
             if stop.is_set():
                 return
@@ -142,8 +145,9 @@ async def _keep(store: Store, ours: mirror.Mirror, reader: mirror.Reader, stop: 
             await asyncio.wait_for(stop.wait(), pause)
 
 
-async def compare(store: Store, reader: mirror.Reader | None = None) -> bool:
-    """Hold every page of a store that is open against its mirror; return whether all are the same.
+async def compare(store: Store, reader: mirror.Reader | None = None) -> bool | None:
+    """Hold every page of a store that is open against its mirror; return whether all are the same, None where
+    that cannot be told: there is no mirror in step, or somebody wrote into either file meanwhile.
 
     SQLite finds a damaged page only when it reads it, and a changed byte in a row not even then. Where pages
     differ, the store is held against itself and its audit trail: if it is whole, its mirror is made anew;
@@ -152,14 +156,14 @@ async def compare(store: Store, reader: mirror.Reader | None = None) -> bool:
     ours, file = store.mirror, Path(store.url.database or "")
     reader = reader or mirror.Reader()
     if ours is None or mirror.told(file) != mirror.IN_STEP:
-        return False
+        return None
     ours.is_read = True
     try:
         pages = await asyncio.to_thread(mend.differing_in_use, file, reader)
     finally:
         ours.is_read = False
     if pages is None:
-        return False
+        return None
     if pages:
         fault = await asyncio.to_thread(mend.fault_in_use, file, reader, trail=True)
         which = "the mirror" if fault is None else "the store"
