@@ -527,6 +527,36 @@ async def test_a_mirror_that_cannot_be_written_holds_nobody_up(street: Street, f
         assert db.execute("PRAGMA quick_check").fetchone() == ("ok",)
 
 
+async def test_a_mirror_that_another_process_has_does_not_let_the_journal_grow_for_ever(
+    street: Street, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As who copied for a gateway that died, and hangs on a disk that is gone."""
+    monkeypatch.setattr(mirror, "WITHOUT_FRAMES", 20)
+    monkeypatch.setattr(mirror, "LOOK_S", 0.0)
+    await mirrored(street, file)
+    (board,) = street.counters
+    with (mirror.folder_of(file) / mirror.LOCK).open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        async with await Store.open(file) as store:
+            ours = store.mirror
+            assert ours is not None
+            ours.take()
+            assert not ours.keeps
+            for n in range(5):
+                await street.flow(store).store([board.report(90 + n, WINDOW + n)])
+            assert ours.is_whole
+            assert mirror.told(file) == mirror.IN_DOUBT
+            # It is let go of.
+            fcntl.flock(other, fcntl.LOCK_UN)
+            stop = asyncio.Event()
+            keeping = asyncio.create_task(keep_mirror(store, stop))
+            while mirror.told(file) != mirror.IN_STEP or ours.wanted:
+                await asyncio.sleep(0.01)
+            stop.set()
+            await keeping
+    assert not mend.differing(file)
+
+
 async def test_a_folder_that_cannot_be_reached_holds_nobody_up(street: Street, file: Path) -> None:
     """A link to what cannot even be looked up, and a process that can open nothing more."""
     await filled(street, file)

@@ -45,6 +45,8 @@ FOLDER, STATE, LOCK = "mirror", "state.json", "lock"
 # As often as SQLite would by `engine`'s word, frames; sooner again where a reader held some of it back.
 EVERY_FRAMES = 16_384
 AGAIN_FRAMES = 4_096
+# Where another process has the mirror and does not let go of it: 1 GiB.
+WITHOUT_FRAMES = 262_144
 # How often to look how long the log is, seconds: four system calls, each of which waits for who computes.
 LOOK_S = 0.1
 BUSY_S = 30.0
@@ -229,6 +231,8 @@ class Mirror:
         self._copier: Copier | None = None
         self._look_at = 0.0
         self.keeps = False
+        self._is_refused = False
+        """Whether this gateway was to keep it, and another process has it."""
         self.is_read = False
         """Set while both files are to stay as they are, copied or compared; the log grows."""
         self.wanted = False
@@ -239,6 +243,7 @@ class Mirror:
     def take(self) -> None:
         """Keep the mirror from now on, unless another gateway does. Raises OSError."""
         self.keeps = self._hold()
+        self._is_refused = not self.keeps
         if self._lock is not None:
             self._copier = Copier(self._lock)
 
@@ -254,7 +259,7 @@ class Mirror:
         except OSError:
             os.close(lock)
             return False
-        self._lock = lock
+        self._lock, self._is_refused = lock, False
         return True
 
     def release(self) -> None:
@@ -268,11 +273,13 @@ class Mirror:
 
     def is_due(self) -> bool:
         """Whether the log is long enough; asked after every transaction, and looked at now and then."""
-        if not self.keeps or self.is_read or (now := time.monotonic()) < self._look_at:
+        if not (self.keeps or self._is_refused) or self.is_read:
+            return False
+        if (now := time.monotonic()) < self._look_at:
             return False
         self._look_at = now + LOOK_S
         try:
-            return wal.holds(self._log, self._due_at)
+            return wal.holds(self._log, self._due_at if self.keeps else WITHOUT_FRAMES)
         except OSError:  # a process without a descriptor left, say: what was committed stays so
             return False
 
@@ -313,6 +320,8 @@ class Mirror:
         if known is not None and _stamp(self._file) != known.main:
             known = None  # in doubt: what is there stays, and is looked at
             self.wanted = True
+        if self._is_refused and wal.holds(self._log, WITHOUT_FRAMES):
+            known = None  # and in doubt by what follows: the log is not to fill the disk
         done = self._take(known) if known is not None else None
         _, told, written = writes.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         self.is_whole = told == written
