@@ -8,12 +8,10 @@ import fcntl
 import os
 import resource
 import shutil
-import signal
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing, suppress
-from dataclasses import replace
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -369,49 +367,28 @@ async def test_made_anew_in_the_middle_of_a_step_it_is_not_taken_for_in_step(
     assert as_the_mirror_has_it(file, file.parent / "x") == everything(file)
 
 
-def reading(file: Path) -> int | None:
-    """The process beside this one that has a file of a store open."""
-    for children in Path("/proc/self/task").glob("*/children"):
-        for child in children.read_text().split():
-            with suppress(OSError):
-                if any(one.exists() and one.samefile(file) for one in Path(f"/proc/{child}/fd").iterdir()):
-                    return int(child)
-    return None
-
-
-LARGE = 16 << 30
-
-
-def make_large(file: Path) -> None:
-    """Have whoever reads a store and its mirror be at it for long: a hole, which takes no room."""
-    os.truncate(file, LARGE)
-    if (known := mirror.state(file)) is not None:
-        os.truncate(mirror.copy_of(file), LARGE)
-        mirror.note(file, replace(known, main=mirror.stamp(file)))
-
-
 @pytest.mark.parametrize("what", ["compared", "made"])
 async def test_told_to_end_it_does_not_wait_for_what_reads_a_large_store(
     street: Street, file: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    """As on a disk that stands still."""
+    """Who reads takes for ever, as on a disk that stands still."""
     monkeypatch.setattr(mirroring, "FIRST_LOOK_S", 0.0 if what == "compared" else 1e9)
     await mirrored(street, file)
     if what == "made":
         mirror.drop(file, "is to be made")
-    make_large(file)
-    monkeypatch.setattr(mirror, "SPARE_BYTES", -LARGE)
+    run, asked = mirror.Reader.run, threading.Event()
+
+    def stands_still(self: mirror.Reader, what: str, *_: str) -> str:
+        asked.set()
+        return run(self, what, "-c", "import signal; signal.pause()")
+
+    monkeypatch.setattr(mirror.Reader, "run", stands_still)
     stop = asyncio.Event()
     async with await Store.open(file) as store:
-        assert store.mirror is not None
         keeping = asyncio.create_task(keep_mirror(store, stop))
-        while (found := reading(file)) is None:
-            await asyncio.sleep(0)
-        os.kill(found, signal.SIGSTOP)
+        assert await asyncio.to_thread(asked.wait, DEADLINE_S)
         stop.set()
         await asyncio.wait_for(keeping, DEADLINE_S)
-        assert not Path(f"/proc/{found}").exists()
-        assert not list(mirror.folder_of(file).glob("*.part"))
 
 
 async def test_what_is_written_while_it_is_compared_has_it_compared_again(
