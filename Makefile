@@ -6,9 +6,9 @@ STAMP := $(VENV)/.ready
 STREET ?= street
 # The boards' own standard library, for the types of the firmware; apart, because it would hide CPython's.
 STUBS := $(VENV)/board-stubs/.ready
-# Browser tests need a browser, the board's MQTT a second broker, the store its other database; nothing else
-# comes from outside PyPI.
-DEBIAN_FOR_TESTS := chromium chromium-driver mosquitto postgresql
+# Browser tests need a browser, the board's MQTT a second broker, the store its other database, the alert rules
+# and the unit those who read them (promtool, systemd-analyze); nothing else comes from outside PyPI.
+DEBIAN_FOR_TESTS := chromium chromium-driver mosquitto postgresql prometheus systemd
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint format bench soak sbom audit lock clean debian-for-tests
@@ -80,12 +80,12 @@ clean:  ## remove the virtual environment, caches and the demo's street
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 debian-for-tests:
-	@missing=; for tool in chromium chromedriver mosquitto; do PATH=$$PATH:/usr/sbin command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	@missing=; for tool in chromium chromedriver mosquitto promtool systemd-analyze; do PATH=$$PATH:/usr/sbin command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || missing="$$missing initdb"; \
 	if [ -n "$$missing" ]; then \
 	  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then sudo=; \
 	  elif command -v apt-get >/dev/null && sudo -n true 2>/dev/null; then sudo="sudo -n"; \
-	  else echo "not found:$$missing; tests in a browser, with a second broker and with PostgreSQL need them: apt-get install $(DEBIAN_FOR_TESTS)" >&2; exit 0; fi; \
+	  else echo "not found:$$missing; tests in a browser, with a second broker, with PostgreSQL and of the alert rules and the unit need them: apt-get install $(DEBIAN_FOR_TESTS)" >&2; exit 0; fi; \
 	  echo "installing $(DEBIAN_FOR_TESTS) for the tests" >&2; \
 	  $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $(DEBIAN_FOR_TESTS) >/dev/null; \
 	fi

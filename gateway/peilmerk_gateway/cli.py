@@ -144,8 +144,6 @@ def _run(folder: Path, *, worker: bool) -> None:
         except (PeilmerkError, OSError) as reason:
             if not started and not isinstance(reason, StoreDamaged) and not may_pass(reason):
                 raise
-            if started and isinstance(reason, OSError):
-                raise
             # Nothing that was given is wrong: whoever supervises it is to start it anew.
             what = "ended" if started else "did not start"
             typer.echo(f"error: the gateway {what}: {reason}", err=True)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import fcntl
 import os
+import resource
 import shutil
 import sqlite3
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -14,8 +17,10 @@ from typing import Any
 
 import pytest
 from damaged_store import but_trail, by_page, damage, entries, everything, filled, looked_at
+from patience import DEADLINE_S
 from sealed_street import WINDOW, Street
 
+from peilmerk_gateway.operation import mirroring
 from peilmerk_gateway.operation.mirroring import compare, keep_mirror, see_to
 from peilmerk_gateway.store import (
     STORE_FILE,
@@ -118,6 +123,28 @@ async def test_whichever_page_is_damaged_every_row_is_there_again(street: Street
     assert left == {STORE_FILE}
 
 
+async def test_a_page_that_its_disk_does_not_give_is_put_back(
+    street: Street, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A bad block: SQLite calls it malformed, and whoever else reads there has an error."""
+    await mirrored(street, file)
+    before, size = everything(file), file.stat().st_size // len(by_page(file))
+    spoil(file, "ledger")
+    page = next(page for page, name in reversed(by_page(file).items()) if name == "ledger")
+    at, inode, read = (page - 1) * size, file.stat().st_ino, os.pread
+
+    def bad(opened: int, length: int, offset: int) -> bytes:
+        if os.fstat(opened).st_ino == inode and offset <= at < offset + length:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return read(opened, length, offset)
+
+    monkeypatch.setattr(os, "pread", bad)
+    assert mend.differing(file) == {page}
+    see_to(file, True, NOW)
+    assert but_trail(everything(file)) == but_trail(before)
+    assert entries(file)[-1] == trail.MENDED
+
+
 def as_the_mirror_has_it(file: Path, folder: Path) -> dict[str, list[Any]]:
     """What the mirror and the log together are, the store's file left aside."""
     folder.mkdir(exist_ok=True)
@@ -154,6 +181,7 @@ async def test_it_is_in_step_at_every_commit_and_erasure_included(
             await street.flow(store).store([board.statement(1)])
             while mirror.told(file) != mirror.IN_STEP or store.mirror is None or store.mirror.wanted:
                 await asyncio.sleep(0.01)
+            steps.clear()
             for n in range(40):
                 await street.flow(store).store([board.report(2 + n, WINDOW - 40 + n)])
                 if n % 8 == 0:
@@ -223,6 +251,27 @@ async def test_what_was_written_past_the_mirror_is_not_lost_by_it(street: Street
     assert mirror.copy_of(file).read_bytes() == copy
 
 
+@pytest.mark.parametrize("name", ["50%23", "no #1?mode=rw"])
+async def test_a_folder_of_any_name_is_no_damage(street: Street, tmp_path: Path, name: str) -> None:
+    """Of a name that means something in a URI."""
+    file = tmp_path / name / STORE_FILE
+    file.parent.mkdir()
+    there = set(tmp_path.iterdir())
+    await mirrored(street, file)
+    os.rename(mirror.folder_of(file), file.parent / "away")
+    async with await Store.open(file) as store:
+        await store.note_rules("of another", NOW)
+    os.rename(file.parent / "away", mirror.folder_of(file))
+    assert mirror.told(file) == mirror.IN_DOUBT
+    before = everything(file)
+    see_to(file, True, NOW)
+    assert mirror.told(file) == mirror.IN_STEP
+    assert everything(file) == before
+    assert not list(file.parent.glob("*damaged*"))
+    # Nor is another one made elsewhere, which is whole.
+    assert set(tmp_path.iterdir()) == there
+
+
 async def test_without_a_whole_copy_nothing_is_put_in_its_place(street: Street, file: Path) -> None:
     await mirrored(street, file)
     spoil(file, "ledger", mirror.copy_of(file))
@@ -278,6 +327,129 @@ async def test_a_byte_that_changed_in_a_row_is_found_by_comparing(street: Street
     assert not mend.differing(file)
 
 
+async def test_made_anew_in_the_middle_of_a_step_it_is_not_taken_for_in_step(
+    street: Street, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step writes into the mirror of before, and what it has into the store's file."""
+    await mirrored(street, file)
+    (board,) = street.counters
+    copied, go = threading.Event(), threading.Event()
+    to_disk, lock = os.fdatasync, fcntl.flock
+
+    def slow(opened: int) -> None:
+        copied.set()
+        assert go.wait(DEADLINE_S)
+        to_disk(opened)
+
+    def locked(opened: Any, how: int) -> None:
+        if copied.is_set():
+            go.set()
+        lock(opened, how)
+
+    async with await Store.open(file) as store:
+        await street.flow(store).store([board.report(90 + n, WINDOW + n) for n in range(3)])
+        monkeypatch.setattr(os, "fdatasync", slow)
+        monkeypatch.setattr(fcntl, "flock", locked)
+        # As a command does it beside a gateway.
+        step = asyncio.create_task(store.mirror_now())
+        assert await asyncio.to_thread(copied.wait, DEADLINE_S)
+        making = asyncio.create_task(asyncio.to_thread(mirror.make, file))
+        making.add_done_callback(lambda _: go.set())
+        await asyncio.gather(step, making)
+        monkeypatch.undo()
+        # With the next commit the journal begins again, and has nothing of before any more.
+        await street.flow(store).store([board.report(95, WINDOW + 5)])
+        assert mirror.told(file) == mirror.IN_STEP
+        assert not mend.differing(file)
+    assert as_the_mirror_has_it(file, file.parent / "x") == everything(file)
+
+
+@pytest.mark.parametrize("what", ["compared", "made"])
+async def test_told_to_end_it_does_not_wait_for_what_reads_a_large_store(
+    street: Street, file: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Who reads takes for ever, as on a disk that stands still."""
+    monkeypatch.setattr(mirroring, "FIRST_LOOK_S", 0.0 if what == "compared" else 1e9)
+    await mirrored(street, file)
+    if what == "made":
+        mirror.drop(file, "is to be made")
+    run, asked = mirror.Reader.run, threading.Event()
+
+    def stands_still(self: mirror.Reader, what: str, *_: str) -> str:
+        asked.set()
+        return run(self, what, "-c", "import signal; signal.pause()")
+
+    monkeypatch.setattr(mirror.Reader, "run", stands_still)
+    stop = asyncio.Event()
+    async with await Store.open(file) as store:
+        keeping = asyncio.create_task(keep_mirror(store, stop))
+        assert await asyncio.to_thread(asked.wait, DEADLINE_S)
+        stop.set()
+        await asyncio.wait_for(keeping, DEADLINE_S)
+
+
+async def test_what_is_written_while_it_is_compared_has_it_compared_again(
+    street: Street, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not only the day after: what gives space back does so every hour."""
+    monkeypatch.setattr(mirroring, "FIRST_LOOK_S", 0.0)
+    monkeypatch.setattr(mirroring, "AGAIN_S", 0.0)
+    monkeypatch.setattr(mirroring, "LOOK_S", 0.0)
+    await mirrored(street, file)
+    found: list[bool | None] = []
+    once, run = mirroring.compare, mirror.Reader.run
+
+    async def told(*asked: Any) -> bool | None:
+        found.append(await once(*asked))
+        return found[-1]
+
+    def meanwhile(self: mirror.Reader, *arguments: str) -> str:
+        said = run(self, *arguments)
+        if not found:
+            # As a command does it at its end.
+            assert mirror.Mirror(file).step()
+        return said
+
+    monkeypatch.setattr(mirroring, "compare", told)
+    monkeypatch.setattr(mirror.Reader, "run", meanwhile)
+    stop = asyncio.Event()
+    async with await Store.open(file) as store:
+        # In the log, so that there is something to write.
+        await store.note_rules("of another", NOW)
+        keeping = asyncio.create_task(keep_mirror(store, stop))
+        while len(found) < 2:
+            await asyncio.sleep(0.01)
+        stop.set()
+        await keeping
+    assert found == [None, True]
+
+
+async def test_what_cannot_be_copied_leaves_nothing_on_a_full_disk(street: Street, file: Path) -> None:
+    await filled(street, file)
+    mirror.folder_of(file).mkdir()
+    # The copying process can write a part of it only.
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4_096, before[1]))
+    try:
+        with pytest.raises(mirror.MirrorError, match=r"store\.db\.part: cannot be written: .*File too large"):
+            mirror.make(file)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(mirror.folder_of(file).iterdir()) == []
+
+
+async def test_what_a_killed_start_was_making_is_not_kept(street: Street, file: Path) -> None:
+    """It has every figure in it, and nobody who deletes them."""
+    await mirrored(street, file)
+    left = [file.with_name(f"{STORE_FILE}.{name}") for name in ("mended", "mended-wal", "salvaged")]
+    left.append(mirror.copy_of(file).with_name(f"{STORE_FILE}.part"))
+    for one in left:
+        one.write_bytes(file.read_bytes())
+    see_to(file, True, NOW)
+    assert not [one for one in left if one.exists()]
+    assert mirror.told(file) == mirror.IN_STEP
+
+
 async def test_without_room_the_store_goes_on_and_its_mirror_says_why(
     street: Street, file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -320,6 +492,60 @@ async def test_a_mirror_that_cannot_be_written_holds_nobody_up(street: Street, f
         assert db.execute("SELECT seq FROM report WHERE seq >= 90").fetchall() == [(90,)]
         assert db.execute("SELECT seq FROM attestation WHERE seq >= 90").fetchall() == [(91,)]
         assert db.execute("PRAGMA quick_check").fetchone() == ("ok",)
+
+
+async def test_a_mirror_that_another_process_has_does_not_let_the_journal_grow_for_ever(
+    street: Street, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As who copied for a gateway that died, and hangs on a disk that is gone."""
+    monkeypatch.setattr(mirror, "WITHOUT_FRAMES", 20)
+    monkeypatch.setattr(mirror, "LOOK_S", 0.0)
+    await mirrored(street, file)
+    (board,) = street.counters
+    with (mirror.folder_of(file) / mirror.LOCK).open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        async with await Store.open(file) as store:
+            ours = store.mirror
+            assert ours is not None
+            ours.take()
+            assert not ours.keeps
+            for n in range(5):
+                await street.flow(store).store([board.report(90 + n, WINDOW + n)])
+            assert ours.is_whole
+            assert mirror.told(file) == mirror.IN_DOUBT
+            # It is let go of.
+            fcntl.flock(other, fcntl.LOCK_UN)
+            stop = asyncio.Event()
+            keeping = asyncio.create_task(keep_mirror(store, stop))
+            while mirror.told(file) != mirror.IN_STEP or ours.wanted:
+                await asyncio.sleep(0.01)
+            stop.set()
+            await keeping
+    assert not mend.differing(file)
+
+
+async def test_a_folder_that_cannot_be_reached_holds_nobody_up(street: Street, file: Path) -> None:
+    """A link to what cannot even be looked up, and a process that can open nothing more."""
+    await filled(street, file)
+    mirror.folder_of(file).symlink_to("x" * 300)
+    see_to(file, True, NOW)
+    (board,) = street.counters
+    async with await Store.open(file) as store:
+        await street.flow(store).store([board.report(90, WINDOW)])
+        assert mirror.told(file) == mirror.OFF
+    mirror.folder_of(file).unlink()
+    see_to(file, True, NOW)
+    (mirror.folder_of(file) / mirror.STATE).write_text("[]")
+    assert mirror.told(file) == "not made yet"
+    ours = mirror.Mirror(file)
+    ours.take()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, before[1]))
+    try:
+        assert not ours.is_due()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    ours.release()
 
 
 async def test_who_copies_may_die_and_holds_the_lock_as_long_as_it_lives(street: Street, file: Path) -> None:

@@ -27,7 +27,17 @@ from peilmerk_gateway.clock import ScaledClock
 from peilmerk_gateway.deployments.catalogue import Catalogue
 from peilmerk_gateway.deployments.deployment import RecordError, parse
 from peilmerk_gateway.deployments.history import FOLDER, History, Texts
-from peilmerk_gateway.store import Store, removal, schema
+from peilmerk_gateway.store import (
+    BatchRows,
+    Entry,
+    LedgerRow,
+    ObservationRow,
+    ReportRow,
+    Store,
+    WithheldRow,
+    removal,
+    schema,
+)
 from peilmerk_gateway.store.removal import Removed
 
 DAY_S = 86_400
@@ -92,6 +102,33 @@ async def test_a_year_is_kept_unless_the_record_says_otherwise(street: Street) -
     assert verdict.faults == []
     assert verdict.by_kind["removed"] == 1
     assert (verdict.reports, verdict.published) == (0, 0)
+
+
+async def test_rows_of_a_whole_city_go_in_one_step(store_place: StorePlace) -> None:
+    """More boards than SQLite takes conditions beside each other; a batch of each, as boards send at once."""
+    boards = [f"{n:016x}" for n in range(1_100)]
+
+    def entry(board: str, seq: int) -> Entry:
+        start = WINDOW * 900 + seq * 900
+        figure = ObservationRow(f"city/{board}/towards", "city", board, board, 5, start, 900, 17)
+        withheld = WithheldRow(f"city/{board}/away", start, "below-k")
+        ledger = (LedgerRow("city", board, 5, start, 700_000),)
+        return Entry(ReportRow(board, seq, start, 900, 1, 0, b"d" * 32), (figure,), (withheld,), ledger)
+
+    since = WINDOW * 900 + 2 * 900 + 86_400
+    streams = [
+        removal.Term(f"city/{board}/{name}", since) for board in boards for name in ("towards", "away")
+    ]
+    devices = [removal.Term(board, WINDOW * 900 + 2 * 900) for board in boards]
+    async with await Store.open(store_place.where) as store:
+        for seq in (1, 2):
+            await store.commit_batch(BatchRows([entry(board, seq) for board in boards], received=1_100), NOW)
+        rows = await store.due(streams, devices, 10_000)
+        assert await store.age_out(rows, NOW) == Removed(observations=2_200, withheld=2_200, reports=1_100)
+        assert (await store.check_trail()).faults == []
+    # The others have lost what would give their figures away.
+    with store_place.raw() as db:
+        assert db.execute("SELECT count(*), count(digest) FROM report").fetchall() == [(1_100, 0)]
 
 
 async def test_what_the_record_says_of_each_datastream_holds(street: Street) -> None:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +21,10 @@ from patience import DEADLINE_S
 from running_gateway import begun, connected, gateway, reached
 from sealed_street import Counter, Street
 
+from peilmerk_gateway.operation.mirroring import see_to
 from peilmerk_gateway.retention import retain_loop
 from peilmerk_gateway.settings import Settings
-from peilmerk_gateway.store import STORE_FILE, Store, StoreError, salvage
+from peilmerk_gateway.store import STORE_FILE, Store, StoreError, mirror, salvage, wal
 
 
 @pytest.fixture
@@ -51,6 +57,78 @@ async def test_whichever_index_is_damaged_every_row_is_there_again(street: Stree
         STORE_FILE,
         f"{STORE_FILE}.damaged-7",
     ]
+
+
+# Killed before the nth renaming of a file of the store's folder.
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from peilmerk_gateway.operation.mirroring import see_to
+left = int(sys.argv[2])
+def look(event, names):
+    global left
+    if event == "os.rename" and Path(os.fsdecode(names[0])).name.startswith("store.db"):
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+sys.addaudithook(look)
+see_to(Path(sys.argv[1]), sys.argv[3] == "mirrored", 1.8e9)
+"""
+
+
+@pytest.mark.parametrize("mirrored", [True, False], ids=["mirrored", "salvaged"])
+async def test_killed_while_a_whole_file_is_put_in_its_place_nothing_is_lost(
+    street: Street, tmp_path: Path, mirrored: bool
+) -> None:
+    """At each renaming, with commits that are in the journal only."""
+    file, word = tmp_path / STORE_FILE, "mirrored" if mirrored else "not"
+    await filled(street, file)
+    see_to(file, mirrored, 1.8e9)
+    size, indexes, tables = roots(file)
+    template = tmp_path / "template"
+    template.mkdir()
+    async with await Store.open(file) as store:
+        await store.note_rules("of another", 1.8e9)
+        journal = wal.of(file).read_bytes()
+        assert journal
+        before = everything(file)
+        if mirrored:
+            shutil.copytree(mirror.folder_of(file), template / "mirror")
+        whole = file.read_bytes()
+    page = tables["ledger"] if mirrored else indexes["ix_report_audit_entry"]
+    for number in range(20):
+        folder = tmp_path / f"n{number}"
+        shutil.copytree(template, folder)
+        file = folder / STORE_FILE
+        file.write_bytes(whole)
+        damage(file, page, size)
+        wal.of(file).write_bytes(journal)
+        if mirrored:
+            known = mirror.state(file)
+            assert known is not None
+            mirror.note(file, replace(known, main=mirror.stamp(file)))
+        salvage.mark(file)
+        done = await asyncio.to_thread(
+            subprocess.run,
+            [sys.executable, "-c", KILLED, str(file), str(number), word],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+        )
+        see_to(file, mirrored, 1.8e9)
+        after = everything(file)
+        for name in before:
+            if name not in ("audit_entry", "audit_head"):
+                assert after[name] == before[name], (number, name)
+        assert set(before["audit_entry"]) <= set(after["audit_entry"]), number
+        async with await Store.look(file) as store:
+            assert await store.damaged() == []
+            assert (await store.check_trail()).ok
+        left = {path.name.partition("damaged-")[0] for path in folder.glob("store.db*")}
+        assert left <= {"store.db", "store.db-wal", "store.db-shm", "store.db."}
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr
+    assert number >= 3
 
 
 async def test_whichever_table_is_damaged_nothing_is_put_in_its_place(street: Street, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import socket
 import sys
@@ -98,6 +99,28 @@ async def test_records_are_taken_into_force_while_it_runs(settings: Settings, co
         await until(lambda: running.log.read_text().count("read anew") == 1, "the record to be read anew")
         await asyncio.to_thread(one.report, counter.report(3, window - 2).payload)
         await reached(settings, 1, {"G1": 1})
+
+
+async def test_what_ends_a_running_gateway_has_it_started_anew(settings: Settings, counter: Counter) -> None:
+    """Not by 2, at which the unit leaves it stopped: nothing that was given is wrong."""
+    window = int(time.time()) // 900 - 1
+    async with gateway(settings) as running:
+        async with connected(settings, running, counter) as one:
+            one.publish(topics.topic(counter.id, topics.STATEMENT), counter.statement(1).payload)
+            await reached(settings, 0)
+            assert running.process.pid is not None
+            # Whatever it opens from now on cannot be opened.
+            resource.prlimit(running.process.pid, resource.RLIMIT_NOFILE, (3, 4_096))
+            # What is committed all the same is acknowledged.
+            await asyncio.to_thread(
+                one.publish, topics.topic(counter.id, topics.REPORT), counter.report(2, window).payload
+            )
+            assert await asyncio.wait_for(running.process.wait(), DEADLINE_S) == 1
+        last = running.log.read_text().splitlines()[-1]
+    assert last.startswith("error: the gateway ended: ")
+    assert "Too many open files" in last
+    async with gateway(settings) as running:
+        await reached(settings, 1)
 
 
 async def test_ctrl_c_leaves_nothing_behind(settings: Settings) -> None:

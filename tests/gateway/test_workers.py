@@ -30,7 +30,7 @@ from peilmerk_gateway.service import Ready, Service
 from peilmerk_gateway.settings import SettingsError, load, write_default
 from peilmerk_gateway.store import Store, StoreError
 from peilmerk_gateway.store.halts import PAUSE
-from peilmerk_gateway.store.lead import Alone, Shared, open_lead, this_folder, while_leading
+from peilmerk_gateway.store.lead import EVERY_S, Alone, Shared, open_lead, this_folder, while_leading
 from peilmerk_gateway.store.meanwhile import Overtaken
 
 
@@ -302,6 +302,52 @@ async def test_from_a_copy_of_its_files_no_second_gateway_begins(
         await again.run(asyncio.Event())
     await again.close()
     await third.close()
+
+
+async def test_the_one_at_work_goes_on_whoever_tries_to_begin(
+    tmp_path: Path, postgresql: PostgresServer
+) -> None:
+    place = postgresql.database("undisturbed")
+    for name in ("registry.db", "copy.db"):
+        (tmp_path / name).write_bytes(b"the same")
+    ours, theirs = tmp_path / "registry.db", tmp_path / "copy.db"
+    stop = asyncio.Event()
+    # It ends as soon as it finds anybody.
+    first = Shared(place, this_folder(ours), 0.0)
+    running = asyncio.create_task(first.run(stop))
+    await until(lambda: first.leads)
+    with pytest.raises(StoreError, match="from other files"):
+        await open_lead(place, theirs, strangers_s=2 * EVERY_S)
+    assert first.members == 1
+    assert not running.done()
+    # It was away, another one began, and it comes back: the other one goes on.
+    stop.set()
+    await running
+    postgresql.cut_connections("undisturbed")
+    assert not await first.held()
+    second = await open_lead(place, theirs, strangers_s=0.0)
+    assert isinstance(second, Shared)
+    other = asyncio.create_task(second.run(asyncio.Event()))
+    with pytest.raises(StoreError, match="from other files"):
+        await first.run(asyncio.Event())
+    assert await second.held()
+    assert not other.done()
+    await second.close()
+    await asyncio.wait_for(other, DEADLINE_S)
+    await first.close()
+
+
+async def test_of_two_that_begin_at_once_one_does(tmp_path: Path, postgresql: PostgresServer) -> None:
+    place = postgresql.database("at_once")
+    for name in ("registry.db", "copy.db"):
+        (tmp_path / name).write_bytes(b"the same")
+    tasks = {asyncio.create_task(open_lead(place, tmp_path / name)) for name in ("registry.db", "copy.db")}
+    for _ in range(2):
+        done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        (begun,) = (task.result() for task in done)
+        assert isinstance(begun, Shared)
+        assert await begun.held()
+        await begun.close()
 
 
 async def test_with_an_older_copy_of_the_registry_no_gateway_begins(

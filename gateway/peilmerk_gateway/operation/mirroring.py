@@ -20,8 +20,9 @@ from peilmerk_gateway.store_place import Place
 LOOK_S = 5.0
 # After it could not be made, for want of room perhaps.
 AGAIN_S = 600.0
-# When every page is held against the mirror: soon after the start, and then once a day.
-FIRST_LOOK_S, COMPARE_S = 3_600.0, 86_400.0
+# When every page is held against the mirror: soon after the start, and then once a day. Not upon the hours of
+# retention, which gives space back then and so writes into the store's file.
+FIRST_LOOK_S, COMPARE_S = 5_400.0, 86_400.0
 
 _log = structlog.get_logger(__name__)
 
@@ -34,6 +35,14 @@ def see_to(place: Place, wanted: bool, now: float) -> None:
     """
     if not isinstance(place, Path):
         return
+    try:
+        if salvage.finish(place, now):
+            _log.warning("the store is whole again, which was begun at an earlier start")
+        # What an earlier start was killed over: it has figures in it, which are deleted elsewhere only.
+        salvage.remove_drafts(place)
+        mirror.remove_draft(place)
+    except OSError as reason:
+        raise StoreDamaged(f"{place}: cannot be put in order yet: {reason}") from reason
     if salvage.is_marked(place):
         _put_whole(place, now)
     try:
@@ -89,10 +98,22 @@ def _put_whole(file: Path, now: float) -> None:
 
 async def keep_mirror(store: Store, stop: asyncio.Event) -> None:
     """Keep the mirror of a store that this gateway has opened, and make it anew where there is none."""
-    ours, file = store.mirror, Path(store.url.database or "")
+    ours = store.mirror
     if ours is None or not store.is_mirrored:
         await stop.wait()
         return
+    # Comparing a large store takes minutes, and a gateway ends within seconds.
+    reader = mirror.Reader()
+    ending = asyncio.create_task(stop.wait())
+    ending.add_done_callback(lambda _: reader.end())
+    try:
+        await _keep(store, ours, reader, stop)
+    finally:
+        ending.cancel()
+
+
+async def _keep(store: Store, ours: mirror.Mirror, reader: mirror.Reader, stop: asyncio.Event) -> None:
+    file = Path(store.url.database or "")
     ours.wanted |= mirror.told(file) != mirror.IN_STEP
     before = mirror.IN_STEP
     compare_at = time.monotonic() + FIRST_LOOK_S
@@ -106,11 +127,15 @@ async def keep_mirror(store: Store, stop: asyncio.Event) -> None:
             if not ours.keeps:
                 ours.take()
             if ours.wanted and ours.keeps:
-                await _renew(store, ours, file)
+                await _renew(store, ours, reader)
             elif ours.keeps and time.monotonic() >= compare_at:
-                await compare(store)
-                compare_at = time.monotonic() + COMPARE_S
+                if await compare(store, reader) is None:
+                    pause = AGAIN_S
+                else:
+                    compare_at = time.monotonic() + COMPARE_S
         except (MirrorError, StoreError, OSError) as reason:
+            if stop.is_set():
+                return
             _log.error("the store's mirror: trying again", reason=str(reason))
             if mirror.state(file) is None:
                 with suppress(OSError):
@@ -120,45 +145,45 @@ async def keep_mirror(store: Store, stop: asyncio.Event) -> None:
             await asyncio.wait_for(stop.wait(), pause)
 
 
-async def compare(store: Store) -> bool:
-    """Hold every page of a store that is open against its mirror; return whether all are the same.
+async def compare(store: Store, reader: mirror.Reader | None = None) -> bool | None:
+    """Hold every page of a store that is open against its mirror; return whether all are the same, None where
+    that cannot be told: there is no mirror in step, or somebody wrote into either file meanwhile.
 
     SQLite finds a damaged page only when it reads it, and a changed byte in a row not even then. Where pages
     differ, the store is held against itself and its audit trail: if it is whole, its mirror is made anew;
     else the store is put right when the gateway is started anew. Raises MirrorError, StoreError.
     """
     ours, file = store.mirror, Path(store.url.database or "")
+    reader = reader or mirror.Reader()
     if ours is None or mirror.told(file) != mirror.IN_STEP:
-        return False
+        return None
     ours.is_read = True
     try:
-        pages = await asyncio.to_thread(mend.differing_in_use, file)
+        pages = await asyncio.to_thread(mend.differing_in_use, file, reader)
     finally:
         ours.is_read = False
     if pages is None:
-        return False
+        return None
     if pages:
-        faulty = bool(await store.damaged()) or not (await store.check_trail()).ok
-        _log.error("the store differs from its mirror", pages=len(pages), damaged=_which(faulty))
-        if faulty:
+        fault = await asyncio.to_thread(mend.fault_in_use, file, reader, trail=True)
+        which = "the mirror" if fault is None else "the store"
+        _log.error("the store differs from its mirror", pages=len(pages), damaged=which, fault=fault)
+        if fault is not None:
             store.damage.set()
         else:
             ours.wanted = True
     return not pages
 
 
-def _which(faulty: bool) -> str:
-    return "the store" if faulty else "the mirror"
-
-
-async def _renew(store: Store, ours: mirror.Mirror, file: Path) -> None:
+async def _renew(store: Store, ours: mirror.Mirror, reader: mirror.Reader) -> None:
+    file = Path(store.url.database or "")
     # What is damaged is not to take the place of what is whole.
-    if await store.damaged():
+    if (fault := await asyncio.to_thread(mend.fault_in_use, file, reader, trail=False)) is not None:
         store.damage.set()
-        raise MirrorError(f"{file}: a page of the store is damaged")
+        raise MirrorError(f"{file}: a page of the store is damaged: {fault}")
     ours.is_read = True
     try:
-        made = await asyncio.to_thread(mirror.make, file)
+        made = await asyncio.to_thread(mirror.make, file, reader)
     finally:
         ours.is_read = False
     if made:

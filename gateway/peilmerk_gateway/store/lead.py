@@ -12,7 +12,8 @@ Every gateway also holds a share of a second lock; how many shares there are is 
 And each holds a share of a third, whose number is that of its files: registry and records are files, and of
 two copies one is soon stale; what a stale registry does not know is refused, and lost. So a gateway that
 finds another one at work from other files (`this_folder`) does not begin, and one that meets such a one
-later, its own connection having been lost for long, ends.
+later, its own connection having been lost for long, ends. It takes no share before it found nobody: the one
+that is at work goes on.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable
@@ -98,7 +100,7 @@ class Shared:
         # Whoever holds a lock is a connection, and that is used by one thread.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store-lead")
         self._connection: Connection | None = None
-        self._has_it = False
+        self._is_member = self._has_it = False
         self._closed = False
         self.leads = False
         self.members = 1
@@ -119,7 +121,8 @@ class Shared:
         await self._in_thread()
         while self._strangers_since is not None:
             self._check_strangers()
-            await asyncio.sleep(EVERY_S / 4)
+            # Not in step with one that begins at the same moment: each would find the other again.
+            await asyncio.sleep(EVERY_S * random.uniform(0.1, 0.4))
             await self._in_thread()
 
     def _check_strangers(self) -> None:
@@ -153,14 +156,16 @@ class Shared:
         try:
             if self._connection is None:
                 self._connection = self._engine.connect()
+            found = self._finds_strangers(self._connection)
+            if not self._is_member:
+                if found:
+                    return False
                 for pair in ((OURS, MEMBER), (FILES, self._files)):
                     self._connection.exec_driver_sql("SELECT pg_advisory_lock_shared(%s, %s)", pair)
-                self._has_it = False
-            others = f"{_SHARES} AND classid = {FILES} AND objid <> {self._files}"
-            if not self._connection.exec_driver_sql(others).scalar_one():
-                self._strangers_since = None
-            elif self._strangers_since is None:
-                self._strangers_since = time.monotonic()
+                if self._finds_strangers(self._connection):
+                    self._let_go()
+                    return False
+                self._is_member = True
             if self._has_it:
                 # That the connection answers is proof: the lock goes with it.
                 self.members = int(self._connection.exec_driver_sql(_MEMBERS).scalar_one())
@@ -173,8 +178,17 @@ class Shared:
             self._let_go()
             return False
 
+    def _finds_strangers(self, connection: Connection) -> bool:
+        others = f"{_SHARES} AND classid = {FILES} AND objid <> {self._files}"
+        if not connection.exec_driver_sql(others).scalar_one():
+            self._strangers_since = None
+        elif self._strangers_since is None:
+            self._strangers_since = time.monotonic()
+        return self._strangers_since is not None
+
     def _let_go(self) -> None:
         connection, self._connection = self._connection, None
+        self._is_member = self._has_it = False
         if connection is not None:
             with suppress(SQLAlchemyError):
                 connection.invalidate()

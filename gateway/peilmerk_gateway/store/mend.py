@@ -8,16 +8,16 @@ A mirror in doubt, because something wrote into the store's file past it, may la
 only if the damaged store itself tells of the same last entry of the trail; and where not even that can be
 read, only if one page differs and no more.
 
-    store.db.mended        the new file, while it is being made
-    store.db.damaged-<s>   the old one: see `salvage`
+    store.db.mended        the new file, while it is being made; then store.db.next: see `salvage`
+    store.db.damaged-<s>   the old one
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing
 from dataclasses import dataclass
@@ -62,7 +62,11 @@ def settle(file: Path) -> None:
         if not differing(file):
             mirror.note(file, mirror.State(known.salts, known.frames, mirror.stamp(file)))
             return
-        if (fault := _fault(file)) is not None:
+        try:
+            fault = _fault(file)
+        except engine.StoreError as reason:
+            raise mirror.MirrorError(str(reason)) from reason
+        if fault is not None:
             raise engine.StoreDamaged(f"{file}: differs from its mirror, and is not whole: {fault}")
     mirror.make(file)
 
@@ -78,7 +82,7 @@ def from_mirror(file: Path, now: float) -> Mended:
         raise SalvageError(f"{mirror.folder_of(file)}: found no mirror of it there: {mirror.told(file)}")
     in_doubt = not file.exists() or mirror.stamp(file) != known.main
     pages = len(differing(file)) if file.exists() else None
-    new = file.with_name(f"{file.name}.mended")
+    new = salvage.draft(file, "mended")
     salvage.remove(new)
     try:
         _copy(file, new)
@@ -95,7 +99,8 @@ def from_mirror(file: Path, now: float) -> Mended:
 def differing(file: Path) -> set[int]:
     """Return which pages of a store's file are not what the mirror has; those of the log come from there.
 
-    For a process that has the store not open: see `mirror`. Raises OSError.
+    A page that its disk does not give differs. For a process that has the store not open: see `mirror`.
+    Raises OSError.
     """
     size = _page_size(mirror.copy_of(file)) or _page_size(file)
     if not size:
@@ -106,7 +111,9 @@ def differing(file: Path) -> set[int]:
     with file.open("rb") as one, mirror.copy_of(file).open("rb") as other:
         page = 1
         while True:
-            mine, its = one.read(most * size), other.read(most * size)
+            mine, unreadable = _pages(one.fileno(), page, most, size)
+            found |= unreadable
+            its = other.read(most * size)
             if not mine and not its:
                 break
             if mine != its:
@@ -118,20 +125,39 @@ def differing(file: Path) -> set[int]:
     return {page for page in found if page not in later and not (log.size and page > log.size)}
 
 
-def differing_in_use(file: Path) -> list[int] | None:
+def _pages(opened: int, first: int, n: int, size: int) -> tuple[bytes, set[int]]:
+    """Read so many pages of a file; return also those of them that the disk does not give, as zeros."""
+    try:
+        return os.pread(opened, n * size, (first - 1) * size), set()
+    except OSError as reason:
+        if reason.errno != errno.EIO:
+            raise
+    if n == 1:
+        return bytes(size), {first}
+    parts = [_pages(opened, page, 1, size) for page in range(first, first + n)]
+    return b"".join(part for part, _ in parts), set().union(*(bad for _, bad in parts))
+
+
+def differing_in_use(file: Path, reader: mirror.Reader) -> list[int] | None:
     """Return `differing` of a store that is in use; None when something wrote into either file meanwhile.
 
-    Another process reads, see `mirror`; its gateway makes no checkpoint meanwhile. Raises MirrorError.
+    Another process reads, see `mirror`; its gateway makes no checkpoint meanwhile. Raises MirrorError and
+    OSError.
     """
     before = mirror.state(file), mirror.stamp(file)
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", __name__, str(file)], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise mirror.MirrorError(f"{file}: not compared: {(done.stderr.strip() or '?').splitlines()[-1]}")
+    said = reader.run(f"{file}: not compared", "-P", "-m", __name__, "differing", str(file))
     if (mirror.state(file), mirror.stamp(file)) != before:
         return None
-    return [int(page) for page in done.stdout.split()]
+    return [int(page) for page in said.split()]
+
+
+def fault_in_use(file: Path, reader: mirror.Reader, trail: bool) -> str | None:
+    """Return what is wrong with the pages of a store that is in use, and with its `trail`; None for nothing.
+
+    Another process reads all of it, which can be ended. Raises MirrorError, OSError.
+    """
+    what = "trail" if trail else "pages"
+    return reader.run(f"{file}: not looked at", "-P", "-m", __name__, what, str(file)).strip() or None
 
 
 def _page_size(file: Path) -> int:
@@ -209,28 +235,43 @@ def _head(file: Path) -> tuple[int, str] | None:
     return None
 
 
-def _fault(file: Path) -> str | None:
-    """Return what is wrong with a store, reading all of it; None for nothing."""
+def _fault(file: Path, trail: bool = True) -> str | None:
+    """Return what is wrong with the pages of a store, and with its `trail`, reading all; None for nothing.
+
+    Raises StoreError when it cannot be read, for what may pass.
+    """
     opened = create_engine("sqlite://", creator=lambda: _read_only(file), poolclass=NullPool)
     try:
         with opened.connect() as connection:
             if found := engine.damaged(connection):
                 return found[0]
             found_revision, wanted = engine.revisions(opened)
-            if found_revision != wanted:
+            if found_revision != wanted or not trail:
                 return None  # of another version: what its trail tells is for that one to say
             verdict = trail_check.check(connection)
             return None if verdict.ok else f"the audit trail does not hold: {verdict.faults[0]}"
-    except (DBAPIError, engine.StoreDamaged) as reason:
-        return str(reason.orig if isinstance(reason, DBAPIError) else reason)
+    except DBAPIError as reason:
+        if not engine.is_damage(reason.orig):
+            raise engine.StoreError(f"{file}: cannot be read: {reason.orig}") from reason
+        return str(reason.orig)
+    except engine.StoreDamaged as reason:
+        return str(reason)
     finally:
         opened.dispose()
 
 
 def _read_only(file: Path) -> sqlite3.Connection:
     # So opened it does not put the log into the file, nor delete it, when it is closed.
-    return sqlite3.connect(f"file:{file}?mode=ro", uri=True, isolation_level=None, check_same_thread=False)
+    where = f"{file.absolute().as_uri()}?mode=ro"
+    return sqlite3.connect(where, uri=True, isolation_level=None, check_same_thread=False)
+
+
+def _print(what: str, file: Path) -> None:
+    if what == "differing":
+        print(*sorted(differing(file)))
+    else:
+        print(_fault(file, what == "trail") or "")
 
 
 if __name__ == "__main__":
-    print(*sorted(differing(Path(sys.argv[1]))))
+    _print(sys.argv[1], Path(sys.argv[2]))

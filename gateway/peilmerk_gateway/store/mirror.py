@@ -28,8 +28,10 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +45,8 @@ FOLDER, STATE, LOCK = "mirror", "state.json", "lock"
 # As often as SQLite would by `engine`'s word, frames; sooner again where a reader held some of it back.
 EVERY_FRAMES = 16_384
 AGAIN_FRAMES = 4_096
+# Where another process has the mirror and does not let go of it: 1 GiB.
+WITHOUT_FRAMES = 262_144
 # How often to look how long the log is, seconds: four system calls, each of which waits for who computes.
 LOOK_S = 0.1
 BUSY_S = 30.0
@@ -56,6 +60,41 @@ _log = structlog.get_logger(__name__)
 
 class MirrorError(Exception):
     """The mirror cannot be used; the text says what was found."""
+
+
+class Reader:
+    """Another process of ours that reads or copies files of a store, one at a time; any thread may end it."""
+
+    def __init__(self) -> None:
+        self._changing = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+        self._is_over = False
+
+    def run(self, what: str, *arguments: str) -> str:
+        """Run Python with these arguments and return what it says. Raises OSError, and MirrorError, whose
+        text begins with `what`, when it fails or is ended.
+        """
+        with self._changing:
+            if self._is_over:
+                raise MirrorError(f"{what}: it is to end")
+            self._process = subprocess.Popen(
+                [sys.executable, *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        said, complaint = self._process.communicate()
+        if self._process.returncode:
+            raise MirrorError(f"{what}: {(complaint.strip() or '?').splitlines()[-1]}")
+        return said
+
+    def end(self) -> None:
+        """End it at once, and have none from now on."""
+        with self._changing:
+            self._is_over = True
+            if self._process is not None:
+                self._process.kill()
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +118,9 @@ def copy_of(file: Path) -> Path:
 
 
 def is_wanted(file: Path) -> bool:
-    """Whether a store is to have a mirror."""
-    return folder_of(file).is_dir()
+    """Whether a store is to have a mirror, whose folder can be reached."""
+    # Not of pathlib, which raises for some of what is in the way: a store goes on without its mirror.
+    return os.path.isdir(folder_of(file))
 
 
 def stamp(file: Path) -> tuple[int, int, int]:
@@ -107,7 +147,7 @@ def told(file: Path) -> str:
         return IN_STEP if _stamp(file) == found.main else IN_DOUBT
     try:
         return str(json.loads((folder_of(file) / STATE).read_bytes())["why"])
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return "not made yet"
 
 
@@ -123,6 +163,12 @@ def drop(file: Path, why: str) -> None:
         old.unlink(missing_ok=True)
 
 
+def remove_draft(file: Path) -> None:
+    """Delete a mirror that was being made when somebody was killed. Raises OSError."""
+    if is_wanted(file):
+        _draft(file).unlink(missing_ok=True)
+
+
 def remove(file: Path) -> None:
     """Have no mirror from now on. Raises OSError."""
     folder = folder_of(file)
@@ -133,10 +179,11 @@ def remove(file: Path) -> None:
         folder.unlink() if folder.is_symlink() else folder.rmdir()
 
 
-def make(file: Path) -> bool:
+def make(file: Path, reader: Reader | None = None) -> bool:
     """Make a mirror anew from the store's file; False when somebody wrote into that meanwhile.
 
-    Another process copies. What is in the log goes into it with the next step. Raises MirrorError.
+    Another process copies. What is in the log goes into it with the next step. Raises MirrorError, also when
+    that process is told to end.
     """
     folder, draft = folder_of(file), _draft(file)
     try:
@@ -150,22 +197,22 @@ def make(file: Path) -> bool:
         if shutil.disk_usage(folder).free < wanted:
             drop(file, "is being made anew")
         os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        done = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", _COPY, str(file), str(draft)], capture_output=True, text=True
+        (reader or Reader()).run(
+            f"{draft}: cannot be written", "-I", "-S", "-c", _COPY, str(file), str(draft)
         )
-        if done.returncode:
-            raise MirrorError(f"{draft}: cannot be written: {(done.stderr.strip() or '?').splitlines()[-1]}")
         disk.sync(draft)
-        if _stamp(file) != before:
-            draft.unlink()
-            return False
-        (folder / STATE).unlink(missing_ok=True)
-        draft.replace(copy_of(file))
-        note(file, State("", 0, before))
+        with _alone(file):
+            if _stamp(file) != before:
+                return False
+            (folder / STATE).unlink(missing_ok=True)
+            draft.replace(copy_of(file))
+            note(file, State("", 0, before))
     except OSError as reason:
+        raise MirrorError(f"{folder}: {reason.strerror or reason}") from reason
+    finally:
+        # Most of all where the disk is full by it.
         with suppress(OSError):
             draft.unlink(missing_ok=True)
-        raise MirrorError(f"{folder}: {reason.strerror or reason}") from reason
     return True
 
 
@@ -184,6 +231,8 @@ class Mirror:
         self._copier: Copier | None = None
         self._look_at = 0.0
         self.keeps = False
+        self._is_refused = False
+        """Whether this gateway was to keep it, and another process has it."""
         self.is_read = False
         """Set while both files are to stay as they are, copied or compared; the log grows."""
         self.wanted = False
@@ -194,6 +243,7 @@ class Mirror:
     def take(self) -> None:
         """Keep the mirror from now on, unless another gateway does. Raises OSError."""
         self.keeps = self._hold()
+        self._is_refused = not self.keeps
         if self._lock is not None:
             self._copier = Copier(self._lock)
 
@@ -209,7 +259,7 @@ class Mirror:
         except OSError:
             os.close(lock)
             return False
-        self._lock = lock
+        self._lock, self._is_refused = lock, False
         return True
 
     def release(self) -> None:
@@ -223,10 +273,15 @@ class Mirror:
 
     def is_due(self) -> bool:
         """Whether the log is long enough; asked after every transaction, and looked at now and then."""
-        if not self.keeps or self.is_read or (now := time.monotonic()) < self._look_at:
+        if not (self.keeps or self._is_refused) or self.is_read:
+            return False
+        if (now := time.monotonic()) < self._look_at:
             return False
         self._look_at = now + LOOK_S
-        return wal.holds(self._log, self._due_at)
+        try:
+            return wal.holds(self._log, self._due_at if self.keeps else WITHOUT_FRAMES)
+        except OSError:  # a process without a descriptor left, say: what was committed stays so
+            return False
 
     def open(self) -> sqlite3.Connection:
         """Open a connection of its own, and with it the log. Raises sqlite3.Error."""
@@ -253,29 +308,35 @@ class Mirror:
         lock.execute("BEGIN IMMEDIATE")
         self.is_whole = False
         try:
-            if self.is_read:
-                return False
-            known = state(self._file)
-            if known is not None and _stamp(self._file) != known.main:
-                known = None  # in doubt: what is there stays, and is looked at
-                self.wanted = True
-            done = self._take(known) if known is not None else None
-            _, told, written = writes.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            self.is_whole = told == written
-            if done is None:
-                self.wanted = True
-                self._due_at = EVERY_FRAMES
-                return False
-            if told > done.count or (told < done.count and done.new):
-                # Frames of a transaction that was given up lay behind the last commit.
-                drop(self._file, "found another log than SQLite")
-                self.wanted = True
-                return False
-            note(self._file, State(done.salts, done.count, stamp(self._file)))
-            self._due_at = EVERY_FRAMES if self.is_whole else done.count + AGAIN_FRAMES
-            return True
+            with _alone(self._file):
+                return self._step_alone(writes)
         finally:
             lock.execute("ROLLBACK")
+
+    def _step_alone(self, writes: sqlite3.Connection) -> bool:
+        if self.is_read:
+            return False
+        known = state(self._file)
+        if known is not None and _stamp(self._file) != known.main:
+            known = None  # in doubt: what is there stays, and is looked at
+            self.wanted = True
+        if self._is_refused and wal.holds(self._log, WITHOUT_FRAMES):
+            known = None  # and in doubt by what follows: the log is not to fill the disk
+        done = self._take(known) if known is not None else None
+        _, told, written = writes.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        self.is_whole = told == written
+        if done is None:
+            self.wanted = True
+            self._due_at = EVERY_FRAMES
+            return False
+        if told > done.count or (told < done.count and done.new):
+            # Frames of a transaction that was given up lay behind the last commit.
+            drop(self._file, "found another log than SQLite")
+            self.wanted = True
+            return False
+        note(self._file, State(done.salts, done.count, stamp(self._file)))
+        self._due_at = EVERY_FRAMES if self.is_whole else done.count + AGAIN_FRAMES
+        return True
 
     def _take(self, known: State) -> Copied | None:
         """Write the log's new pages into the mirror; None, and no mirror any more, where that fails."""
@@ -311,6 +372,22 @@ class Mirror:
 
 # For as long as the process lives: see `Mirror.close`.
 _left_open: list[sqlite3.Connection] = []
+
+
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Have no other process, nor thread, change the mirror meanwhile: a step that began with the one before
+    would say of a new one that it has what was written into that.
+    """
+    folder: int | None = None
+    with suppress(OSError):  # no mirror, or on a file system that cannot: then it is compared once a day
+        folder = os.open(folder_of(file), os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(folder, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        if folder is not None:
+            os.close(folder)
 
 
 def _stamp(file: Path) -> tuple[int, int, int] | None:

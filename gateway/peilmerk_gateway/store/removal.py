@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -38,6 +39,7 @@ from sqlalchemy import (
     select,
     update,
 )
+from sqlalchemy.sql.elements import Grouping
 
 from peilmerk_gateway.store import device_streams, restated, schema, trail
 from peilmerk_gateway.store.restated import PUBLISHED, Left
@@ -52,6 +54,9 @@ _withheld = schema.withheld.c
 _attestation = schema.attestation.c
 
 Condition = ColumnElement[bool]
+# SQLite takes no more than a thousand conditions one behind the other, and a city has more boards than that
+# whose rows go in one step: beyond so many they are put into brackets.
+_BESIDE, _BINDS = 250, 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -400,6 +405,10 @@ def _telling_reports(connection: Connection, figures: Sequence[int]) -> Conditio
 def _any(*conditions: Condition | None) -> Condition | None:
     """Return the condition that one of these holds; None for nothing."""
     given = [condition for condition in conditions if condition is not None]
+    if len(given) > _BESIDE:
+        some = [or_(*given[first : first + _BESIDE]) for first in range(0, len(given), _BESIDE)]
+        # As an operator of another name: of its own OR SQLAlchemy takes the brackets away.
+        given = [Grouping(reduce(lambda one, other: one.bool_op("OR", precedence=_BINDS)(other), some))]
     return or_(*given) if given else None
 
 

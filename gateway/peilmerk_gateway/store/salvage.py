@@ -9,6 +9,7 @@ asked first (`mend`); where there is none nothing is put in place, and a person 
     store.db               the store
     store.db.damaged       says that it is to be salvaged at the next start, or that it cannot be
     store.db.salvaged      the new file, while it is being made
+    store.db.next          the same once it was checked, until it is in place
     store.db.damaged-<s>   the old file after it was replaced, s seconds of unix time; kept for a day, because
                            its figures are as old as they are anywhere
 """
@@ -30,6 +31,7 @@ from peilmerk_gateway.store import engine, trail_check
 from peilmerk_gateway.store.schema import device_stream, metadata
 
 KEPT_S = 86_400
+KINDS = ("mended", "salvaged")
 _TO_DO, _IN_VAIN = "to do", "in vain"
 _JOURNALS = ("", "-wal", "-shm")
 
@@ -72,7 +74,7 @@ def salvage(file: Path, now: float | None = None) -> Salvaged:
     Raises SalvageError, and leaves everything as it was, when a row is missing; StoreError or OSError for
     what may pass, such as a disk without room for a second file.
     """
-    new = file.with_name(f"{file.name}.salvaged")
+    new = draft(file, "salvaged")
     remove(new)
     try:
         rows = _copy(file, new)
@@ -87,13 +89,32 @@ def salvage(file: Path, now: float | None = None) -> Salvaged:
 
 
 def put_in_place(new: Path, file: Path, now: float | None = None) -> Path:
-    """Put a file that was checked in the place of the damaged one; return where that is kept."""
+    """Put a file that was checked in the place of the damaged one; return where that is kept.
+
+    Killed in the middle of it, `finish` goes on: a store is several files, and no moment may leave some of
+    the one beside some of the other, or none at all.
+    """
+    new.replace(_next_to(file))
+    disk.sync(file.parent)
+    return finish(file, now) or file
+
+
+def finish(file: Path, now: float | None = None) -> Path | None:
+    """Go on with what `put_in_place` had begun; return where the damaged store is kept, None for nothing.
+
+    Nobody may have the store open. Raises OSError.
+    """
+    ready = _next_to(file)
+    if not ready.exists():
+        return None
     moment = int(time.time() if now is None else now)
     kept = file.with_name(f"{file.name}.damaged-{moment}")
     for journal in _JOURNALS:
         if (old := Path(f"{file}{journal}")).exists():
             old.replace(f"{kept}{journal}")
-    new.replace(file)
+    # Before the next name is, or the old journal would be the new file's.
+    disk.sync(file.parent)
+    ready.replace(file)
     disk.sync(file.parent)
     _mark_of(file).unlink(missing_ok=True)
     return kept
@@ -178,6 +199,10 @@ def check(new: Path) -> None:
         os.fsync(file.fileno())
 
 
+def _next_to(file: Path) -> Path:
+    return file.with_name(f"{file.name}.next")
+
+
 def _mark_of(file: Path) -> Path:
     return file.with_name(f"{file.name}.damaged")
 
@@ -193,6 +218,17 @@ def _marked(file: Path) -> str:
 
 def _write_mark(file: Path, word: str) -> None:
     _mark_of(file).write_text(f"{file.stat().st_ino} {word}\n")
+
+
+def draft(file: Path, kind: str) -> Path:
+    """Return where a new file is made that is to take a damaged store's place."""
+    return file.with_name(f"{file.name}.{kind}")
+
+
+def remove_drafts(file: Path) -> None:
+    """Delete what was being made when somebody was killed. Raises OSError."""
+    for kind in KINDS:
+        remove(draft(file, kind))
 
 
 def remove(new: Path) -> None:
