@@ -84,6 +84,26 @@ def comes_back(file: Path, before: dict[str, list[Any]]) -> None:
     assert entries(file)[-1] == trail.MENDED
 
 
+async def test_what_is_read_by_others_is_not_changed_by_giving_back(street: Street, file: Path) -> None:
+    """Deleting goes on while a gateway compares store and mirror, and puts neither in doubt."""
+    await mirrored(street, file)
+    (board,) = street.counters
+    async with await Store.open(file, ("city",)) as store, kept_in_step(store):
+        await street.flow(store).store([board.report(400, WINDOW - 400)])
+        await store.mirror_now()
+        assert mirror.told(file) == mirror.IN_STEP
+        assert store.mirror is not None
+        store.mirror.is_read = True
+        before = mirror.stamp(file)
+        await street.flow(store).store([board.report(401, WINDOW - 401)])
+        await store.give_back()
+        assert (mirror.stamp(file), mirror.told(file)) == (before, mirror.IN_STEP)
+        store.mirror.is_read = False
+        await store.give_back()
+        assert mirror.stamp(file) != before
+        assert mirror.told(file) == mirror.IN_STEP
+
+
 async def test_whichever_page_is_damaged_every_row_is_there_again(street: Street, file: Path) -> None:
     await mirrored(street, file)
     before, told = everything(file), entries(file)

@@ -224,7 +224,10 @@ class Store(Keeping):
 
     def _may_empty(self) -> bool:
         """Whether the journal may be emptied: nothing of it would get into the file past the mirror."""
-        return self.mirror is None or not self._mirrored() or self.mirror.is_whole
+        if self.mirror is None:
+            return True
+        # While both files are compared or copied, neither is to change.
+        return not self.mirror.is_read and (not self._mirrored() or self.mirror.is_whole)
 
     async def mirror_now(self) -> bool:
         """Bring the mirror in step and make a checkpoint; return whether it is in step."""
