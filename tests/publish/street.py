@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from peilmerk_gateway.publish import Description
 from peilmerk_gateway.store import BatchRows, Entry, ObservationRow, ReportRow, Store
@@ -76,8 +75,7 @@ def counter_entry(window: int, towards: int, away: int) -> Entry:
         result=towards,
         noise_scale=2.0,
     )
-    other = replace(
-        row,
+    other = row._replace(
         datastream=key(COUNTER, "bicycle_away"),
         quantity=quantities_names.by_name("bicycle_away").number,
         result=away,
