@@ -93,7 +93,7 @@ def gateway(
             "--only", metavar="PART", help="Only this part; may be repeated: drain, latency, curve."
         ),
     ] = None,
-    reports: Annotated[int, typer.Option(min=100, help="Reports in the full stream.")] = 50_000,
+    reports: Annotated[int, typer.Option(min=100, help="Reports in the full stream.")] = 100_000,
     devices: Annotated[int, typer.Option(min=1, max=10_000, help="Boards that send them.")] = 1_000,
     rate: Annotated[int, typer.Option(min=1, help="Reports a second of the steady load.")] = 1_000,
     seconds: Annotated[float, typer.Option(min=1, help="How long the steady load lasts.")] = 20.0,

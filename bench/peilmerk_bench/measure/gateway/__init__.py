@@ -50,7 +50,7 @@ Figures = dict[str, Any]
 class Sizes:
     """How much to measure with."""
 
-    reports: int = 50_000
+    reports: int = 100_000
     devices: int = 1_000
     rate: int = 1_000
     seconds: float = 20.0
