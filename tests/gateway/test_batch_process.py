@@ -6,6 +6,7 @@ import asyncio
 import os
 import pickle
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -38,7 +39,8 @@ from peilmerk_gateway.store import (
     WithheldRow,
     WriterFault,
 )
-from peilmerk_gateway.store.batch_process import BatchProcess, from_plain, plain
+from peilmerk_gateway.store.batch_process import PROGRAM, BatchProcess, from_plain, plain, receive, send
+from peilmerk_gateway.store.quarantine import Bounds
 from peilmerk_protocol import topics
 
 DEVICE, OTHER = "a" * 16, "b" * 16
@@ -255,6 +257,27 @@ async def test_it_ends_with_its_gateway_and_leaves_the_log(tmp_path: Path, numbe
     # Had it closed its connection, the last one, SQLite would have written the log into the file.
     assert log.stat().st_size == before
     assert len(rows_of(file)["report"]) == 50
+
+
+async def test_it_ends_at_once_when_nobody_asks_any_more(tmp_path: Path) -> None:
+    """By itself, where no kernel ends it: it lets go of nothing."""
+    file = tmp_path / "store.db"
+    await (await Store.open(file)).close()
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        program = subprocess.Popen(
+            [sys.executable, "-m", PROGRAM, str(file), str(theirs.fileno())], pass_fds=(theirs.fileno(),)
+        )
+        theirs.close()
+        with program:
+            send(ours, pickle.dumps((plain(BatchRows([entry(1)])), (), 1.0, Bounds())))
+            assert pickle.loads(await asyncio.to_thread(receive, ours)).reports == 1
+            log = file.with_name("store.db-wal")
+            before = log.read_bytes()
+            ours.close()
+            assert await asyncio.to_thread(program.wait, DEADLINE_S) == 0
+    assert log.read_bytes() == before
+    assert len(rows_of(file)["report"]) == 1
 
 
 async def test_it_is_gone_once_the_store_is_closed(tmp_path: Path) -> None:

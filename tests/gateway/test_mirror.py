@@ -9,6 +9,8 @@ import os
 import resource
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, closing
@@ -102,6 +104,56 @@ async def test_what_is_read_by_others_is_not_changed_by_giving_back(street: Stre
         await store.give_back()
         assert mirror.stamp(file) != before
         assert mirror.told(file) == mirror.IN_STEP
+
+
+_OPENS = """
+import asyncio, sys
+from pathlib import Path
+from peilmerk_gateway.store import Store, StoreDamaged
+
+async def main():
+    try:
+        await getattr(Store, sys.argv[2])(Path(sys.argv[1]))
+    except StoreDamaged as reason:
+        print(type(reason).__name__)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("what", ["alembic_version", "sqlite_master"])
+@pytest.mark.parametrize("way", ["open", "look"])
+async def test_who_cannot_open_a_damaged_store_does_not_empty_its_log_past_the_mirror(
+    street: Street, file: Path, way: str, what: str
+) -> None:
+    """Whoever tries is the only one, and with the last connection SQLite writes the log into its file."""
+    await mirrored(street, file)
+    (board,) = street.counters
+    copied = street.folder / "killed"
+    async with await Store.open(file, ("city",)) as store:
+        await street.flow(store).store([board.report(400, WINDOW - 400)])
+        rows = everything(file)
+        shutil.copytree(file.parent, copied, ignore=shutil.ignore_patterns("*-shm", "broker"))
+    killed = copied / file.name
+    with closing(sqlite3.connect(f"{killed.as_uri()}?mode=ro", uri=True)) as db:
+        ask = "SELECT rootpage FROM sqlite_master WHERE name = 'alembic_version'"
+        page, size = db.execute(ask).fetchone()[0], db.execute("PRAGMA page_size").fetchone()[0]
+    if what == "sqlite_master":
+        # Its root is the first page, an inner one (https://www.sqlite.org/fileformat2.html#b_tree_pages).
+        first = killed.read_bytes()[100:112]
+        assert first[0] == 5
+        page = int.from_bytes(first[8:], "big")
+    with killed.open("r+b") as opened:
+        opened.seek((page - 1) * size)
+        opened.write(b"\xff" * size)
+    log = wal.of(killed).read_bytes()
+    assert log
+    done = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", _OPENS, str(killed), way], capture_output=True, text=True
+    )
+    assert done.stdout.splitlines()[-1] == "StoreDamaged", done.stderr
+    assert wal.of(killed).read_bytes().startswith(log)
+    comes_back(killed, rows)
 
 
 async def test_whichever_page_is_damaged_every_row_is_there_again(street: Street, file: Path) -> None:

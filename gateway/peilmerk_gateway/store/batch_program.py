@@ -2,7 +2,8 @@
 
     python -m peilmerk_gateway.store.batch_program FILE SOCKET
 
-It never closes its connection: with the last one SQLite writes its log into its file, past the mirror.
+It never closes its connection, nor lets go of it: with the last one SQLite writes its log into its file, past
+the mirror.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import socket
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
@@ -25,8 +27,8 @@ from peilmerk_gateway.store.device_streams import Streams
 from peilmerk_gateway.store.engine import StoreError
 
 
-def serve(file: Path, gateway: socket.socket) -> None:
-    """Write batches until the gateway is gone."""
+def serve(file: Path, gateway: socket.socket) -> NoReturn:
+    """Write batches until the gateway is gone, and end this process then."""
     writing = engine.open_engine(file, writer=True)
     streams = Streams()
     collector.spare()
@@ -34,7 +36,8 @@ def serve(file: Path, gateway: socket.socket) -> None:
         try:
             request = receive(gateway)
         except (OSError, EOFError):
-            return
+            # At once: what returns from here lets go of the connection.
+            os._exit(0)
         answer = _answer(writing, streams, request)
         with suppress(OSError):
             send(gateway, pickle.dumps(answer))
@@ -58,4 +61,3 @@ def _answer(writing: Engine, streams: Streams, request: bytearray) -> Answer:
 
 if __name__ == "__main__":
     serve(Path(sys.argv[1]), socket.socket(fileno=int(sys.argv[2])))
-    os._exit(0)

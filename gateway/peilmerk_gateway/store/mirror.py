@@ -21,6 +21,7 @@ file is to be read while it is in use, another process reads it.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import json
 import os
@@ -230,6 +231,7 @@ class Mirror:
         self._lock: int | None = None
         self._copier: Copier | None = None
         self._look_at = 0.0
+        self._guard: sqlite3.Connection | None = None
         self.keeps = False
         self._is_refused = False
         """Whether this gateway was to keep it, and another process has it."""
@@ -239,6 +241,25 @@ class Mirror:
         """Set when it is to be made anew."""
         self.is_whole = False
         """Whether the last checkpoint wrote all of the log into the file: no reader held any of it back."""
+
+    def guard(self) -> None:
+        """Have a connection that is closed after all others, before these are opened.
+
+        One that fails, on a damaged page say, is closed at once. Were it the only one, SQLite would write the
+        log into its file past the mirror, and delete it.
+        """
+        if self._guard is None and is_wanted(self._file) and self._log.exists():
+            self._guard = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False)
+            # Whatever this finds, the log is opened by it.
+            with suppress(sqlite3.Error):
+                self._guard.execute("PRAGMA wal_autocheckpoint = 0").close()
+                self._guard.execute("SELECT count(*) FROM sqlite_master").fetchone()
+
+    def unguard(self, *, close: bool) -> None:
+        """Close that connection while another one is open, or never."""
+        guard, self._guard = self._guard, None
+        if guard is not None:
+            guard.close() if close else leave_open(guard)
 
     def take(self) -> None:
         """Keep the mirror from now on, unless another gateway does. Raises OSError."""
@@ -363,15 +384,20 @@ class Mirror:
                 with closing(self.open()) as writes:
                     self._step(last, writes)
         except BaseException:
-            _left_open.append(last)
+            leave_open(last)
             raise
         finally:
             self.release()
         last.close()
 
 
-# For as long as the process lives: see `Mirror.close`.
-_left_open: list[sqlite3.Connection] = []
+def leave_open(what: object) -> None:
+    """Never close a connection, or whatever has some, not even when the interpreter ends.
+
+    With the last one SQLite would write its log into its file, and delete it.
+    """
+    # One reference more than will ever be given back: the interpreter empties what modules hold at its end.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(what))
 
 
 @contextmanager

@@ -118,6 +118,7 @@ class Store(Keeping):
         store = cls(where, sinks, apart=apart)
         try:
             store._protect()
+            store._guard()
             if store._apart is not None:
                 # It opens the file with its first batch: what it takes to start goes on beside what follows.
                 await store._in(store._writer, store._apart.start)
@@ -133,6 +134,7 @@ class Store(Keeping):
         engine.check_there(where)
         store = cls(where, sinks)
         try:
+            store._guard()
             found, wanted = await store._in(store._readers, lambda: engine.revisions(store._reading))
             if found is None:
                 raise StoreError(
@@ -159,6 +161,10 @@ class Store(Keeping):
         except OSError as reason:
             raise StoreError(f"{file}: cannot open the store: {reason.strerror}") from reason
 
+    def _guard(self) -> None:
+        if self.mirror is not None:
+            self.mirror.guard()
+
     async def close(self) -> None:
         """Finish the transaction at hand and let go of the database."""
         if self._apart is not None:
@@ -172,16 +178,21 @@ class Store(Keeping):
         last = None
         if ours is not None and self.is_mirrored:
             try:
+                if self.damage.is_set():
+                    raise sqlite3.DatabaseError("a page of the store is damaged")
                 last = ours.open()
             except sqlite3.Error as reason:
                 # With the last connection SQLite would write the journal into the file, and delete it.
                 _log.error("the store's journal is left as it is", reason=str(reason))
                 self._note_damage(reason)
-                _left_open.append((self._writing, self._reading))
+                mirror.leave_open((self._writing, self._reading))
+                ours.unguard(close=False)
                 ours.release()
                 return
         self._writing.dispose()
         self._reading.dispose()
+        if ours is not None:
+            ours.unguard(close=True)
         if ours is not None and last is not None:
             try:
                 ours.close(last)
@@ -632,7 +643,3 @@ class Store(Keeping):
         except StoreDamaged:
             self.damage.set()
             raise
-
-
-# For as long as the process lives: see `Store.close`.
-_left_open: list[object] = []
