@@ -28,6 +28,7 @@ from peilmerk_gateway.store import (
     STORE_FILE,
     Store,
     StoreError,
+    engine,
     mend,
     mirror,
     salvage,
@@ -104,6 +105,25 @@ async def test_what_is_read_by_others_is_not_changed_by_giving_back(street: Stre
         await store.give_back()
         assert mirror.stamp(file) != before
         assert mirror.told(file) == mirror.IN_STEP
+
+
+async def test_whoever_connects_writes_nothing_of_a_long_log_into_the_file(
+    street: Street, file: Path
+) -> None:
+    """As a gateway finds it that was killed, and its process that writes, when that is started anew."""
+    await mirrored(street, file)
+    with closing(sqlite3.connect(file, isolation_level=None)) as db:
+        db.execute("PRAGMA wal_autocheckpoint = 0")
+        before = file.read_bytes()
+        db.executescript("BEGIN; CREATE TABLE long (a)" + "; INSERT INTO long VALUES (zeroblob(8000))" * 700)
+        db.execute("COMMIT")
+        assert wal.read(wal.of(file)).count > 1_000
+        for _ in range(2):
+            opened = engine.open_engine(file, writer=True)
+            with opened.begin() as connection:
+                assert connection.exec_driver_sql("SELECT count(*) FROM long").scalar_one() == 700
+            opened.dispose()
+        assert file.read_bytes() == before
 
 
 _OPENS = """

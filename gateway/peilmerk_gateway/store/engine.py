@@ -123,13 +123,15 @@ def open_engine(where: Place, *, writer: bool) -> Engine:
         # The driver's own idea of when a transaction begins would leave reads outside of it.
         connection.isolation_level = None
         for pragma in (
+            # Pages, 64 MiB: the last page of each board is written often, and then into the file once. First
+            # of all: what follows commits, and by SQLite's own measure would write a log of 1,000 pages past
+            # the mirror.
+            f"wal_autocheckpoint = {0 if mirror.is_wanted(file) else mirror.EVERY_FRAMES}",
             # Before the first table is made, or it takes a `rewrite` to hold. Writers only: it takes their
             # lock, and whoever only reads would wait behind a busy gateway.
             *(("auto_vacuum = INCREMENTAL",) if writer else ()),
             "journal_mode = WAL",
             "synchronous = FULL",
-            # Pages, 64 MiB: the last page of each board is written often, and then into the file once.
-            f"wal_autocheckpoint = {0 if mirror.is_wanted(file) else mirror.EVERY_FRAMES}",
             "foreign_keys = ON",
             f"busy_timeout = {BUSY_MS}",
             # What is deleted is overwritten, not only forgotten.
